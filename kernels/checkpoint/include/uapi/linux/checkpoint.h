@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * Checkpoint/restart: flags of the two system calls and the format of an image.
+ *
+ * An image is a stream of records.  Each begins with struct ckpt_hdr, is a
+ * multiple of eight bytes long, and has fields of fixed width at their natural
+ * alignment with explicit padding, which is zero.  Numbers are in the byte
+ * order of the kernel that wrote them; the header record says which.
+ *
+ *	HEADER TREE { TASK objects... TASK_OBJS RLIMITS SIGNALS RESTART_BLOCK
+ *	CPU REGSET... TASK_END }... TRAILER
+ *
+ * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, MM) carry an
+ * objref, a number above zero that is unique in the image, and come before
+ * their first use.  MM is followed by its VMA and PAGES records and MM_END.
+ * A checkpoint that fails ends its image with an ERROR record.
+ */
+#ifndef _UAPI_LINUX_CHECKPOINT_H
+#define _UAPI_LINUX_CHECKPOINT_H
+
+#include <linux/types.h>
+
+/* checkpoint(2): the root need not be a container's init; references from outside are allowed */
+#define CHECKPOINT_SUBTREE	0x1
+
+/* restart(2): the caller is to become the task that the image calls by this pid */
+#define RESTART_MEMBER		0x1
+/* restart(2): leave the cgroup of the restarted tasks frozen */
+#define RESTART_FROZEN		0x2
+
+#define CKPT_MAGIC		"crthaw\r\n"
+#define CKPT_FORMAT_VERSION	1
+#define CKPT_BYTE_ORDER		0x01020304
+
+enum ckpt_arch {
+	CKPT_ARCH_X86_32	= 1,
+	CKPT_ARCH_X86_64	= 2,
+	CKPT_ARCH_S390X		= 3,
+	CKPT_ARCH_PPC64		= 4,
+};
+
+enum ckpt_record {
+	CKPT_REC_HEADER		= 1,
+	CKPT_REC_TREE		= 2,
+	CKPT_REC_TASK		= 3,
+	CKPT_REC_TASK_OBJS	= 4,
+	CKPT_REC_TASK_END	= 5,
+	CKPT_REC_RLIMITS	= 6,
+	CKPT_REC_SIGNALS	= 7,
+	CKPT_REC_RESTART_BLOCK	= 8,
+	CKPT_REC_CPU		= 9,
+	CKPT_REC_REGSET		= 10,
+	CKPT_REC_FILE		= 11,
+	CKPT_REC_FILES		= 12,
+	CKPT_REC_FS		= 13,
+	CKPT_REC_SIGHAND	= 14,
+	CKPT_REC_CRED		= 15,
+	CKPT_REC_MM		= 16,
+	CKPT_REC_VMA		= 17,
+	CKPT_REC_PAGES		= 18,
+	CKPT_REC_MM_END		= 19,
+	CKPT_REC_ERROR		= 20,
+	CKPT_REC_TRAILER	= 21,
+	CKPT_REC_MAX		= CKPT_REC_TRAILER,
+};
+
+/**
+ * struct ckpt_hdr - begins each record
+ * @type:	enum ckpt_record
+ * @len:	length of the whole record in bytes, this header included
+ */
+struct ckpt_hdr {
+	__u32 type;
+	__u32 len;
+};
+
+/**
+ * struct ckpt_rec_header - first record of an image
+ * @magic:	CKPT_MAGIC without its terminating zero
+ * @byte_order:	CKPT_BYTE_ORDER
+ * @version:	CKPT_FORMAT_VERSION
+ * @arch:	enum ckpt_arch
+ * @word_size:	size of a long in the kernel, in bytes
+ * @page_size:	size of a page, in bytes
+ * @flags:	flags of checkpoint(2)
+ * @id:		what checkpoint(2) returns
+ * @features:	bits that a reader must know to read on; none are defined yet
+ * @time:	CLOCK_REALTIME when the checkpoint began, in nanoseconds
+ * @release:	uts release of the kernel, padded with zeros
+ * @build:	uts version of the kernel, padded with zeros
+ * @machine:	uts machine of the kernel, padded with zeros
+ */
+struct ckpt_rec_header {
+	struct ckpt_hdr h;
+	__u8  magic[8];
+	__u32 byte_order;
+	__u32 version;
+	__u32 arch;
+	__u32 word_size;
+	__u32 page_size;
+	__u32 flags;
+	__u32 id;
+	__u32 pad;
+	__u64 features;
+	__u64 time;
+	char  release[64];
+	char  build[64];
+	char  machine[64];
+};
+
+/**
+ * struct ckpt_tree_task - one task of the tree
+ * @pid:	its pid in the pid namespace of the tree's root, as are all below
+ * @tgid:	its thread group
+ * @ppid:	its parent; 0 for the root
+ * @pgid:	its process group; 0: one from outside the tree
+ * @sid:	its session; 0: one from outside the tree
+ * @exit_signal: the signal its parent gets when it ends
+ */
+struct ckpt_tree_task {
+	__s32 pid;
+	__s32 tgid;
+	__s32 ppid;
+	__s32 pgid;
+	__s32 sid;
+	__u32 exit_signal;
+};
+
+/* The tree: the root first, parents before their children; then the task sections in the same order. */
+struct ckpt_rec_tree {
+	struct ckpt_hdr h;
+	__u32 nr_tasks;
+	__u32 pad;
+	struct ckpt_tree_task tasks[];
+};
+
+#define CKPT_COMM_LEN	16
+
+/**
+ * struct ckpt_rec_task - begins a task's section
+ * @pid:	as in the tree
+ * @personality: execution domain
+ * @comm:	name, padded with zeros
+ * @set_child_tid, @clear_child_tid: user addresses, or 0
+ * @robust_list, @robust_list_len: what set_robust_list(2) registered
+ * @rseq, @rseq_len, @rseq_sig: what rseq(2) registered
+ */
+struct ckpt_rec_task {
+	struct ckpt_hdr h;
+	__s32 pid;
+	__u32 personality;
+	char  comm[CKPT_COMM_LEN];
+	__u64 set_child_tid;
+	__u64 clear_child_tid;
+	__u64 robust_list;
+	__u64 rseq;
+	__u32 robust_list_len;
+	__u32 rseq_len;
+	__u32 rseq_sig;
+	__u32 pad;
+};
+
+/* The objects that the task uses, by objref. */
+struct ckpt_rec_task_objs {
+	struct ckpt_hdr h;
+	__s32 cred;
+	__s32 files;
+	__s32 fs;
+	__s32 sighand;
+	__s32 mm;
+	__u32 pad;
+};
+
+/* Ends a task's section. */
+struct ckpt_rec_task_end {
+	struct ckpt_hdr h;
+	__s32 pid;
+	__u32 pad;
+};
+
+#define CKPT_RLIMITS	16
+#define CKPT_RLIM_INFINITY	(~0ULL)
+
+/* Resource limits in the order of RLIMIT_*, in their own units. */
+struct ckpt_rec_rlimits {
+	struct ckpt_hdr h;
+	struct {
+		__u64 soft;
+		__u64 hard;
+	} limits[CKPT_RLIMITS];
+};
+
+/**
+ * struct ckpt_rec_signals - the task's own signal state
+ * @blocked:	blocked signals; bit N-1 is signal N, as in all masks
+ * @saved_mask:	mask to put back after the interrupted system call
+ * @flags:	CKPT_SIGNALS_*
+ * @altstack_flags: SS_* of sigaltstack(2)
+ * @altstack_sp, @altstack_size: alternate stack, address and bytes
+ */
+struct ckpt_rec_signals {
+	struct ckpt_hdr h;
+	__u64 blocked;
+	__u64 saved_mask;
+	__u32 flags;
+	__u32 altstack_flags;
+	__u64 altstack_sp;
+	__u64 altstack_size;
+};
+
+#define CKPT_SIGNALS_RESTORE_MASK	0x1	/* saved_mask is to be put back */
+
+enum ckpt_restart_kind {
+	CKPT_RESTART_NONE	= 0,
+	CKPT_RESTART_NANOSLEEP	= 1,
+	CKPT_RESTART_POLL	= 2,
+	CKPT_RESTART_FUTEX	= 3,
+};
+
+/**
+ * struct ckpt_rec_restart_block - how restart_syscall(2) goes on
+ * @kind:	enum ckpt_restart_kind
+ * @clock:	clock of a nanosleep
+ * @uaddr:	nanosleep: where the remaining time goes; poll: pollfd array; futex: the word
+ * @time_left:	nanoseconds until the deadline, or the absolute deadline where @flags say so
+ * @arch_data:	the architecture's own word
+ * @flags:	CKPT_RESTART_*
+ * @type:	nanosleep: enum timespec_type of @uaddr; poll: number of descriptors
+ * @val, @bitset, @futex_flags: of a futex wait
+ */
+struct ckpt_rec_restart_block {
+	struct ckpt_hdr h;
+	__u32 kind;
+	__s32 clock;
+	__u64 uaddr;
+	__s64 time_left;
+	__u64 arch_data;
+	__u32 flags;
+	__u32 type;
+	__u32 val;
+	__u32 bitset;
+	__u32 futex_flags;
+	__u32 pad;
+};
+
+#define CKPT_RESTART_TIMEOUT	0x1	/* there is a deadline */
+#define CKPT_RESTART_ABSOLUTE	0x2	/* time_left is a point on CLOCK_REALTIME */
+
+/**
+ * struct ckpt_rec_cpu - what register sets do not show of a task
+ * @syscall:	number of the system call that the task was frozen in, or -1
+ * @flags:	CKPT_CPU_*
+ * @word:	values whose meaning the architecture gives, see its checkpoint.c
+ */
+struct ckpt_rec_cpu {
+	struct ckpt_hdr h;
+	__s32 syscall;
+	__u32 flags;
+	__u64 word[6];
+};
+
+#define CKPT_CPU_SELF	0x1	/* the task checkpointed itself: checkpoint(2) returns 0 */
+
+/**
+ * struct ckpt_rec_regset - one register set, as in a core dump
+ * @note:	NT_* of elf.h
+ * @size:	bytes that follow
+ */
+struct ckpt_rec_regset {
+	struct ckpt_hdr h;
+	__u32 note;
+	__u32 size;
+	__u8  data[];
+};
+
+enum ckpt_file_kind {
+	CKPT_FILE_REG	= 1,
+	CKPT_FILE_DIR	= 2,
+	CKPT_FILE_CHR	= 3,
+};
+
+/**
+ * struct ckpt_rec_file - an open file
+ * @objref:	its number
+ * @kind:	enum ckpt_file_kind
+ * @flags:	as fcntl(F_GETFL) shows them, O_CLOEXEC is the descriptor's
+ * @rdev_major, @rdev_minor: of a character device
+ * @cred:	objref of the credentials it was opened with
+ * @mode:	type and permissions of the inode
+ * @pos:	offset in bytes
+ * @size:	size of a regular file in bytes, for information
+ * @path_len:	bytes of @path with its terminating zero
+ * @path:	absolute path below the root task's root, padded with zeros
+ */
+struct ckpt_rec_file {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 kind;
+	__u32 flags;
+	__u32 rdev_major;
+	__u32 rdev_minor;
+	__s32 cred;
+	__u32 mode;
+	__u32 path_len;
+	__s64 pos;
+	__u64 size;
+	char  path[];
+};
+
+#define CKPT_FD_CLOEXEC	0x1
+
+/* One descriptor. */
+struct ckpt_fd {
+	__s32 fd;
+	__s32 file;
+	__u32 flags;
+	__u32 pad;
+};
+
+/* A table of descriptors, in rising order of number. */
+struct ckpt_rec_files {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 nr_fds;
+	struct ckpt_fd fds[];
+};
+
+/**
+ * struct ckpt_rec_fs - root, working directory and umask
+ * @objref:	its number
+ * @umask:	file mode creation mask
+ * @root_len:	bytes of the root's path with its terminating zero
+ * @cwd_len:	bytes of the working directory's path with its terminating zero
+ * @paths:	the two paths, one behind the other, padded with zeros
+ */
+struct ckpt_rec_fs {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 umask;
+	__u32 root_len;
+	__u32 cwd_len;
+	char  paths[];
+};
+
+#define CKPT_NSIG	64
+
+/* One signal's action. */
+struct ckpt_sigaction {
+	__u64 handler;
+	__u64 flags;
+	__u64 restorer;
+	__u64 mask;
+};
+
+/* Signal actions of signals 1 to 64. */
+struct ckpt_rec_sighand {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 pad;
+	struct ckpt_sigaction action[CKPT_NSIG];
+};
+
+/**
+ * struct ckpt_rec_cred - credentials, ids as the root task's user namespace shows them
+ * @objref:	its number
+ * @securebits:	PR_GET_SECUREBITS
+ * @nr_groups:	supplementary groups that follow, padded to an even number with zero
+ */
+struct ckpt_rec_cred {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 securebits;
+	__u32 uid, euid, suid, fsuid;
+	__u32 gid, egid, sgid, fsgid;
+	__u64 cap_inheritable;
+	__u64 cap_permitted;
+	__u64 cap_effective;
+	__u64 cap_bset;
+	__u64 cap_ambient;
+	__u32 nr_groups;
+	__u32 pad;
+	__u32 groups[];
+};
+
+/**
+ * struct ckpt_rec_mm - an address space
+ * @objref:	its number
+ * @exe:	objref of the file that /proc/PID/exe names, or 0
+ * @start_code ... @env_end: layout, as PR_SET_MM_MAP has it
+ * @mmap_base:	where mmap(2) begins to search
+ * @vdso_start:	lowest address of the vdso and its data pages, or 0
+ * @vdso_hash:	xxh64 of the vdso's code pages
+ * @vdso_len:	bytes from @vdso_start to the end of the vdso
+ * @nr_vmas:	VMA records that follow
+ * @nr_auxv:	words of @auxv
+ * @dumpable:	PR_GET_DUMPABLE
+ */
+struct ckpt_rec_mm {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__s32 exe;
+	__u64 start_code, end_code;
+	__u64 start_data, end_data;
+	__u64 start_brk, brk;
+	__u64 start_stack;
+	__u64 arg_start, arg_end;
+	__u64 env_start, env_end;
+	__u64 mmap_base;
+	__u64 vdso_start;
+	__u64 vdso_len;
+	__u64 vdso_hash;
+	__u32 nr_vmas;
+	__u32 dumpable;
+	__u32 nr_auxv;
+	__u32 pad;
+	__u64 auxv[];
+};
+
+enum ckpt_vma_kind {
+	CKPT_VMA_ANON	= 1,	/* private anonymous memory */
+	CKPT_VMA_FILE	= 2,	/* private mapping of a file */
+	CKPT_VMA_VDSO	= 3,	/* the vdso's code */
+	CKPT_VMA_VVAR	= 4,	/* the vdso's data */
+};
+
+#define CKPT_VMA_READ		0x001
+#define CKPT_VMA_WRITE		0x002
+#define CKPT_VMA_EXEC		0x004
+#define CKPT_VMA_MAYREAD	0x008
+#define CKPT_VMA_MAYWRITE	0x010
+#define CKPT_VMA_MAYEXEC	0x020
+#define CKPT_VMA_GROWSDOWN	0x040
+#define CKPT_VMA_NORESERVE	0x080
+#define CKPT_VMA_ACCOUNT	0x100	/* for information */
+#define CKPT_VMA_STACK		0x200	/* MAP_STACK: keep it from huge pages */
+
+/**
+ * struct ckpt_rec_vma - one mapping of the MM before it, in address order
+ * @kind:	enum ckpt_vma_kind
+ * @flags:	CKPT_VMA_*
+ * @start, @end: first address and the one behind the last
+ * @pgoff:	offset in the file in pages, or of anonymous memory its virtual page number
+ * @file:	objref of the mapped file, or 0
+ */
+struct ckpt_rec_vma {
+	struct ckpt_hdr h;
+	__u32 kind;
+	__u32 flags;
+	__u64 start;
+	__u64 end;
+	__u64 pgoff;
+	__s32 file;
+	__u32 pad;
+};
+
+/**
+ * struct ckpt_rec_pages - a run of pages of the MM before it
+ * @start:	first address
+ * @nr_pages:	pages whose contents follow
+ *
+ * Runs are in address order and lie in one mapping.  What no run covers is a
+ * hole: anonymous memory never touched (or all zero), file pages never written.
+ */
+struct ckpt_rec_pages {
+	struct ckpt_hdr h;
+	__u64 start;
+	__u32 nr_pages;
+	__u32 pad;
+};
+
+#define CKPT_PAGES_MAX_BYTES	(1U << 20)	/* of one run */
+
+/* Ends an MM. */
+struct ckpt_rec_mm_end {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 pad;
+};
+
+/**
+ * struct ckpt_rec_error - last record of an image whose checkpoint failed
+ * @error:	positive errno
+ * @pid:	task, or 0
+ * @objref:	object, or 0
+ * @text_len:	bytes of @text with its terminating zero
+ * @text:	the line that went to the log, padded with zeros
+ */
+struct ckpt_rec_error {
+	struct ckpt_hdr h;
+	__s32 error;
+	__s32 pid;
+	__s32 objref;
+	__u32 text_len;
+	char  text[];
+};
+
+/**
+ * struct ckpt_rec_trailer - last record of an image
+ * @magic:	CKPT_MAGIC without its terminating zero
+ * @bytes:	bytes of the image before this record
+ * @checksum:	xxh64, seed 0, of those bytes
+ */
+struct ckpt_rec_trailer {
+	struct ckpt_hdr h;
+	__u8  magic[8];
+	__u64 bytes;
+	__u64 checksum;
+};
+
+#endif /* _UAPI_LINUX_CHECKPOINT_H */
