@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Checkpoint/restart: what the files of kernel/checkpoint/ and the
+ * architectures share.
+ *
+ * Each kind of record has one .c file and one row in the table of
+ * kernel/checkpoint/ops.c.  A checkpoint runs in the caller's context on
+ * frozen tasks.  On restart one task at a time, the coordinator or one of the
+ * members, reads the image and holds the context; nothing in struct ckpt_ctx
+ * needs a lock.  See kernel/checkpoint/restart.c for how it is passed on.
+ */
+#ifndef _LINUX_CHECKPOINT_H
+#define _LINUX_CHECKPOINT_H
+
+#include <linux/list.h>
+#include <linux/refcount.h>
+#include <linux/sched.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/xxhash.h>
+#include <uapi/linux/checkpoint.h>
+
+struct ckpt_ctx;
+struct ckpt_member;
+struct cred;
+struct file;
+struct mm_struct;
+struct path;
+struct pid_namespace;
+struct pt_regs;
+struct user_regset;
+struct vm_area_struct;
+
+/* Largest record, the data of PAGES aside; bounds what a reader allocates. */
+#define CKPT_RECORD_MAX		(1U << 20)
+
+/* Collected by the walk over the tree, in the order of the TREE record. */
+struct ckpt_task {
+	struct task_struct *task;	/* counted reference */
+	unsigned long	    switches;	/* nvcsw when it was found to be off its CPU */
+	int		    pid;	/* in ctx->pid_ns, as below */
+	int		    ppid, pgid, sid;
+};
+
+/**
+ * struct ckpt_ctx - one checkpoint or one restart
+ * @file:	where the image is written to or read from
+ * @logfile:	where lines of the log go, or NULL
+ * @pos:	position in @file
+ * @total:	bytes of the image so far
+ * @checksum:	running checksum over these bytes
+ * @buf, @buf_len, @buf_off: records gathered for one write, or read ahead
+ * @rec:	restart: the record that is being restored
+ * @flags:	flags of the system call
+ * @restart:	this is a restart
+ * @objs:	object hash, see objhash.c
+ * @root:	root task of the tree; counted reference
+ * @pid_ns:	its pid namespace; counted reference
+ * @user_ns:	its user namespace: ids and capabilities are written as seen in it; counted
+ * @root_path:	its root directory: paths are written as seen from it; counted
+ * @tasks, @nr_tasks: the tree
+ * @current_task: the task that is being saved or restored, for messages
+ * @current_objref: the object that is being saved or restored, or 0, for messages
+ * @err:	first error, negative errno, or 0
+ * @err_text:	the line that reported it
+ */
+struct ckpt_ctx {
+	struct file *file;
+	struct file *logfile;
+	loff_t pos;
+	u64 total;
+	struct xxh64_state checksum;
+	void *buf;
+	size_t buf_len;
+	size_t buf_off;
+	struct ckpt_hdr *rec;
+	unsigned long flags;
+	bool restart;
+	u32 id;
+
+	struct ckpt_objhash *objs;
+
+	struct task_struct *root;
+	struct pid_namespace *pid_ns;
+	struct user_namespace *user_ns;
+	struct path root_path;
+	struct ckpt_task *tasks;
+	unsigned int nr_tasks;
+
+	struct task_struct *current_task;
+	int current_pid;
+	int current_objref;
+	int err;
+	char err_text[256];
+
+	/* restart only, see restart.c */
+	refcount_t refs;
+	wait_queue_head_t wait;
+	struct ckpt_member **members;
+	struct ckpt_member *member;	/* the one whose turn it is */
+};
+
+/* --- sys.c: life of a context --- */
+struct ckpt_ctx *ckpt_ctx_alloc(int fd, unsigned long flags, int logfd, bool restart);
+void ckpt_ctx_put(struct ckpt_ctx *ctx);
+
+/* --- log.c --- */
+
+/**
+ * ckpt_err - report why a checkpoint or a restart cannot go on
+ * @ctx: the context; its current task and object are named in the line
+ * @err: negative errno
+ * @fmt: what is in the way, without a full stop: "fd 7: flock held"
+ *
+ * The first report is kept for the ERROR record; all go to the log.
+ * Return: @err, so that callers can say return ckpt_err(...).
+ */
+__printf(3, 4) int ckpt_err(struct ckpt_ctx *ctx, int err, const char *fmt, ...);
+
+/* --- io.c: records --- */
+
+/* Write a whole record: @rec begins with struct ckpt_hdr; its type and len are set here. */
+int ckpt_write_record(struct ckpt_ctx *ctx, enum ckpt_record type, void *rec, size_t len);
+/* Write the fixed part of a record whose total length is @len; the rest follows by ckpt_write_data(). */
+int ckpt_write_begin(struct ckpt_ctx *ctx, enum ckpt_record type, void *rec, size_t fixed, size_t len);
+int ckpt_write_data(struct ckpt_ctx *ctx, const void *data, size_t len);
+/* Write whole pages, the payload of a record begun by ckpt_write_begin(). */
+int ckpt_write_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr);
+int ckpt_write_trailer(struct ckpt_ctx *ctx);
+void ckpt_write_error(struct ckpt_ctx *ctx);
+int ckpt_write_flush(struct ckpt_ctx *ctx);
+
+/*
+ * Read the next record into ctx->rec: type, length and shape are checked
+ * against the table of operations.  Of a PAGES record only the fixed part is
+ * read; its restore function reads the rest with ckpt_read_pages().
+ */
+int ckpt_read_record(struct ckpt_ctx *ctx);
+int ckpt_read_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr);
+/* Read the trailer and compare the checksum. */
+int ckpt_read_trailer(struct ckpt_ctx *ctx);
+
+/* --- ops.c: one row a record type --- */
+
+/**
+ * struct ckpt_record_ops - what is known of one record type
+ * @name:	for messages
+ * @fixed:	size of its fixed part
+ * @variable:	more may follow the fixed part
+ * @payload:	what follows is read by @restore itself
+ * @restore:	bring the record's state into the calling member; NULL for records
+ *		that the coordinator reads.  The record is ctx->rec.  Everything
+ *		is validated before it is used.
+ */
+struct ckpt_record_ops {
+	const char *name;
+	u16 fixed;
+	bool variable;
+	bool payload;
+	int (*restore)(struct ckpt_ctx *ctx);
+};
+
+extern const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1];
+
+/* --- objhash.c: objects that tasks share --- */
+
+enum ckpt_obj_type {
+	CKPT_OBJ_FILE = 1,	/* struct file */
+	CKPT_OBJ_FILES,		/* struct files_struct */
+	CKPT_OBJ_FS,		/* struct fs_struct */
+	CKPT_OBJ_SIGHAND,	/* struct sighand_struct */
+	CKPT_OBJ_CRED,		/* struct cred */
+	CKPT_OBJ_MM,		/* struct mm_struct */
+	CKPT_OBJ_MAX,
+};
+
+/**
+ * struct ckpt_obj_ops - what is known of one kind of shared object
+ * @name:	for messages
+ * @grab:	take a reference
+ * @drop:	give it back
+ * @users:	how many references there are, the hash's own not counted; NULL
+ *		where that number says nothing
+ */
+struct ckpt_obj_ops {
+	const char *name;
+	void (*grab)(void *obj);
+	void (*drop)(void *obj);
+	int (*users)(void *obj);
+};
+
+extern const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX];
+
+struct ckpt_objhash *ckpt_objhash_alloc(void);
+void ckpt_objhash_free(struct ckpt_objhash *objs);
+/*
+ * Checkpoint: the objref of @obj, negative errno on failure.  *@first says
+ * whether it is new, so that the caller writes its record.  Counts one use.
+ */
+int ckpt_obj_ref(struct ckpt_ctx *ctx, void *obj, enum ckpt_obj_type type, bool *first);
+/* Checkpoint: compare the uses that were counted with the objects' own counts. */
+int ckpt_obj_check_users(struct ckpt_ctx *ctx);
+/* Restart: remember @obj under @objref, taking a reference.  EINVAL if the number is taken or not positive. */
+int ckpt_obj_add(struct ckpt_ctx *ctx, int objref, void *obj, enum ckpt_obj_type type);
+/* Restart: the object, no reference taken; ERR_PTR(-EINVAL) and a log line if there is none or of another type. */
+void *ckpt_obj_get(struct ckpt_ctx *ctx, int objref, enum ckpt_obj_type type);
+
+/* --- tree.c, freezer.c --- */
+int ckpt_tree_collect(struct ckpt_ctx *ctx, struct task_struct *root);
+int ckpt_tree_save(struct ckpt_ctx *ctx);
+/* The tasks of the tree are still where they were found: none ran, none came, none went. */
+int ckpt_tree_recheck(struct ckpt_ctx *ctx);
+int ckpt_tree_read(struct ckpt_ctx *ctx);
+void ckpt_tree_free(struct ckpt_ctx *ctx);
+/* Is the task parked by the cgroup v2 freezer at the point where signals are delivered? */
+int ckpt_task_check_frozen(struct ckpt_ctx *ctx, struct ckpt_task *t);
+/* Freeze the cgroup that the members, and nobody else, are in. */
+int ckpt_freeze_members(struct ckpt_ctx *ctx);
+
+/* --- task.c --- */
+int ckpt_task_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
+int ckpt_task_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_TASK */
+int ckpt_task_objs_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_TASK_OBJS */
+int ckpt_task_end_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_TASK_END */
+int ckpt_rlimits_restore(struct ckpt_ctx *ctx);
+
+/* --- one pair each: _save writes the object (if new) and returns its objref or a negative errno --- */
+int ckpt_cred_save(struct ckpt_ctx *ctx, const struct cred *cred);
+int ckpt_cred_restore(struct ckpt_ctx *ctx);		/* builds a struct cred, adds it to the hash */
+int ckpt_cred_install(struct ckpt_ctx *ctx, const struct cred *cred);	/* on current */
+int ckpt_sighand_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_sighand_restore(struct ckpt_ctx *ctx);		/* into current->sighand */
+int ckpt_signals_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_signals_restore(struct ckpt_ctx *ctx);
+int ckpt_restart_block_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_restart_block_restore(struct ckpt_ctx *ctx);
+
+/* files.c: files and tables of descriptors; refuses what it cannot write, naming pid and fd */
+int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file);
+int ckpt_file_restore(struct ckpt_ctx *ctx);		/* opens it, adds it to the hash */
+int ckpt_files_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_files_restore(struct ckpt_ctx *ctx);		/* into a table of current's own */
+int ckpt_files_install(struct ckpt_ctx *ctx, int objref);	/* make current use that table */
+
+/* fs.c: root, working directory, umask; path names */
+int ckpt_fs_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_fs_restore(struct ckpt_ctx *ctx);
+int ckpt_fs_install(struct ckpt_ctx *ctx, int objref);
+/*
+ * The absolute name of @path below the root task's root in @buf (PATH_MAX
+ * bytes), checked to lead back to @path; ERR_PTR and a log line (@what names
+ * the holder: "fd 3", "cwd") if it is unlinked, unreachable or covered.
+ */
+char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf, const char *what);
+
+/* mm.c, pages.c: address spaces */
+int ckpt_mm_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_mm_restore(struct ckpt_ctx *ctx);		/* empties current->mm and lays it out */
+int ckpt_vma_restore(struct ckpt_ctx *ctx);
+int ckpt_mm_end_restore(struct ckpt_ctx *ctx);
+int ckpt_mm_install(struct ckpt_ctx *ctx, int objref);	/* current's own mm is the one expected */
+int ckpt_pages_save(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vm_area_struct *vma);
+int ckpt_pages_restore(struct ckpt_ctx *ctx);
+
+/* cpu.c: registers, by the architecture's register sets */
+int ckpt_cpu_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_cpu_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_CPU: kept in the member */
+int ckpt_regset_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_REGSET: likewise */
+/* Coordinator: put the kept registers into a parked member. */
+int ckpt_cpu_apply(struct ckpt_ctx *ctx, struct ckpt_member *m);
+void ckpt_cpu_free(struct ckpt_member *m);
+
+/**
+ * struct ckpt_member - a task that waits to become a task of the image
+ * See restart.c; the fields here are what other files use.
+ */
+struct ckpt_member {
+	struct list_head list;
+	struct task_struct *task;	/* counted reference */
+	pid_t pid;			/* the task of the image */
+	refcount_t refs;
+	int state;
+	int error;
+	wait_queue_head_t wait;
+	struct ckpt_ctx *ctx;
+
+	/* read by the member, applied by the coordinator */
+	struct ckpt_rec_cpu cpu;
+	struct list_head regsets;
+	bool have_cpu;
+
+	/* objrefs of TASK_OBJS as far as they were restored in this task */
+	int own_cred, own_files, own_fs, own_sighand, own_mm;
+	/* Registrations that may only be put back when the memory is there */
+	struct ckpt_rec_task task_rec;
+	bool have_task, have_objs, have_rlimits, have_signals, have_restart_block;
+	struct ckpt_rec_mm mm_rec;	/* fixed part of the MM that is being read */
+	unsigned int mm_vmas;		/* VMA records read of it */
+	struct ckpt_rec_rlimits rlimits;
+	struct ckpt_rec_restart_block restart_block;
+};
+
+/* --- arch/.../kernel/checkpoint.c: the same functions on each architecture --- */
+
+/* This kernel's enum ckpt_arch. */
+u32 ckpt_arch_id(void);
+
+/* Refuse what the architecture cannot carry (ckpt_err() with the reason): debug registers, LDT, compat tasks ... */
+int ckpt_arch_check_task(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_arch_check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm);
+
+/*
+ * Bring what current still has in the CPU into memory, and arrange that its
+ * saved registers show checkpoint(2) returning 0 outside of any system call;
+ * _end undoes the latter.  @saved holds what _end needs.
+ */
+#define CKPT_ARCH_SELF_WORDS	4
+void ckpt_arch_self_begin(struct pt_regs *regs, unsigned long saved[CKPT_ARCH_SELF_WORDS]);
+void ckpt_arch_self_end(struct pt_regs *regs, const unsigned long saved[CKPT_ARCH_SELF_WORDS]);
+
+enum ckpt_regset_action {
+	CKPT_REGSET_SAVE,	/* saved and restored */
+	CKPT_REGSET_SKIP,	/* a view of something else, or without meaning for another run */
+};
+
+enum ckpt_regset_action ckpt_arch_regset(const struct user_regset *regset);
+
+/* Fill @cpu->syscall, ->word: what register sets do not show (thread flags, interruption code, trap ...). */
+int ckpt_arch_cpu_save(struct ckpt_ctx *ctx, struct task_struct *task, struct ckpt_rec_cpu *cpu);
+/* Validate @cpu; runs in the member when the record is read. */
+int ckpt_arch_cpu_check(struct ckpt_ctx *ctx, const struct ckpt_rec_cpu *cpu);
+/* Validate a register set before anything is applied; runs in the member. */
+int ckpt_arch_regset_check(struct ckpt_ctx *ctx, u32 note, const void *data, size_t size);
+/* Before and after the register sets of the parked @task are set; runs in the coordinator. */
+int ckpt_arch_cpu_apply_begin(struct ckpt_ctx *ctx, struct task_struct *task, const struct ckpt_rec_cpu *cpu);
+int ckpt_arch_cpu_apply_end(struct ckpt_ctx *ctx, struct task_struct *task, const struct ckpt_rec_cpu *cpu);
+/*
+ * Last act of a member in restart(2): what the system call is to return so
+ * that the exit path leaves the restored registers alone.
+ */
+long ckpt_arch_resume(struct pt_regs *regs);
+
+/* Is this a mapping of the vdso?  CKPT_VMA_VDSO, CKPT_VMA_VVAR or 0. */
+u32 ckpt_arch_vma_kind(struct vm_area_struct *vma);
+/* Map vdso and vvar into current->mm, the lowest address being @start; the caller checks the result. */
+int ckpt_arch_map_vdso(unsigned long start);
+/* Forget the vdso of current->mm, whose mappings are gone. */
+void ckpt_arch_mm_reset(struct mm_struct *mm);
+
+#endif /* _LINUX_CHECKPOINT_H */
