@@ -50,7 +50,8 @@ struct ckpt_task {
  * @total:	bytes of the image so far
  * @checksum:	running checksum over these bytes
  * @buf, @buf_len, @buf_off: records gathered for one write, or read ahead
- * @rec:	restart: the record that is being restored
+ * @rec, @rec_size: restart: the record that is being restored, and the memory it has
+ * @rec_name, @rec_at: its type and its offset in the image, for messages
  * @flags:	flags of the system call
  * @restart:	this is a restart
  * @objs:	object hash, see objhash.c
@@ -74,6 +75,9 @@ struct ckpt_ctx {
 	size_t buf_len;
 	size_t buf_off;
 	struct ckpt_hdr *rec;
+	size_t rec_size;
+	const char *rec_name;
+	u64 rec_at;
 	unsigned long flags;
 	bool restart;
 	u32 id;

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What only the files of this folder share.
+ */
+#ifndef _KERNEL_CHECKPOINT_INTERNAL_H
+#define _KERNEL_CHECKPOINT_INTERNAL_H
+
+#include <linux/checkpoint.h>
+#include <linux/signal.h>
+
+/* Bytes gathered for one write, or read ahead */
+#define CKPT_BUF_SIZE	SZ_64K
+
+/* Callbacks of the table of objects in ops.c, each defined where the object is. */
+void ckpt_file_grab(void *obj);
+void ckpt_file_drop(void *obj);
+int ckpt_file_users(void *obj);
+void ckpt_files_grab(void *obj);
+void ckpt_files_drop(void *obj);
+int ckpt_files_users(void *obj);
+void ckpt_fs_grab(void *obj);
+void ckpt_fs_drop(void *obj);
+int ckpt_fs_users(void *obj);
+void ckpt_mm_grab(void *obj);
+void ckpt_mm_drop(void *obj);
+int ckpt_mm_users(void *obj);
+void ckpt_sighand_grab(void *obj);
+void ckpt_sighand_drop(void *obj);
+int ckpt_sighand_users(void *obj);
+void ckpt_cred_grab(void *obj);
+void ckpt_cred_drop(void *obj);
+
+/* Masks are 64 bits in the image; bit N-1 is signal N. */
+static inline u64 ckpt_mask_from_sigset(const sigset_t *set)
+{
+	u64 mask = set->sig[0];
+
+	if (_NSIG_WORDS > 1)
+		mask |= (u64)set->sig[_NSIG_WORDS - 1] << 32;
+	return mask;
+}
+
+static inline void ckpt_mask_to_sigset(u64 mask, sigset_t *set)
+{
+	set->sig[0] = mask;
+	if (_NSIG_WORDS > 1)
+		set->sig[_NSIG_WORDS - 1] = mask >> 32;
+}
+
+/* What a task may hold only where the configuration has it. */
+#ifdef CONFIG_NUMA
+static inline bool ckpt_has_mempolicy(struct task_struct *t)
+{
+	return t->mempolicy;
+}
+#else
+static inline bool ckpt_has_mempolicy(struct task_struct *t)
+{
+	return false;
+}
+#endif
+
+#ifdef CONFIG_KEYS
+static inline bool ckpt_has_keyrings(const struct cred *cred)
+{
+	return cred->session_keyring || cred->process_keyring || cred->thread_keyring;
+}
+#else
+static inline bool ckpt_has_keyrings(const struct cred *cred)
+{
+	return false;
+}
+#endif
+
+#ifdef CONFIG_FUTEX
+static inline bool ckpt_holds_pi_futex(struct task_struct *t)
+{
+	return IS_ENABLED(CONFIG_FUTEX_PI) && !list_empty(&t->pi_state_list);
+}
+
+static inline void ckpt_robust_list_get(struct task_struct *t, u64 *head, u32 *len)
+{
+	*head = (unsigned long)t->robust_list;
+	*len = t->robust_list ? sizeof(struct robust_list_head) : 0;
+}
+
+static inline void ckpt_robust_list_set(struct task_struct *t, u64 head)
+{
+	t->robust_list = (struct robust_list_head __user *)(unsigned long)head;
+}
+#else
+static inline bool ckpt_holds_pi_futex(struct task_struct *t)
+{
+	return false;
+}
+
+static inline void ckpt_robust_list_get(struct task_struct *t, u64 *head, u32 *len)
+{
+	*head = 0;
+	*len = 0;
+}
+
+static inline void ckpt_robust_list_set(struct task_struct *t, u64 head)
+{
+}
+#endif
+
+#if defined(CONFIG_FUTEX) && defined(CONFIG_COMPAT)
+static inline bool ckpt_has_compat_robust_list(struct task_struct *t)
+{
+	return t->compat_robust_list;
+}
+#else
+static inline bool ckpt_has_compat_robust_list(struct task_struct *t)
+{
+	return false;
+}
+#endif
+
+#ifdef CONFIG_RSEQ
+static inline void ckpt_rseq_get(struct task_struct *t, struct ckpt_rec_task *rec)
+{
+	rec->rseq = (unsigned long)t->rseq;
+	rec->rseq_len = t->rseq_len;
+	rec->rseq_sig = t->rseq_sig;
+}
+
+/* As if preempted: the next return to user mode aborts a critical section and writes the CPU's number. */
+static inline void ckpt_rseq_set(struct task_struct *t, const struct ckpt_rec_task *rec)
+{
+	t->rseq = (struct rseq __user *)(unsigned long)rec->rseq;
+	t->rseq_len = rec->rseq_len;
+	t->rseq_sig = rec->rseq_sig;
+	rseq_preempt(t);
+}
+#else
+static inline void ckpt_rseq_get(struct task_struct *t, struct ckpt_rec_task *rec)
+{
+}
+
+static inline void ckpt_rseq_set(struct task_struct *t, const struct ckpt_rec_task *rec)
+{
+}
+#endif
+
+#ifdef CONFIG_GENERIC_ENTRY
+static inline bool ckpt_has_user_dispatch(struct task_struct *t)
+{
+	return test_task_syscall_work(t, SYSCALL_USER_DISPATCH);
+}
+#else
+static inline bool ckpt_has_user_dispatch(struct task_struct *t)
+{
+	return false;
+}
+#endif
+
+/* Where the architecture has no sa_restorer, the image has 0. */
+#ifdef __ARCH_HAS_SA_RESTORER
+static inline u64 ckpt_restorer_get(const struct sigaction *sa)
+{
+	return (unsigned long)sa->sa_restorer;
+}
+
+static inline bool ckpt_restorer_set(struct sigaction *sa, u64 restorer)
+{
+	sa->sa_restorer = (__sigrestore_t)(unsigned long)restorer;
+	return (unsigned long)restorer == restorer;
+}
+#elif defined(SA_RESTORER)
+static inline u64 ckpt_restorer_get(const struct sigaction *sa)
+{
+	return (unsigned long)sa->sa_restorer;
+}
+
+static inline bool ckpt_restorer_set(struct sigaction *sa, u64 restorer)
+{
+	sa->sa_restorer = (__sigrestore_t)(unsigned long)restorer;
+	return (unsigned long)restorer == restorer;
+}
+#else
+static inline u64 ckpt_restorer_get(const struct sigaction *sa)
+{
+	return 0;
+}
+
+static inline bool ckpt_restorer_set(struct sigaction *sa, u64 restorer)
+{
+	return !restorer;
+}
+#endif
+
+#endif /* _KERNEL_CHECKPOINT_INTERNAL_H */

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The two tables: what each type of record is, and what each kind of shared
+ * object is.  A new kind of state begins with a row here.
+ */
+#include <linux/checkpoint.h>
+#include <linux/init.h>
+
+#include "internal.h"
+
+#define RECORD(_type, _struct, ...)					\
+	[CKPT_REC_##_type] = {						\
+		.name = #_type,						\
+		.fixed = sizeof(struct _struct),			\
+		__VA_ARGS__						\
+	}
+
+const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
+	RECORD(HEADER, ckpt_rec_header),
+	RECORD(TREE, ckpt_rec_tree, .variable = true),
+	RECORD(TASK, ckpt_rec_task, .restore = ckpt_task_restore),
+	RECORD(TASK_OBJS, ckpt_rec_task_objs, .restore = ckpt_task_objs_restore),
+	RECORD(TASK_END, ckpt_rec_task_end, .restore = ckpt_task_end_restore),
+	RECORD(RLIMITS, ckpt_rec_rlimits, .restore = ckpt_rlimits_restore),
+	RECORD(SIGNALS, ckpt_rec_signals, .restore = ckpt_signals_restore),
+	RECORD(RESTART_BLOCK, ckpt_rec_restart_block, .restore = ckpt_restart_block_restore),
+	RECORD(CPU, ckpt_rec_cpu, .restore = ckpt_cpu_restore),
+	RECORD(REGSET, ckpt_rec_regset, .variable = true, .restore = ckpt_regset_restore),
+	RECORD(FILE, ckpt_rec_file, .variable = true, .restore = ckpt_file_restore),
+	RECORD(FILES, ckpt_rec_files, .variable = true, .restore = ckpt_files_restore),
+	RECORD(FS, ckpt_rec_fs, .variable = true, .restore = ckpt_fs_restore),
+	RECORD(SIGHAND, ckpt_rec_sighand, .restore = ckpt_sighand_restore),
+	RECORD(CRED, ckpt_rec_cred, .variable = true, .restore = ckpt_cred_restore),
+	RECORD(MM, ckpt_rec_mm, .variable = true, .restore = ckpt_mm_restore),
+	RECORD(VMA, ckpt_rec_vma, .restore = ckpt_vma_restore),
+	RECORD(PAGES, ckpt_rec_pages, .payload = true, .restore = ckpt_pages_restore),
+	RECORD(MM_END, ckpt_rec_mm_end, .restore = ckpt_mm_end_restore),
+	RECORD(ERROR, ckpt_rec_error, .variable = true),
+	RECORD(TRAILER, ckpt_rec_trailer),
+};
+
+const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
+	[CKPT_OBJ_FILE] = {
+		.name	= "file",
+		.grab	= ckpt_file_grab,
+		.drop	= ckpt_file_drop,
+		.users	= ckpt_file_users,
+	},
+	[CKPT_OBJ_FILES] = {
+		.name	= "descriptor table",
+		.grab	= ckpt_files_grab,
+		.drop	= ckpt_files_drop,
+		.users	= ckpt_files_users,
+	},
+	[CKPT_OBJ_FS] = {
+		.name	= "fs context",
+		.grab	= ckpt_fs_grab,
+		.drop	= ckpt_fs_drop,
+		.users	= ckpt_fs_users,
+	},
+	[CKPT_OBJ_SIGHAND] = {
+		.name	= "signal action table",
+		.grab	= ckpt_sighand_grab,
+		.drop	= ckpt_sighand_drop,
+		.users	= ckpt_sighand_users,
+	},
+	[CKPT_OBJ_CRED] = {
+		.name	= "set of credentials",
+		.grab	= ckpt_cred_grab,
+		.drop	= ckpt_cred_drop,
+	},
+	[CKPT_OBJ_MM] = {
+		.name	= "address space",
+		.grab	= ckpt_mm_grab,
+		.drop	= ckpt_mm_drop,
+		.users	= ckpt_mm_users,
+	},
+};
+
+/* A type of record without a row would be an image that nobody can read. */
+static int __init ckpt_check_tables(void)
+{
+	for (int i = 1; i <= CKPT_REC_MAX; i++)
+		WARN_ON(!ckpt_record_ops[i].name || !IS_ALIGNED(ckpt_record_ops[i].fixed, 8));
+	for (int i = 1; i < CKPT_OBJ_MAX; i++)
+		WARN_ON(!ckpt_obj_ops[i].grab || !ckpt_obj_ops[i].drop);
+	return 0;
+}
+late_initcall(ckpt_check_tables);
