@@ -40,6 +40,7 @@ struct ckpt_task {
 	unsigned long	    switches;	/* nvcsw when it was found to be off its CPU */
 	int		    pid;	/* in ctx->pid_ns, as below */
 	int		    ppid, pgid, sid;
+	unsigned int	    exit_signal;	/* restart only */
 };
 
 /**
@@ -232,6 +233,8 @@ int ckpt_rlimits_restore(struct ckpt_ctx *ctx);
 int ckpt_cred_save(struct ckpt_ctx *ctx, const struct cred *cred);
 int ckpt_cred_restore(struct ckpt_ctx *ctx);		/* builds a struct cred, adds it to the hash */
 int ckpt_cred_install(struct ckpt_ctx *ctx, const struct cred *cred);	/* on current */
+/* Could current give itself these credentials?  EPERM and a log line if not. */
+int ckpt_cred_check_power(struct ckpt_ctx *ctx, const struct cred *cred);
 int ckpt_sighand_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_sighand_restore(struct ckpt_ctx *ctx);		/* into current->sighand */
 int ckpt_signals_save(struct ckpt_ctx *ctx, struct task_struct *task);
@@ -301,6 +304,7 @@ struct ckpt_member {
 	struct ckpt_rec_mm mm_rec;	/* fixed part of the MM that is being read */
 	unsigned int mm_vmas;		/* VMA records read of it */
 	struct ckpt_rec_rlimits rlimits;
+	struct ckpt_rec_signals signals;
 	struct ckpt_rec_restart_block restart_block;
 };
 

@@ -11,6 +11,14 @@
 /* Bytes gathered for one write, or read ahead */
 #define CKPT_BUF_SIZE	SZ_64K
 
+/* restart.c: the two sides of restart(2) */
+long ckpt_restart_member(pid_t pid);
+long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid);
+/* task.c: what a released member does for itself, last of all */
+void ckpt_task_finish(struct ckpt_member *m);
+/* cred.c: refuse what credentials hold beyond ids and capabilities */
+int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
+
 /* Callbacks of the table of objects in ops.c, each defined where the object is. */
 void ckpt_file_grab(void *obj);
 void ckpt_file_drop(void *obj);
@@ -157,17 +165,6 @@ static inline bool ckpt_has_user_dispatch(struct task_struct *t)
 
 /* Where the architecture has no sa_restorer, the image has 0. */
 #ifdef __ARCH_HAS_SA_RESTORER
-static inline u64 ckpt_restorer_get(const struct sigaction *sa)
-{
-	return (unsigned long)sa->sa_restorer;
-}
-
-static inline bool ckpt_restorer_set(struct sigaction *sa, u64 restorer)
-{
-	sa->sa_restorer = (__sigrestore_t)(unsigned long)restorer;
-	return (unsigned long)restorer == restorer;
-}
-#elif defined(SA_RESTORER)
 static inline u64 ckpt_restorer_get(const struct sigaction *sa)
 {
 	return (unsigned long)sa->sa_restorer;

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The cgroup v2 freezer, as seen from a checkpoint and a restart.
+ *
+ * A frozen task waits in get_signal(), with the registers that it will return
+ * to user mode with.  task->frozen alone does not say that: it is also set for
+ * a vfork parent, in the middle of its system call, and for stopped and traced
+ * tasks.
+ */
+#include <linux/cgroup.h>
+#include <linux/checkpoint.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+
+#include "internal.h"
+
+static bool in_frozen_cgroup(struct task_struct *task)
+{
+	guard(rcu)();
+	return test_bit(CGRP_FREEZE, &task_dfl_cgroup(task)->flags);
+}
+
+int ckpt_task_check_frozen(struct ckpt_ctx *ctx, struct ckpt_task *t)
+{
+	struct task_struct *task = t->task;
+	unsigned int state;
+
+	if (task == current)
+		return 0;
+	if (task->flags & (PF_KTHREAD | PF_USER_WORKER))
+		return ckpt_err(ctx, -EINVAL, "is a kernel thread");
+	if (task->exit_state)
+		return ckpt_err(ctx, -EBUSY, "is a zombie");
+	if (task->ptrace)
+		return ckpt_err(ctx, -EBUSY, "is traced");
+	state = READ_ONCE(task->__state);
+	if (state & __TASK_STOPPED)
+		return ckpt_err(ctx, -EBUSY, "is stopped");
+	if (!task->frozen || !in_frozen_cgroup(task))
+		return ckpt_err(ctx, -EBUSY, "is not frozen by the cgroup v2 freezer");
+	if (state & TASK_WAKEKILL)
+		return ckpt_err(ctx, -EBUSY, "waits in vfork for its child");
+	t->switches = wait_task_inactive(task, TASK_INTERRUPTIBLE);
+	if (!t->switches)
+		return ckpt_err(ctx, -EBUSY, "is not frozen, it runs");
+	return 0;
+}
+
+static bool is_member(struct ckpt_ctx *ctx, struct task_struct *task)
+{
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
+		if (ctx->tasks[i].task == task)
+			return true;
+	return false;
+}
+
+/*
+ * Freezing is stopping: a caller may do it to the tasks that it restarts, and
+ * so the cgroup must hold nobody else.
+ */
+int ckpt_freeze_members(struct ckpt_ctx *ctx)
+{
+	struct cgroup *cgrp;
+	struct css_task_iter it;
+	struct task_struct *task;
+	int others = 0;
+
+	cgroup_lock();
+	cgrp = task_dfl_cgroup(ctx->tasks[0].task);
+	for (unsigned int i = 1; i < ctx->nr_tasks; i++)
+		if (task_dfl_cgroup(ctx->tasks[i].task) != cgrp)
+			others++;
+	if (!others) {
+		css_task_iter_start(&cgrp->self, 0, &it);
+		while ((task = css_task_iter_next(&it)))
+			others += !is_member(ctx, task);
+		css_task_iter_end(&it);
+	}
+	if (!others && cgroup_parent(cgrp) && !css_has_online_children(&cgrp->self))
+		cgroup_freeze(cgrp, true);
+	else
+		others++;
+	cgroup_unlock();
+	if (others)
+		return ckpt_err(ctx, -EPERM,
+				"RESTART_FROZEN needs all tasks, and nobody else, in one cgroup below the root");
+	return 0;
+}

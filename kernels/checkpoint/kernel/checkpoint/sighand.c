@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Signal actions.
+ *
+ * Read under siglock into a record, written under siglock from one.  The
+ * actions are copied whole: what sigaction(2) does beside that, flushing
+ * ignored signals, has nothing to do in a task without pending ones.
+ */
+#include <linux/checkpoint.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/signal.h>
+#include <linux/slab.h>
+
+#include "internal.h"
+
+void ckpt_sighand_grab(void *obj)
+{
+	struct sighand_struct *sighand = obj;
+
+	refcount_inc(&sighand->count);
+}
+
+void ckpt_sighand_drop(void *obj)
+{
+	__cleanup_sighand(obj);
+}
+
+int ckpt_sighand_users(void *obj)
+{
+	struct sighand_struct *sighand = obj;
+
+	return refcount_read(&sighand->count) - 1;
+}
+
+int ckpt_sighand_save(struct ckpt_ctx *ctx, struct task_struct *task)
+{
+	struct ckpt_rec_sighand *rec __free(kfree) = NULL;
+	struct sighand_struct *sighand = task->sighand;
+	bool first;
+	int objref, err;
+
+	BUILD_BUG_ON(_NSIG != CKPT_NSIG);
+	objref = ckpt_obj_ref(ctx, sighand, CKPT_OBJ_SIGHAND, &first);
+	if (objref < 0 || !first)
+		return objref;
+	rec = kzalloc(sizeof(*rec), GFP_KERNEL);
+	if (!rec)
+		return ckpt_err(ctx, -ENOMEM, "no memory for a record");
+	rec->objref = objref;
+	spin_lock_irq(&sighand->siglock);
+	for (int i = 0; i < _NSIG; i++) {
+		const struct sigaction *sa = &sighand->action[i].sa;
+
+		rec->action[i] = (struct ckpt_sigaction) {
+			.handler = (unsigned long)sa->sa_handler,
+			.flags = sa->sa_flags,
+			.restorer = ckpt_restorer_get(sa),
+			.mask = ckpt_mask_from_sigset(&sa->sa_mask),
+		};
+	}
+	spin_unlock_irq(&sighand->siglock);
+	for (int i = 0; i < _NSIG; i++)
+		if (rec->action[i].flags & SA_IMMUTABLE)
+			return ckpt_err(ctx, -EBUSY, "the action of signal %d is immutable", i + 1);
+	err = ckpt_write_record(ctx, CKPT_REC_SIGHAND, rec, sizeof(*rec));
+	return err ?: objref;
+}
+
+static int check_action(struct ckpt_ctx *ctx, const struct ckpt_sigaction *a, int sig,
+			struct sigaction *sa)
+{
+	if (a->flags & ~(u64)UAPI_SA_FLAGS || (unsigned long)a->handler != a->handler)
+		return ckpt_err(ctx, -EINVAL, "signal %d: handler %#llx, flags %#llx",
+				sig, a->handler, a->flags);
+	if (sig_kernel_only(sig) && a->handler)
+		return ckpt_err(ctx, -EINVAL, "signal %d cannot have a handler", sig);
+	sa->sa_handler = (__sighandler_t)(unsigned long)a->handler;
+	sa->sa_flags = a->flags;
+	ckpt_mask_to_sigset(a->mask, &sa->sa_mask);
+	sigdelsetmask(&sa->sa_mask, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	if (!ckpt_restorer_set(sa, a->restorer))
+		return ckpt_err(ctx, -EINVAL, "signal %d: restorer %#llx", sig, a->restorer);
+	return 0;
+}
+
+int ckpt_sighand_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_sighand *rec = (struct ckpt_rec_sighand *)ctx->rec;
+	struct sighand_struct *sighand = current->sighand;
+	struct k_sigaction *action __free(kfree) = kcalloc(_NSIG, sizeof(*action), GFP_KERNEL);
+	int err;
+
+	if (!action)
+		return ckpt_err(ctx, -ENOMEM, "no memory for signal actions");
+	ctx->current_objref = rec->objref;
+	if (ctx->member->own_sighand || rec->pad)
+		return ckpt_err(ctx, -EINVAL, "a second table for one task");
+	if (refcount_read(&sighand->count) != 1)
+		return ckpt_err(ctx, -EBUSY, "the restarting task shares its signal actions");
+	for (int i = 0; i < _NSIG; i++) {
+		err = check_action(ctx, &rec->action[i], i + 1, &action[i].sa);
+		if (err)
+			return err;
+	}
+	spin_lock_irq(&sighand->siglock);
+	memcpy(sighand->action, action, sizeof(sighand->action));
+	spin_unlock_irq(&sighand->siglock);
+	ctx->member->own_sighand = rec->objref;
+	return ckpt_obj_add(ctx, rec->objref, sighand, CKPT_OBJ_SIGHAND);
+}

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The tree of tasks: who belongs to it, and that it stands still.
+ *
+ * tasklist_lock is only held to collect counted references.  What keeps the
+ * tasks where they are is the freezer, and that is user space's to undo: so
+ * each task is found off its CPU before it is saved, and ckpt_tree_recheck()
+ * finds it there with the same count of switches afterwards.
+ */
+#include <linux/checkpoint.h>
+#include <linux/ipc_namespace.h>
+#include <linux/nsproxy.h>
+#include <linux/pid_namespace.h>
+#include <linux/ptrace.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+#include <linux/user_namespace.h>
+
+#include "internal.h"
+
+/* Parents before children; returns how many there are, of which at most @max are filled in. */
+static unsigned int walk(struct task_struct *root, struct ckpt_task *tasks, unsigned int max)
+{
+	unsigned int nr = 1;
+
+	lockdep_assert_held(&tasklist_lock);
+	tasks[0].task = root;
+	for (unsigned int i = 0; i < min(nr, max); i++) {
+		struct task_struct *thread, *child;
+
+		for_each_thread(tasks[i].task, thread) {
+			list_for_each_entry(child, &thread->children, sibling) {
+				if (nr < max)
+					tasks[nr].task = child;
+				nr++;
+			}
+		}
+	}
+	return nr;
+}
+
+static int collect_tasks(struct ckpt_ctx *ctx, struct task_struct *root)
+{
+	unsigned int max = 64, nr;
+
+	for (;;) {
+		struct ckpt_task *tasks;
+
+		tasks = kvcalloc(max, sizeof(*tasks), GFP_KERNEL_ACCOUNT);
+		if (!tasks)
+			return ckpt_err(ctx, -ENOMEM, "no memory for %u tasks", max);
+		read_lock(&tasklist_lock);
+		nr = walk(root, tasks, max);
+		if (nr <= max) {
+			for (unsigned int i = 0; i < nr; i++)
+				get_task_struct(tasks[i].task);
+		}
+		read_unlock(&tasklist_lock);
+		if (nr <= max) {
+			ctx->tasks = tasks;
+			ctx->nr_tasks = nr;
+			return 0;
+		}
+		kvfree(tasks);
+		max = nr + 16;
+	}
+}
+
+static bool pid_in_tree(struct ckpt_ctx *ctx, int pid)
+{
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
+		if (ctx->tasks[i].pid == pid)
+			return true;
+	return false;
+}
+
+static int check_namespaces(struct ckpt_ctx *ctx, struct task_struct *task)
+{
+	const char *other = NULL;
+	struct nsproxy *mine, *its;
+
+	if (task_active_pid_ns(task) != ctx->pid_ns)
+		return ckpt_err(ctx, -EPERM, "is in a nested pid namespace");
+	if (task_cred_xxx(task, user_ns) != ctx->user_ns)
+		return ckpt_err(ctx, -EPERM, "is in another user namespace than the root of the tree");
+	if (task == ctx->root)
+		return 0;
+	task_lock(ctx->root);
+	mine = ctx->root->nsproxy;
+	task_unlock(ctx->root);
+	task_lock(task);
+	its = task->nsproxy;
+	if (!its || !mine)
+		other = "no";
+	else if (its == mine)
+		other = NULL;
+	else if (its->mnt_ns != mine->mnt_ns)
+		other = "another mount";
+	else if (its->net_ns != mine->net_ns)
+		other = "another network";
+	else if (its->uts_ns != mine->uts_ns)
+		other = "another uts";
+	else if (its->ipc_ns != mine->ipc_ns)
+		other = "another ipc";
+	else if (its->time_ns != mine->time_ns)
+		other = "another time";
+	else if (its->cgroup_ns != mine->cgroup_ns)
+		other = "another cgroup";
+	task_unlock(task);
+	if (other)
+		return ckpt_err(ctx, -EPERM, "is in %s namespace than the root of the tree", other);
+	return 0;
+}
+
+/* What a container's namespaces hold beside its tasks. */
+static int check_container(struct ckpt_ctx *ctx)
+{
+	struct ipc_namespace *ipc;
+	int sysv = 0, mqueues;
+
+	task_lock(ctx->root);
+	ipc = ctx->root->nsproxy ? ctx->root->nsproxy->ipc_ns : NULL;
+	if (!ipc) {
+		task_unlock(ctx->root);
+		return ckpt_err(ctx, -EBUSY, "has exited");
+	}
+	for (int i = 0; i < ARRAY_SIZE(ipc->ids); i++)
+		sysv += ipc->ids[i].in_use;
+	mqueues = ipc->mq_queues_count;
+	task_unlock(ctx->root);
+	if (sysv)
+		return ckpt_err(ctx, -EBUSY, "its ipc namespace holds %d System V objects", sysv);
+	if (mqueues)
+		return ckpt_err(ctx, -EBUSY, "its ipc namespace holds %d POSIX message queues", mqueues);
+	return 0;
+}
+
+static int fill_ids(struct ckpt_ctx *ctx)
+{
+	read_lock(&tasklist_lock);
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		struct ckpt_task *t = &ctx->tasks[i];
+
+		t->pid = task_pid_nr_ns(t->task, ctx->pid_ns);
+		t->ppid = i ? task_tgid_nr_ns(t->task->real_parent, ctx->pid_ns) : 0;
+		t->pgid = task_pgrp_nr_ns(t->task, ctx->pid_ns);
+		t->sid = task_session_nr_ns(t->task, ctx->pid_ns);
+	}
+	read_unlock(&tasklist_lock);
+	return 0;
+}
+
+/* Groups and sessions are kept when their leader is in the tree, inherited when the root has them from outside. */
+static int resolve_groups(struct ckpt_ctx *ctx)
+{
+	int pgid = ctx->tasks[0].pgid, sid = ctx->tasks[0].sid;
+
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		struct ckpt_task *t = &ctx->tasks[i];
+
+		ctx->current_pid = t->pid;
+		if (!pid_in_tree(ctx, t->pgid)) {
+			if (t->pgid != pgid)
+				return ckpt_err(ctx, -EBUSY,
+						"process group %d has no leader in the tree", t->pgid);
+			t->pgid = 0;
+		}
+		if (!pid_in_tree(ctx, t->sid)) {
+			if (t->sid != sid)
+				return ckpt_err(ctx, -EBUSY,
+						"session %d has no leader in the tree", t->sid);
+			t->sid = 0;
+		}
+	}
+	ctx->current_pid = 0;
+	return 0;
+}
+
+/**
+ * ckpt_tree_collect - find the tasks of a tree and check that they can be saved
+ * @ctx: the context
+ * @root: its root
+ *
+ * Return: 0, EPERM where the caller could not trace a task, EBUSY where one is not frozen.
+ */
+int ckpt_tree_collect(struct ckpt_ctx *ctx, struct task_struct *root)
+{
+	int err;
+
+	ctx->root = get_task_struct(root);
+	ctx->current_pid = task_pid_vnr(root);
+	if (!thread_group_leader(root))
+		return ckpt_err(ctx, -EINVAL, "is not the leader of its thread group");
+	ctx->pid_ns = task_active_pid_ns(root);
+	if (!ctx->pid_ns)
+		return ckpt_err(ctx, -ESRCH, "has exited");
+	get_pid_ns(ctx->pid_ns);
+	rcu_read_lock();
+	ctx->user_ns = get_user_ns(__task_cred(root)->user_ns);
+	rcu_read_unlock();
+
+	if (!(ctx->flags & CHECKPOINT_SUBTREE) && !is_child_reaper(task_pid(root)))
+		return ckpt_err(ctx, -EINVAL,
+				"is not the init of a container, and CHECKPOINT_SUBTREE is not given");
+
+	err = collect_tasks(ctx, root);
+	if (err)
+		return err;
+	fill_ids(ctx);
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		struct ckpt_task *t = &ctx->tasks[i];
+
+		ctx->current_pid = t->pid;
+		if (!ptrace_may_access(t->task, PTRACE_MODE_ATTACH_REALCREDS))
+			return ckpt_err(ctx, -EPERM, "the caller may not trace it");
+		err = ckpt_task_check_frozen(ctx, t);
+		if (err)
+			return err;
+		err = check_namespaces(ctx, t->task);
+		if (err)
+			return err;
+	}
+	err = resolve_groups(ctx);
+	if (err)
+		return err;
+	return ctx->flags & CHECKPOINT_SUBTREE ? 0 : check_container(ctx);
+}
+
+int ckpt_tree_recheck(struct ckpt_ctx *ctx)
+{
+	unsigned int nr;
+	struct ckpt_task *now __free(kvfree) =
+		kvcalloc(ctx->nr_tasks, sizeof(*now), GFP_KERNEL_ACCOUNT);
+
+	if (!now)
+		return ckpt_err(ctx, -ENOMEM, "no memory for %u tasks", ctx->nr_tasks);
+	read_lock(&tasklist_lock);
+	nr = walk(ctx->root, now, ctx->nr_tasks);
+	read_unlock(&tasklist_lock);
+	if (nr != ctx->nr_tasks)
+		return ckpt_err(ctx, -EBUSY, "the tree had %u tasks and now has %u",
+				ctx->nr_tasks, nr);
+	for (unsigned int i = 0; i < nr; i++) {
+		struct ckpt_task *t = &ctx->tasks[i];
+		unsigned long switches = t->switches;
+		int err;
+
+		ctx->current_pid = t->pid;
+		if (now[i].task != t->task)
+			return ckpt_err(ctx, -EBUSY, "the tree has changed");
+		err = ckpt_task_check_frozen(ctx, t);
+		if (err)
+			return err;
+		if (t->switches != switches)
+			return ckpt_err(ctx, -EAGAIN, "ran while it was saved");
+	}
+	ctx->current_pid = 0;
+	return 0;
+}
+
+int ckpt_tree_save(struct ckpt_ctx *ctx)
+{
+	size_t len = sizeof(struct ckpt_rec_tree) +
+		     ctx->nr_tasks * sizeof(struct ckpt_tree_task);
+	struct ckpt_rec_tree *rec __free(kvfree) = kvzalloc(len, GFP_KERNEL_ACCOUNT);
+
+	if (!rec)
+		return ckpt_err(ctx, -ENOMEM, "no memory for %u tasks", ctx->nr_tasks);
+	rec->nr_tasks = ctx->nr_tasks;
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		const struct ckpt_task *t = &ctx->tasks[i];
+
+		rec->tasks[i] = (struct ckpt_tree_task) {
+			.pid = t->pid,
+			.tgid = t->pid,
+			.ppid = t->ppid,
+			.pgid = t->pgid,
+			.sid = t->sid,
+			.exit_signal = t->task->exit_signal,
+		};
+	}
+	return ckpt_write_record(ctx, CKPT_REC_TREE, rec, len);
+}
+
+/* Position of @pid among the first @nr tasks, or -1. */
+static int find_pid(const struct ckpt_rec_tree *rec, unsigned int nr, int pid)
+{
+	for (unsigned int i = 0; i < nr; i++)
+		if (rec->tasks[i].pid == pid)
+			return i;
+	return -1;
+}
+
+static int check_tree_task(struct ckpt_ctx *ctx, const struct ckpt_rec_tree *rec, unsigned int i)
+{
+	const struct ckpt_tree_task *t = &rec->tasks[i];
+	int leader;
+
+	if (t->pid <= 0 || t->pid > PID_MAX_LIMIT)
+		return ckpt_err(ctx, -EINVAL, "task %u has pid %d", i, t->pid);
+	if (find_pid(rec, i, t->pid) >= 0)
+		return ckpt_err(ctx, -EINVAL, "pid %d is there twice", t->pid);
+	if (t->tgid != t->pid)
+		return ckpt_err(ctx, -EINVAL, "pid %d is a thread of %d, threads are not supported",
+				t->pid, t->tgid);
+	if (i ? find_pid(rec, i, t->ppid) < 0 : t->ppid != 0)
+		return ckpt_err(ctx, -EINVAL, "pid %d: parent %d is not before it", t->pid, t->ppid);
+	if (!valid_signal(t->exit_signal))
+		return ckpt_err(ctx, -EINVAL, "pid %d has exit signal %u", t->pid, t->exit_signal);
+	leader = find_pid(rec, rec->nr_tasks, t->sid);
+	if (t->sid && (leader < 0 || rec->tasks[leader].sid != t->sid))
+		return ckpt_err(ctx, -EINVAL, "pid %d: session %d has no leader", t->pid, t->sid);
+	leader = find_pid(rec, rec->nr_tasks, t->pgid);
+	if (t->pgid && (leader < 0 || rec->tasks[leader].pgid != t->pgid ||
+			rec->tasks[leader].sid != t->sid))
+		return ckpt_err(ctx, -EINVAL, "pid %d: process group %d has no leader in its session",
+				t->pid, t->pgid);
+	/* A session leader leads its group; nobody's group is from outside when its session is not. */
+	if (t->sid ? (t->sid == t->pid && t->pgid != t->pid) || !t->pgid : t->sid == t->pid)
+		return ckpt_err(ctx, -EINVAL, "pid %d: process group %d in session %d",
+				t->pid, t->pgid, t->sid);
+	return 0;
+}
+
+/* Read and check the TREE record; ctx->tasks get the ids, the tasks are found later. */
+int ckpt_tree_read(struct ckpt_ctx *ctx)
+{
+	struct ckpt_rec_tree *rec;
+	int err;
+
+	err = ckpt_read_record(ctx);
+	if (err)
+		return err;
+	rec = (struct ckpt_rec_tree *)ctx->rec;
+	if (rec->h.type != CKPT_REC_TREE)
+		return ckpt_err(ctx, -EINVAL, "a TREE record is expected here");
+	if (!rec->nr_tasks || rec->pad ||
+	    struct_size(rec, tasks, rec->nr_tasks) != rec->h.len)
+		return ckpt_err(ctx, -EINVAL, "%u tasks in %u bytes", rec->nr_tasks, rec->h.len);
+	for (unsigned int i = 0; i < rec->nr_tasks; i++) {
+		err = check_tree_task(ctx, rec, i);
+		if (err)
+			return err;
+	}
+	ctx->tasks = kvcalloc(rec->nr_tasks, sizeof(*ctx->tasks), GFP_KERNEL_ACCOUNT);
+	if (!ctx->tasks)
+		return ckpt_err(ctx, -ENOMEM, "no memory for %u tasks", rec->nr_tasks);
+	ctx->nr_tasks = rec->nr_tasks;
+	for (unsigned int i = 0; i < rec->nr_tasks; i++) {
+		ctx->tasks[i].pid = rec->tasks[i].pid;
+		ctx->tasks[i].ppid = rec->tasks[i].ppid;
+		ctx->tasks[i].pgid = rec->tasks[i].pgid;
+		ctx->tasks[i].sid = rec->tasks[i].sid;
+		ctx->tasks[i].exit_signal = rec->tasks[i].exit_signal;
+	}
+	return 0;
+}
+
+void ckpt_tree_free(struct ckpt_ctx *ctx)
+{
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
+		if (ctx->tasks[i].task)
+			put_task_struct(ctx->tasks[i].task);
+	kvfree(ctx->tasks);
+	ctx->tasks = NULL;
+	ctx->nr_tasks = 0;
+}
