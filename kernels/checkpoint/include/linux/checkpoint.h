@@ -13,6 +13,8 @@
 #define _LINUX_CHECKPOINT_H
 
 #include <linux/list.h>
+#include <linux/path.h>
+#include <linux/ptrace.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
 #include <linux/types.h>
@@ -25,7 +27,6 @@ struct ckpt_member;
 struct cred;
 struct file;
 struct mm_struct;
-struct path;
 struct pid_namespace;
 struct pt_regs;
 struct user_regset;
@@ -241,6 +242,8 @@ int ckpt_signals_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_signals_restore(struct ckpt_ctx *ctx);
 int ckpt_restart_block_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_restart_block_restore(struct ckpt_ctx *ctx);
+/* Last step of a member: turn the time that is left into a deadline. */
+void ckpt_restart_block_arm(struct ckpt_member *m);
 
 /* files.c: files and tables of descriptors; refuses what it cannot write, naming pid and fd */
 int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file);

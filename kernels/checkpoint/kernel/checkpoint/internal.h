@@ -6,7 +6,11 @@
 #define _KERNEL_CHECKPOINT_INTERNAL_H
 
 #include <linux/checkpoint.h>
+#include <linux/rseq.h>
+#include <linux/sched/signal.h>
 #include <linux/signal.h>
+#include <linux/sizes.h>
+#include <uapi/linux/futex.h>
 
 /* Bytes gathered for one write, or read ahead */
 #define CKPT_BUF_SIZE	SZ_64K
@@ -63,6 +67,18 @@ static inline bool ckpt_has_mempolicy(struct task_struct *t)
 }
 #else
 static inline bool ckpt_has_mempolicy(struct task_struct *t)
+{
+	return false;
+}
+#endif
+
+#ifdef CONFIG_IO_URING
+static inline bool ckpt_uses_io_uring(struct task_struct *t)
+{
+	return t->io_uring;
+}
+#else
+static inline bool ckpt_uses_io_uring(struct task_struct *t)
 {
 	return false;
 }

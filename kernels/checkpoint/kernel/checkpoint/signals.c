@@ -10,7 +10,7 @@
 
 #include "internal.h"
 
-static int first_pending(const struct sigpending *pending)
+static int first_pending(struct sigpending *pending)
 {
 	for (int sig = 1; sig <= _NSIG; sig++)
 		if (sigismember(&pending->signal, sig))

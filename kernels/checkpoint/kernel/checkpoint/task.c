@@ -58,7 +58,7 @@ static const char *group_in_the_way(struct task_struct *task)
 /* What belongs to the task itself. */
 static const char *task_in_the_way(struct task_struct *task)
 {
-	if (task->io_uring)
+	if (ckpt_uses_io_uring(task))
 		return "uses io_uring";
 	if (task->vfork_done)
 		return "was made by vfork and has not called exec";
