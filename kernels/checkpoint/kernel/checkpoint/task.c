@@ -285,6 +285,8 @@ int ckpt_task_objs_restore(struct ckpt_ctx *ctx)
 
 	if (m->have_objs || rec->pad)
 		return ckpt_err(ctx, -EINVAL, "a second record for one task");
+	if (rec->files <= 0 || rec->fs <= 0 || rec->sighand <= 0 || rec->mm <= 0)
+		return ckpt_err(ctx, -EINVAL, "an objref is not positive");
 	if (IS_ERR(ckpt_obj_get(ctx, rec->cred, CKPT_OBJ_CRED)))
 		return -EINVAL;
 	m->own_cred = rec->cred;

@@ -75,6 +75,18 @@ static bool pid_in_tree(struct ckpt_ctx *ctx, int pid)
 	return false;
 }
 
+/* The task's namespaces with a counted reference; NULL when it has exited. */
+static struct nsproxy *task_nsproxy(struct task_struct *task)
+{
+	struct nsproxy *ns;
+
+	guard(task_lock)(task);
+	ns = task->nsproxy;
+	if (ns)
+		get_nsproxy(ns);
+	return ns;
+}
+
 static int check_namespaces(struct ckpt_ctx *ctx, struct task_struct *task)
 {
 	const char *other = NULL;
@@ -86,11 +98,8 @@ static int check_namespaces(struct ckpt_ctx *ctx, struct task_struct *task)
 		return ckpt_err(ctx, -EPERM, "is in another user namespace than the root of the tree");
 	if (task == ctx->root)
 		return 0;
-	task_lock(ctx->root);
-	mine = ctx->root->nsproxy;
-	task_unlock(ctx->root);
-	task_lock(task);
-	its = task->nsproxy;
+	mine = task_nsproxy(ctx->root);
+	its = task_nsproxy(task);
 	if (!its || !mine)
 		other = "no";
 	else if (its == mine)
@@ -107,7 +116,10 @@ static int check_namespaces(struct ckpt_ctx *ctx, struct task_struct *task)
 		other = "another time";
 	else if (its->cgroup_ns != mine->cgroup_ns)
 		other = "another cgroup";
-	task_unlock(task);
+	if (mine)
+		put_nsproxy(mine);
+	if (its)
+		put_nsproxy(its);
 	if (other)
 		return ckpt_err(ctx, -EPERM, "is in %s namespace than the root of the tree", other);
 	return 0;
@@ -116,19 +128,15 @@ static int check_namespaces(struct ckpt_ctx *ctx, struct task_struct *task)
 /* What a container's namespaces hold beside its tasks. */
 static int check_container(struct ckpt_ctx *ctx)
 {
-	struct ipc_namespace *ipc;
+	struct nsproxy *ns = task_nsproxy(ctx->root);
 	int sysv = 0, mqueues;
 
-	task_lock(ctx->root);
-	ipc = ctx->root->nsproxy ? ctx->root->nsproxy->ipc_ns : NULL;
-	if (!ipc) {
-		task_unlock(ctx->root);
+	if (!ns)
 		return ckpt_err(ctx, -EBUSY, "has exited");
-	}
-	for (int i = 0; i < ARRAY_SIZE(ipc->ids); i++)
-		sysv += ipc->ids[i].in_use;
-	mqueues = ipc->mq_queues_count;
-	task_unlock(ctx->root);
+	for (int i = 0; i < ARRAY_SIZE(ns->ipc_ns->ids); i++)
+		sysv += ns->ipc_ns->ids[i].in_use;
+	mqueues = ns->ipc_ns->mq_queues_count;
+	put_nsproxy(ns);
 	if (sysv)
 		return ckpt_err(ctx, -EBUSY, "its ipc namespace holds %d System V objects", sysv);
 	if (mqueues)
