@@ -1,0 +1,121 @@
+//! Situations that a checkpoint must preserve, one function each, found by the name `FAMILY::NAME`.
+//!
+//! A workload builds its situation, reports ready, is checkpointed, and is resumed: once as it was, and once as restored from the image in another kernel.
+//! Then it checks itself against what it knows from before, by means that do not share code with what is tested, and reports (see [`stage`]).
+//!
+//! The host harness depends on this crate for [`NAMES`] alone: scenario files are checked against it.
+//!
+//! What holds in every workload, between ready and resumed:
+//! - processes with one thread; private memory only; regular files, directories and memory devices as descriptors;
+//! - nothing timed, so that a slow machine changes no verdict;
+//! - names, numbers and contents that are the same in each run.
+
+mod args;
+mod credentials;
+mod error;
+mod files;
+mod hold;
+mod images;
+mod iterated;
+mod memory;
+mod pattern;
+mod process_tree;
+mod refusals;
+mod registers;
+mod signals;
+mod simple;
+mod sleeps;
+mod stage;
+mod sys;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use args::Args;
+use error::Error;
+use stage::Stage;
+
+/// A workload's function.
+type Run = fn(&mut Stage, &Args) -> Result<(), Error>;
+
+/// Fills [`NAMES`] and [`TABLE`] from one list, so that they cannot differ.
+macro_rules! registry {
+    ($($family:ident: $($name:ident)*;)*) => {
+        /// Every workload's name, `FAMILY::NAME`, families in alphabetical order.
+        pub const NAMES: &[&str] = &[$($(concat!(stringify!($family), "::", stringify!($name)),)*)*];
+
+        /// The functions, in the order of [`NAMES`].
+        const TABLE: &[Run] = &[$($($family::$name,)*)*];
+    };
+}
+
+registry! {
+    credentials: capabilities ids rlimits;
+    files: append close_on_exec cwd_root_umask devices dup gaps offset readdir shared_table symlink;
+    images: rich;
+    iterated: counter;
+    memory: cow_fork dirty file_private heap holes mappings protections stack_deep vdso;
+    process_tree: idle orphan three_levels wide;
+    refusals: advice affinity async_owner dead_group_leader deleted_cwd device dnotify epoll eventfd fifo flock inotify itimer lease memfd
+        mlock namespace nice no_new_privs parent_death_signal pending_signal pidfd pipe posix_lock posix_timer proc_file scheduler seccomp
+        shared_anonymous shared_file shared_mm signalfd socket stopped subreaper sysv_shm thread timer_slack timerfd traced unlinked
+        unlinked_mapping vfork zombie;
+    registers: fpu gpr registrations thread_pointer vector;
+    signals: altstack handlers in_handler mask sigsuspend;
+    simple: blocked counter identity self_file self_pipe;
+    sleeps: left order;
+}
+
+/// Runs the program with these arguments (the program's name left out) and returns its exit code: 0 all checks held, 1 one did not, 2 usage.
+pub fn main(words: &[String]) -> ExitCode {
+    match words {
+        [list] if list == "--list" => {
+            for name in NAMES {
+                println!("{name}");
+            }
+            ExitCode::SUCCESS
+        }
+        [probe, rest @ ..] if probe == files::PROBE => files::probe_descriptors(rest),
+        [name, rest @ ..] => match (find(name), Args::parse(rest)) {
+            (Some(run), Ok(args)) => stage::perform(&scenario_dir(), run, &args),
+            (None, _) => usage(&format!("no workload is called {name:?}")),
+            (_, Err(error)) => usage(&error.to_string()),
+        },
+        [] => usage("which workload?"),
+    }
+}
+
+/// The function of a name.
+fn find(name: &str) -> Option<Run> {
+    let index = NAMES.iter().position(|known| *known == name)?;
+    TABLE.get(index).copied()
+}
+
+/// The scenario's folder; `CROSSTHAW_SCENARIO_DIR` names another one, to try a workload on the host.
+fn scenario_dir() -> PathBuf {
+    std::env::var_os("CROSSTHAW_SCENARIO_DIR").map_or_else(
+        || PathBuf::from(crossthaw_protocol::SCENARIO_DIR),
+        PathBuf::from,
+    )
+}
+
+/// Says what was wrong with the arguments.
+fn usage(problem: &str) -> ExitCode {
+    eprintln!("workloads: {problem}\nusage: workloads NAME [KEY=VALUE]... | workloads --list");
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for (index, name) in NAMES.iter().enumerate() {
+            assert!(!NAMES[..index].contains(name), "{name} twice");
+            assert!(find(name).is_some());
+        }
+        assert_eq!(NAMES.len(), TABLE.len());
+        assert!(find("simple::nothing").is_none());
+    }
+}

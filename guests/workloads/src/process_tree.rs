@@ -1,0 +1,228 @@
+//! Trees of processes: pids, parents, groups, sessions, and how they end.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use crate::args::Args;
+use crate::error::{Error, Result};
+use crate::stage::{Child, Stage};
+use crate::sys::{self, Pid, Status};
+
+/// One process that does nothing.
+pub(crate) fn idle(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let before = Relations::now();
+    stage.hold()?;
+    stage.equal(
+        "pid, group and session",
+        &Relations {
+            parent: 0,
+            ..Relations::now()
+        },
+        &Relations {
+            parent: 0,
+            ..before
+        },
+    );
+    Ok(())
+}
+
+/// What a process says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Relations {
+    pid: Pid,
+    parent: Pid,
+    group: Pid,
+    session: Pid,
+}
+
+impl Relations {
+    /// The caller's own.
+    fn now() -> Self {
+        // SAFETY: plain numbers.
+        let (group, session) = unsafe { (libc::getpgid(0), libc::getsid(0)) };
+        Self {
+            pid: sys::pid(),
+            parent: sys::parent(),
+            group,
+            session,
+        }
+    }
+}
+
+/// What a member of [`three_levels`] does about its group and session, before or after it has children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Inherit,
+    Session,
+    Group,
+    SessionAfterChildren,
+}
+
+/// A member's name and place.
+type Member = (&'static str, Place);
+
+/// The members on the second level, and those on the third below each.
+const LEVELS: [(Member, [Member; 2]); 3] = [
+    (
+        ("plain", Place::Inherit),
+        [("x", Place::Inherit), ("y", Place::Group)],
+    ),
+    (
+        ("leader", Place::Session),
+        [("x", Place::Inherit), ("y", Place::Group)],
+    ),
+    (
+        ("late", Place::SessionAfterChildren),
+        [("x", Place::Inherit), ("y", Place::Session)],
+    ),
+];
+
+/// Three levels with sessions made before and after the children, and groups: each member is what it was, and ends towards its own parent.
+pub(crate) fn three_levels(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let before = Relations::now();
+    let mut children = Vec::new();
+    for ((name, place), below) in LEVELS {
+        children.push(stage.spawn_ready(name, |child| member(child, place, &below))?);
+    }
+    stage.hold()?;
+    stage.equal(
+        "pid, group and session",
+        &Relations {
+            parent: 0,
+            ..Relations::now()
+        },
+        &Relations {
+            parent: 0,
+            ..before
+        },
+    );
+    for child in &children {
+        child.resume()?;
+        stage.join(child)?;
+    }
+    stage.equal("children left", &sys::try_wait(-1).is_err(), &true);
+    Ok(())
+}
+
+/// One member below the root, with its own children.
+fn member(stage: &mut Stage, place: Place, below: &[Member]) -> Result<()> {
+    if place != Place::SessionAfterChildren {
+        take(place)?;
+    }
+    let mut children: Vec<Child> = Vec::new();
+    for (name, place) in below {
+        children.push(stage.spawn_ready(name, |child| member(child, *place, &[]))?);
+    }
+    if place == Place::SessionAfterChildren {
+        take(Place::Session)?;
+    }
+    let before = Relations::now();
+    let groups: Vec<_> = children.iter().map(group_of).collect();
+    stage.hold()?;
+    stage.equal("pid, parent, group and session", &Relations::now(), &before);
+    stage.equal(
+        "groups of the children",
+        &children.iter().map(group_of).collect::<Vec<_>>(),
+        &groups,
+    );
+    for child in &children {
+        // A group of its own is reached by the group's number.
+        let group = if group_of(child).0 == child.pid {
+            -child.pid
+        } else {
+            child.pid
+        };
+        sys::kill(group, libc::SIGUSR1)?;
+        stage.join(child)?;
+    }
+    Ok(())
+}
+
+/// Takes a place.
+fn take(place: Place) -> Result<()> {
+    match place {
+        Place::Inherit => {}
+        Place::Group => {
+            // SAFETY: plain numbers.
+            sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
+        }
+        Place::Session | Place::SessionAfterChildren => {
+            // SAFETY: plain numbers.
+            sys::check("setsid", unsafe { libc::setsid() })?;
+        }
+    }
+    Ok(())
+}
+
+/// Group and session of a child.
+fn group_of(child: &Child) -> (Pid, Pid) {
+    // SAFETY: plain numbers.
+    unsafe { (libc::getpgid(child.pid), libc::getsid(child.pid)) }
+}
+
+/// Many children: each is there once, and ends with its own code.
+pub(crate) fn wide(stage: &mut Stage, args: &Args) -> Result<()> {
+    let count = args.number("count", 60)?.min(100);
+    let mut codes = BTreeMap::new();
+    let mut children = Vec::new();
+    for index in 0..count {
+        let code = i32::try_from(index).unwrap_or(0) + 20;
+        let child = stage.spawn_ready(&format!("c{index}"), |child| {
+            let pid = sys::pid();
+            child.hold()?;
+            sys::exit(if sys::pid() == pid { code } else { 1 })
+        })?;
+        codes.insert(child.pid, code);
+        children.push(child);
+    }
+    stage.hold()?;
+    for child in children.iter().rev() {
+        child.resume()?;
+    }
+    for child in &children {
+        stage.equal(
+            &format!("end of {}", codes[&child.pid] - 20),
+            &sys::wait(child.pid)?,
+            &Status::Exited(codes[&child.pid]),
+        );
+    }
+    stage.equal("children left", &sys::try_wait(-1).is_err(), &true);
+    Ok(())
+}
+
+/// A process whose parent ended before the freeze: it belongs to the root, PID 1 of its namespace, which sees its end.
+pub(crate) fn orphan(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let root = sys::pid();
+    if root != 1 {
+        // Outside of a pid namespace of its own the root adopts orphans only when it asks to.
+        // SAFETY: plain numbers.
+        sys::check("prctl", unsafe {
+            libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+        })?;
+    }
+    let middle = stage.spawn("middle", |middle| {
+        let inner = middle.spawn("inner", |inner| {
+            while sys::parent() != root {
+                sys::pause();
+            }
+            fs::write(inner.path("orphan"), sys::pid().to_string())
+                .map_err(Error::from_io("write"))?;
+            let before = Relations::now();
+            inner.hold()?;
+            inner.equal("pid, parent, group and session", &Relations::now(), &before);
+            Ok(())
+        })?;
+        middle.check("has a child", inner.pid > 0, "");
+        Ok(())
+    })?;
+    stage.join(&middle)?;
+    stage.await_descendant("middle.inner")?;
+    let text = fs::read_to_string(stage.path("orphan")).map_err(Error::from_io("read"))?;
+    let pid: Pid = text
+        .parse()
+        .map_err(|_| Error::Situation(format!("no pid: {text:?}")))?;
+    stage.hold()?;
+    sys::kill(pid, libc::SIGUSR1)?;
+    let orphan = stage.descendant("middle.inner", pid);
+    stage.join(&orphan)
+}

@@ -1,0 +1,18 @@
+//! What an image cannot hold (yet): each refuses the checkpoint, and goes on unharmed.
+//!
+//! When a kernel learns to hold one of these, its workload moves to the family of its kind: the checks afterwards are those of a restored one already.
+
+mod descriptors;
+mod memory;
+mod tasks;
+
+pub(crate) use descriptors::{
+    async_owner, device, dnotify, epoll, eventfd, fifo, flock, inotify, lease, memfd, pidfd, pipe,
+    posix_lock, proc_file, signalfd, socket, timerfd, unlinked,
+};
+pub(crate) use memory::{advice, mlock, shared_anonymous, shared_file, sysv_shm, unlinked_mapping};
+pub(crate) use tasks::{
+    affinity, dead_group_leader, deleted_cwd, itimer, namespace, nice, no_new_privs,
+    parent_death_signal, pending_signal, posix_timer, scheduler, seccomp, shared_mm, stopped,
+    subreaper, thread, timer_slack, traced, vfork, zombie,
+};

@@ -1,0 +1,323 @@
+//! Descriptors and what hangs on them.
+
+use std::ffi::{c_int, c_short};
+use std::fs;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::error::{Error, Result};
+use crate::stage::Stage;
+use crate::sys;
+
+/// Something to send through a thing that carries bytes.
+const BYTES: &[u8] = b"0123456789abcdef";
+
+/// A file with some bytes, opened with these flags.
+fn some_file(stage: &Stage, flags: c_int) -> Result<RawFd> {
+    let path = stage.path("file");
+    fs::write(&path, BYTES).map_err(Error::from_io("write"))?;
+    sys::open(&path, flags)
+}
+
+/// Checks that the bytes come out of a descriptor.
+fn check_bytes(stage: &mut Stage, fd: RawFd) -> Result<()> {
+    let mut bytes = [0; BYTES.len()];
+    let count = sys::read(fd, &mut bytes)?;
+    stage.equal("bytes", &&bytes[..count], &BYTES);
+    Ok(())
+}
+
+/// A pipe with bytes in it.
+pub(crate) fn pipe(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel writes two numbers.
+    sys::check("pipe", unsafe { libc::pipe(ends.as_mut_ptr()) })?;
+    sys::write(ends[1], BYTES)?;
+    stage.hold()?;
+    check_bytes(stage, ends[0])
+}
+
+/// A named pipe with bytes in it.
+pub(crate) fn fifo(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let path = sys::c_path(&stage.path("fifo"))?;
+    // SAFETY: the path lives.
+    sys::check("mkfifo", unsafe { libc::mkfifo(path.as_ptr(), 0o600) })?;
+    let fd = sys::open(&stage.path("fifo"), libc::O_RDWR)?;
+    sys::write(fd, BYTES)?;
+    stage.hold()?;
+    check_bytes(stage, fd)
+}
+
+/// A pair of sockets with bytes on the way.
+pub(crate) fn socket(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel writes two numbers.
+    sys::check("socketpair", unsafe {
+        libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, ends.as_mut_ptr())
+    })?;
+    sys::write(ends[1], BYTES)?;
+    stage.hold()?;
+    check_bytes(stage, ends[0])
+}
+
+/// A file of memory that has no path.
+pub(crate) fn memfd(stage: &mut Stage, _args: &Args) -> Result<()> {
+    // SAFETY: the name lives.
+    let fd = sys::check("memfd_create", unsafe {
+        libc::memfd_create(c"crossthaw".as_ptr(), 0)
+    })?;
+    sys::write(fd, BYTES)?;
+    sys::seek(fd, 0, libc::SEEK_SET)?;
+    stage.hold()?;
+    check_bytes(stage, fd)
+}
+
+/// A file that was deleted while open.
+pub(crate) fn unlinked(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let fd = some_file(stage, libc::O_RDONLY)?;
+    fs::remove_file(stage.path("file")).map_err(Error::from_io("unlink"))?;
+    stage.hold()?;
+    check_bytes(stage, fd)
+}
+
+/// A file of procfs.
+pub(crate) fn proc_file(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let fd = sys::open("/proc/self/comm".as_ref(), libc::O_RDONLY)?;
+    stage.hold()?;
+    let mut bytes = [0; 32];
+    let count = sys::read(fd, &mut bytes)?;
+    stage.equal("comm", &&bytes[..count], &b"workloads\n".as_slice());
+    Ok(())
+}
+
+/// A character device that is more than memory.
+pub(crate) fn device(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let fd = sys::open("/dev/kmsg".as_ref(), libc::O_WRONLY)?;
+    stage.hold()?;
+    stage.equal("open", &sys::is_open(fd), &true);
+    Ok(())
+}
+
+/// An event counter.
+pub(crate) fn eventfd(stage: &mut Stage, _args: &Args) -> Result<()> {
+    // SAFETY: plain numbers.
+    let fd = sys::check("eventfd", unsafe { libc::eventfd(31_337, 0) })?;
+    stage.hold()?;
+    let mut count = [0; 8];
+    sys::read(fd, &mut count)?;
+    stage.equal("count", &u64::from_ne_bytes(count), &31_337);
+    Ok(())
+}
+
+/// An epoll instance.
+pub(crate) fn epoll(stage: &mut Stage, _args: &Args) -> Result<()> {
+    // SAFETY: plain numbers.
+    let fd = sys::check("epoll_create1", unsafe { libc::epoll_create1(0) })?;
+    stage.hold()?;
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    // SAFETY: room for one event.
+    stage.equal(
+        "events",
+        &unsafe { libc::epoll_wait(fd, &raw mut event, 1, 0) },
+        &0,
+    );
+    Ok(())
+}
+
+/// A descriptor for signals.
+pub(crate) fn signalfd(stage: &mut Stage, _args: &Args) -> Result<()> {
+    sys::block(&[libc::SIGTERM])?;
+    // SAFETY: all-zero bytes are a valid set, which is filled before it is used and lives.
+    let fd = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        sys::check("signalfd", libc::signalfd(-1, &raw const set, 0))?
+    };
+    stage.hold()?;
+    sys::kill(sys::pid(), libc::SIGTERM)?;
+    let mut info = [0; 128];
+    stage.equal(
+        "size of a signal's record",
+        &sys::read(fd, &mut info)?,
+        &info.len(),
+    );
+    Ok(())
+}
+
+/// A timer with a descriptor, armed.
+pub(crate) fn timerfd(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let far = libc::itimerspec {
+        it_interval: sys::timespec(Duration::ZERO),
+        it_value: sys::timespec(Duration::from_secs(3600)),
+    };
+    // SAFETY: plain numbers; the structure lives.
+    let fd = unsafe {
+        let fd = sys::check(
+            "timerfd_create",
+            libc::timerfd_create(libc::CLOCK_MONOTONIC, 0),
+        )?;
+        sys::check(
+            "timerfd_settime",
+            libc::timerfd_settime(fd, 0, &raw const far, std::ptr::null_mut()),
+        )?;
+        fd
+    };
+    stage.hold()?;
+    let mut left = libc::itimerspec {
+        it_interval: sys::timespec(Duration::ZERO),
+        it_value: sys::timespec(Duration::ZERO),
+    };
+    // SAFETY: the kernel writes one structure.
+    stage.works(
+        "timerfd_gettime",
+        sys::check("timerfd_gettime", unsafe {
+            libc::timerfd_gettime(fd, &raw mut left)
+        }),
+    );
+    stage.check("time is left", left.it_value.tv_sec > 0, "none");
+    Ok(())
+}
+
+/// A watch on a directory.
+pub(crate) fn inotify(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let dir = stage.path("watched");
+    fs::create_dir(&dir).map_err(Error::from_io("mkdir"))?;
+    let path = sys::c_path(&dir)?;
+    // SAFETY: plain numbers; the path lives.
+    let fd = unsafe {
+        let fd = sys::check("inotify_init1", libc::inotify_init1(libc::IN_NONBLOCK))?;
+        sys::check(
+            "inotify_add_watch",
+            libc::inotify_add_watch(fd, path.as_ptr(), libc::IN_CREATE),
+        )?;
+        fd
+    };
+    stage.hold()?;
+    fs::write(dir.join("new"), "").map_err(Error::from_io("write"))?;
+    let mut event = [0; 256];
+    stage.check(
+        "an event comes",
+        sys::read(fd, &mut event).is_ok_and(|count| count > 0),
+        "none",
+    );
+    Ok(())
+}
+
+/// A descriptor of a process.
+pub(crate) fn pidfd(stage: &mut Stage, _args: &Args) -> Result<()> {
+    // SAFETY: plain numbers.
+    let fd = unsafe {
+        sys::raw(
+            "pidfd_open",
+            libc::SYS_pidfd_open,
+            [usize::try_from(sys::pid()).unwrap_or(0), 0, 0, 0, 0],
+        )?
+    };
+    stage.hold()?;
+    // SAFETY: plain numbers; signal 0 only asks.
+    stage.works("pidfd_send_signal", unsafe {
+        sys::raw(
+            "pidfd_send_signal",
+            libc::SYS_pidfd_send_signal,
+            [fd, 0, 0, 0, 0],
+        )
+    });
+    Ok(())
+}
+
+/// A lock on a whole file.
+pub(crate) fn flock(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let fd = some_file(stage, libc::O_RDWR)?;
+    // SAFETY: plain numbers.
+    sys::check("flock", unsafe { libc::flock(fd, libc::LOCK_EX) })?;
+    stage.hold()?;
+    let other = sys::open(&stage.path("file"), libc::O_RDWR)?;
+    // SAFETY: plain numbers.
+    stage.equal(
+        "the lock keeps others out",
+        &unsafe { libc::flock(other, libc::LOCK_EX | libc::LOCK_NB) },
+        &-1,
+    );
+    Ok(())
+}
+
+/// A lock on some bytes of a file.
+pub(crate) fn posix_lock(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let fd = some_file(stage, libc::O_RDWR)?;
+    // SAFETY: all-zero bytes are a valid structure.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = c_short::try_from(libc::F_WRLCK).unwrap_or(0);
+    lock.l_start = 2;
+    lock.l_len = 5;
+    // SAFETY: the structure lives.
+    sys::check("fcntl", unsafe {
+        libc::fcntl(fd, libc::F_SETLK, &raw const lock)
+    })?;
+    stage.hold()?;
+    let child = stage.spawn("other", |other| {
+        // SAFETY: the structure lives.
+        other.equal(
+            "the lock keeps others out",
+            &unsafe { libc::fcntl(fd, libc::F_SETLK, &raw const lock) },
+            &-1,
+        );
+        Ok(())
+    })?;
+    stage.join(&child)
+}
+
+/// A lease on a file.
+pub(crate) fn lease(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let fd = some_file(stage, libc::O_RDONLY)?;
+    // SAFETY: plain numbers.
+    sys::check("fcntl", unsafe {
+        libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK)
+    })?;
+    stage.hold()?;
+    // SAFETY: plain numbers.
+    stage.equal(
+        "the lease",
+        &unsafe { libc::fcntl(fd, libc::F_GETLEASE) },
+        &libc::F_RDLCK,
+    );
+    Ok(())
+}
+
+/// A file with an owner that gets its signals.
+pub(crate) fn async_owner(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let fd = some_file(stage, libc::O_RDONLY)?;
+    // SAFETY: plain numbers.
+    sys::check("fcntl", unsafe {
+        libc::fcntl(fd, libc::F_SETOWN, sys::pid())
+    })?;
+    stage.hold()?;
+    // SAFETY: plain numbers.
+    stage.equal(
+        "the owner",
+        &unsafe { libc::fcntl(fd, libc::F_GETOWN) },
+        &sys::pid(),
+    );
+    Ok(())
+}
+
+/// A directory that sends a signal when it changes.
+pub(crate) fn dnotify(stage: &mut Stage, _args: &Args) -> Result<()> {
+    const DN_CREATE: c_int = 4;
+    let dir = stage.path("watched");
+    fs::create_dir(&dir).map_err(Error::from_io("mkdir"))?;
+    sys::block(&[libc::SIGIO])?;
+    let fd = sys::open(&dir, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    // SAFETY: plain numbers.
+    sys::check("fcntl", unsafe {
+        libc::fcntl(fd, libc::F_NOTIFY, DN_CREATE)
+    })?;
+    stage.hold()?;
+    fs::write(dir.join("new"), "").map_err(Error::from_io("write"))?;
+    stage.equal(
+        "pending signals",
+        &sys::pending()?,
+        &(1 << (libc::SIGIO - 1)),
+    );
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! Sleeps with time left: the time that was slept before the freeze counts.
+//!
+//! Clocks differ between the kernel that checkpoints and the one that restarts, and either may be slow.
+//! So the long sleeps say themselves how much was left when a signal ended them, and the short ones say which came first.
+
+use std::ffi::{c_int, c_long};
+use std::fs;
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::error::{Error, Result};
+use crate::stage::Stage;
+use crate::sys;
+
+/// What is asked for; nobody waits for its end.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// What has passed when the tree says that it is ready.
+const SLEPT: Duration = Duration::from_millis(400);
+
+/// More than any run takes.
+const AT_MOST: Duration = Duration::from_secs(1800);
+
+/// Only to interrupt.
+extern "C" fn nothing(_signal: c_int) {}
+
+/// A call that sleeps: the errno that ended it (`None` if it ended by itself), and what was left where it says so.
+type Sleep = fn() -> (Option<i32>, Option<Duration>);
+
+/// A child sleeps in the call that `call` names. It is still asleep after the freeze, and less is left than before.
+pub(crate) fn left(stage: &mut Stage, args: &Args) -> Result<()> {
+    let (sleep, tells): (Sleep, bool) = match args.text("call", "nanosleep") {
+        "nanosleep" => (nanosleep, true),
+        "clock_nanosleep" => (clock_nanosleep, true),
+        "clock_nanosleep_realtime" => (clock_nanosleep_realtime, true),
+        "clock_nanosleep_absolute" => (clock_nanosleep_absolute, false),
+        "ppoll" => (ppoll, true),
+        "select" => (select, true),
+        "poll" => (poll, false),
+        "futex" => (futex, false),
+        other => return Err(Error::Argument(format!("call={other}"))),
+    };
+    let child = stage.spawn("sleeper", |child| {
+        sys::handle(libc::SIGUSR1, nothing, 0, &[])?;
+        child.ready()?;
+        sys::unblock(&[libc::SIGUSR1])?;
+        let (ended, left) = sleep();
+        child.equal("ends by the signal", &ended, &Some(libc::EINTR));
+        if tells {
+            let left = left.unwrap_or_default();
+            child.check(
+                "time slept before the freeze counts",
+                left <= LONG.saturating_sub(SLEPT),
+                &format!("{left:?} left of {LONG:?} after more than {SLEPT:?}"),
+            );
+            child.check(
+                "time is left",
+                left >= LONG.saturating_sub(AT_MOST),
+                &format!("{left:?} left of {LONG:?}"),
+            );
+        }
+        Ok(())
+    })?;
+    stage.await_ready(&child)?;
+    child.await_sleeping()?;
+    std::thread::sleep(SLEPT);
+    stage.hold()?;
+    sys::pause();
+    child.check_asleep(stage)?;
+    child.resume()?;
+    stage.join(&child)
+}
+
+/// The errno of a call that returned -1.
+fn errno(returned: c_long) -> Option<i32> {
+    let error = std::io::Error::last_os_error();
+    if returned == -1 {
+        error.raw_os_error()
+    } else {
+        None
+    }
+}
+
+fn nanosleep() -> (Option<i32>, Option<Duration>) {
+    let (time, mut left) = (sys::timespec(LONG), sys::timespec(Duration::ZERO));
+    // SAFETY: both live.
+    let returned = unsafe { libc::nanosleep(&raw const time, &raw mut left) };
+    (errno(returned.into()), Some(sys::duration(left)))
+}
+
+fn clock_nanosleep() -> (Option<i32>, Option<Duration>) {
+    clock_sleep(libc::CLOCK_MONOTONIC, 0, LONG)
+}
+
+fn clock_nanosleep_realtime() -> (Option<i32>, Option<Duration>) {
+    clock_sleep(libc::CLOCK_REALTIME, 0, LONG)
+}
+
+fn clock_nanosleep_absolute() -> (Option<i32>, Option<Duration>) {
+    let now = sys::clock(libc::CLOCK_REALTIME).unwrap_or_default();
+    clock_sleep(libc::CLOCK_REALTIME, libc::TIMER_ABSTIME, now + LONG)
+}
+
+/// `clock_nanosleep(2)`, which returns the errno.
+fn clock_sleep(
+    clock: libc::clockid_t,
+    flags: c_int,
+    time: Duration,
+) -> (Option<i32>, Option<Duration>) {
+    let (time, mut left) = (sys::timespec(time), sys::timespec(Duration::ZERO));
+    // SAFETY: both live.
+    let returned = unsafe { libc::clock_nanosleep(clock, flags, &raw const time, &raw mut left) };
+    (
+        (returned != 0).then_some(returned),
+        Some(sys::duration(left)),
+    )
+}
+
+/// ppoll(2) itself: the C library's hides what is left.
+fn ppoll() -> (Option<i32>, Option<Duration>) {
+    let mut time = sys::timespec(LONG);
+    // SAFETY: no descriptors, no mask; the time lives.
+    let returned = unsafe { libc::syscall(libc::SYS_ppoll, 0, 0, &raw mut time, 0, 0) };
+    (errno(returned), Some(sys::duration(time)))
+}
+
+fn select() -> (Option<i32>, Option<Duration>) {
+    let none = std::ptr::null_mut();
+    let mut time = libc::timeval {
+        tv_sec: sys::timespec(LONG).tv_sec,
+        tv_usec: 0,
+    };
+    // SAFETY: no descriptors; the time lives.
+    let returned = unsafe { libc::select(0, none, none, none, &raw mut time) };
+    let micros = u64::try_from(time.tv_usec).unwrap_or(0);
+    (
+        errno(returned.into()),
+        Some(
+            Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0))
+                + Duration::from_micros(micros),
+        ),
+    )
+}
+
+fn poll() -> (Option<i32>, Option<Duration>) {
+    let millis = c_int::try_from(LONG.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: no descriptors.
+    (
+        errno(unsafe { libc::poll(std::ptr::null_mut(), 0, millis) }.into()),
+        None,
+    )
+}
+
+/// `FUTEX_WAIT` with a timeout on a private word.
+fn futex() -> (Option<i32>, Option<Duration>) {
+    let (word, time) = (5_u32, sys::timespec(LONG));
+    // SAFETY: word and time live.
+    (
+        errno(unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                &raw const word,
+                128,
+                5,
+                &raw const time,
+                0,
+                0,
+            )
+        }),
+        None,
+    )
+}
+
+/// The first poll: its time, and how much later the second one starts.
+const FIRST: Duration = Duration::from_millis(2400);
+const LATER: Duration = Duration::from_millis(1200);
+/// The second poll, which is shorter, but ends later.
+const SECOND: Duration = Duration::from_millis(1600);
+
+/// By how much the wrong one may be first, when both had ended while the tree was frozen.
+const SLACK: Duration = Duration::from_millis(400);
+
+/// Two children poll. The longer one started earlier and ends first; if its whole time started anew after the freeze, it would end last.
+pub(crate) fn order(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let mut children = Vec::new();
+    for (name, time) in [("first", FIRST), ("second", SECOND)] {
+        let child = stage.spawn(name, |child| {
+            child.ready()?;
+            let millis = c_int::try_from(time.as_millis()).unwrap_or(c_int::MAX);
+            // SAFETY: no descriptors.
+            let returned = unsafe { libc::poll(std::ptr::null_mut(), 0, millis) };
+            let end = sys::clock(libc::CLOCK_MONOTONIC)?;
+            child.equal("poll returns", &returned, &0);
+            fs::write(
+                child.path(&format!("end-{name}")),
+                end.as_micros().to_string(),
+            )
+            .map_err(Error::from_io("write"))
+        })?;
+        stage.await_ready(&child)?;
+        child.await_sleeping()?;
+        if children.is_empty() {
+            std::thread::sleep(LATER);
+        }
+        children.push(child);
+    }
+    stage.hold()?;
+    for child in &children {
+        stage.join(child)?;
+    }
+    let end = |name: &str| -> Result<Duration> {
+        let text = fs::read_to_string(stage.path(name)).map_err(Error::from_io("read"))?;
+        text.parse()
+            .map(Duration::from_micros)
+            .map_err(|_| Error::Situation(format!("{name}: {text:?}")))
+    };
+    let (first, second) = (end("end-first")?, end("end-second")?);
+    stage.check(
+        "the one with less time left ends first",
+        in_order(first, second),
+        &format!("at {first:?}, the other at {second:?}"),
+    );
+    Ok(())
+}
+
+/// Is the second end not clearly before the first?
+fn in_order(first: Duration, second: Duration) -> bool {
+    second + SLACK > first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_tells_a_sleep_that_starts_anew() {
+        let end = |start: Duration, time: Duration| start + time;
+        // As it should be; as if both had started anew at the freeze; as if both had ended meanwhile.
+        assert!(in_order(end(Duration::ZERO, FIRST), end(LATER, SECOND)));
+        assert!(!in_order(end(LATER, FIRST), end(LATER, SECOND)));
+        assert!(in_order(LATER + Duration::from_millis(2), LATER));
+    }
+}

@@ -1,0 +1,451 @@
+//! What every workload stands on: ready, resume, checks, report, children.
+//!
+//! The root process creates `.ready` and waits for SIGUSR1, which the agent sends on resume; then it checks and writes `.report`, one line a check (`ok NAME` or `FAIL NAME: DETAIL`) and `done` as the last.
+//! A child does the same towards its parent with `.at.NAME` (which the parent deletes) and `.report.NAME` (which the parent takes over), so that nothing but files and signals connects them, and nothing is left of either when the tree is frozen.
+//!
+//! SIGUSR1 is blocked in every process from the start; a workload that wants a handler to get it sleeps in a call that opens the mask, or unblocks it.
+
+use std::cell::RefCell;
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crossthaw_protocol::{READY_FILE, REPORT_FILE};
+
+use crate::Run;
+use crate::args::Args;
+use crate::error::{Error, Result};
+use crate::sys::{self, Pid, Status};
+
+/// CPU time after which a process that had nothing else to do is surely in its loop.
+const SPINNING: Duration = Duration::from_millis(5);
+
+/// One process's part in a workload.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// The scenario's folder.
+    dir: PathBuf,
+    /// The children's names from the root down, joined with dots; empty in the root.
+    name: String,
+    /// Where the report goes.
+    report: PathBuf,
+    /// The report so far.
+    lines: Vec<String>,
+}
+
+/// A child that [`Stage::spawn`] made.
+#[derive(Debug)]
+pub(crate) struct Child {
+    /// Its pid.
+    pub(crate) pid: Pid,
+    name: String,
+    report: PathBuf,
+}
+
+thread_local! {
+    /// Where the panic hook writes; the program has one thread.
+    static PANIC_REPORT: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
+}
+
+/// Runs a workload as the root process, writes its report and returns its exit code.
+pub(crate) fn perform(dir: &Path, run: Run, args: &Args) -> ExitCode {
+    let mut stage = Stage {
+        dir: dir.to_owned(),
+        name: String::new(),
+        report: dir.join(REPORT_FILE),
+        lines: Vec::new(),
+    };
+    set_panic_report(&stage.report);
+    std::panic::set_hook(Box::new(|panic| {
+        let report = PANIC_REPORT.with_borrow(Clone::clone);
+        let line = format!(
+            "FAIL panic: {}\ndone\n",
+            panic.to_string().replace('\n', " ")
+        );
+        // Nobody is left to tell if this fails too; the exit code says enough.
+        let _ = report.map(|report| fs::write(report, line));
+        sys::exit(101)
+    }));
+    let outcome = sys::block(&[libc::SIGUSR1]).and_then(|()| run(&mut stage, args));
+    ExitCode::from(stage.finish(outcome))
+}
+
+/// Tells the panic hook where to write.
+fn set_panic_report(report: &Path) {
+    PANIC_REPORT.set(Some(report.to_owned()));
+}
+
+impl Stage {
+    /// A path in the scenario's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Says that this process's part of the situation is built, and waits until it is resumed.
+    ///
+    /// Between the two the process is frozen, checkpointed, and here and elsewhere goes on.
+    pub(crate) fn hold(&self) -> Result<()> {
+        self.ready()?;
+        self.wait_resume();
+        Ok(())
+    }
+
+    /// Says that this process's part of the situation is built.
+    pub(crate) fn ready(&self) -> Result<()> {
+        let path = if self.name.is_empty() {
+            self.dir.join(READY_FILE)
+        } else {
+            self.dir.join(at_name(&self.name))
+        };
+        fs::write(path, "").map_err(Error::from_io("create the ready file"))
+    }
+
+    /// Waits until this process is resumed.
+    #[expect(clippy::unused_self, reason = "reads as what the stage does")]
+    pub(crate) fn wait_resume(&self) {
+        sys::wait_signal(libc::SIGUSR1);
+    }
+
+    /// Reports one check.
+    pub(crate) fn check(&mut self, name: &str, held: bool, detail: &str) {
+        self.lines.push(check_line(name, held, detail));
+    }
+
+    /// Reports whether what is found is what was there before.
+    pub(crate) fn equal<T: Debug + PartialEq>(&mut self, name: &str, found: &T, expected: &T) {
+        let detail = if found == expected {
+            String::new()
+        } else {
+            format!("{found:?}, expected {expected:?}")
+        };
+        self.check(name, found == expected, &detail);
+    }
+
+    /// Reports whether something worked.
+    pub(crate) fn works<T>(&mut self, name: &str, outcome: Result<T>) -> Option<T> {
+        match outcome {
+            Ok(value) => {
+                self.check(name, true, "");
+                Some(value)
+            }
+            Err(error) => {
+                self.check(name, false, &error.line());
+                None
+            }
+        }
+    }
+
+    /// Changes where this process's report goes, for one that changes its root; the parent must be told with [`Child::reports_to`].
+    pub(crate) fn report_to(&mut self, path: PathBuf) {
+        set_panic_report(&path);
+        self.report = path;
+    }
+
+    /// Forks a child that runs `body` and exits with its report's verdict.
+    pub(crate) fn spawn(
+        &self,
+        name: &str,
+        body: impl FnOnce(&mut Stage) -> Result<()>,
+    ) -> Result<Child> {
+        self.spawn_with(name, sys::fork, body)
+    }
+
+    /// Like [`Stage::spawn`], with another way to fork.
+    pub(crate) fn spawn_with(
+        &self,
+        name: &str,
+        fork: impl FnOnce() -> Result<Option<Pid>>,
+        body: impl FnOnce(&mut Stage) -> Result<()>,
+    ) -> Result<Child> {
+        let name = if self.name.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.name)
+        };
+        let report = self.dir.join(format!("{REPORT_FILE}.{name}"));
+        if let Some(pid) = fork()? {
+            return Ok(Child { pid, name, report });
+        }
+        let mut stage = Stage {
+            dir: self.dir.clone(),
+            name,
+            report,
+            lines: Vec::new(),
+        };
+        set_panic_report(&stage.report);
+        let outcome = body(&mut stage);
+        sys::exit(stage.finish(outcome).into())
+    }
+
+    /// Like [`Stage::spawn`], and waits until the child says that it is ready.
+    pub(crate) fn spawn_ready(
+        &self,
+        name: &str,
+        body: impl FnOnce(&mut Stage) -> Result<()>,
+    ) -> Result<Child> {
+        let child = self.spawn(name, body)?;
+        self.await_ready(&child)?;
+        Ok(child)
+    }
+
+    /// Waits until a child says that it is ready.
+    pub(crate) fn await_ready(&self, child: &Child) -> Result<()> {
+        self.await_named(&child.name, || child.ended())
+    }
+
+    /// Waits until a child of a child says that it is ready; `name` is its name below this process.
+    pub(crate) fn await_descendant(&self, name: &str) -> Result<()> {
+        let name = if self.name.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.name)
+        };
+        self.await_named(&name, || Ok(None))
+    }
+
+    /// A process that this one did not fork, but is the parent of now; `name` is its name below this process.
+    pub(crate) fn descendant(&self, name: &str, pid: Pid) -> Child {
+        let name = if self.name.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.name)
+        };
+        let report = self.dir.join(format!("{REPORT_FILE}.{name}"));
+        Child { pid, name, report }
+    }
+
+    /// Waits for a ready file and deletes it.
+    fn await_named(&self, name: &str, ended: impl Fn() -> Result<Option<Status>>) -> Result<()> {
+        let path = self.dir.join(at_name(name));
+        while !path.exists() {
+            if let Some(status) = ended()? {
+                let report = fs::read_to_string(self.dir.join(format!("{REPORT_FILE}.{name}")))
+                    .unwrap_or_default();
+                return Err(Error::Situation(format!(
+                    "child {name} ended early: {status:?} {}",
+                    report.trim().replace('\n', "; ")
+                )));
+            }
+            sys::pause();
+        }
+        fs::remove_file(path).map_err(Error::from_io("delete a ready file"))
+    }
+
+    /// Waits for a child to end, and takes its report over.
+    pub(crate) fn join(&mut self, child: &Child) -> Result<()> {
+        let status = sys::wait(child.pid)?;
+        self.take_report(&child.name, &child.report, status);
+        Ok(())
+    }
+
+    /// Takes the lines of the root's report over that another process wrote in its place.
+    pub(crate) fn absorb(&mut self, child: &Child) -> Result<()> {
+        let text = fs::read_to_string(&self.report).map_err(Error::from_io("read the report"))?;
+        self.lines.extend(adopt(&child.name, &text));
+        Ok(())
+    }
+
+    /// Takes the report of a process that ended over.
+    fn take_report(&mut self, name: &str, report: &Path, status: Status) {
+        let text = fs::read_to_string(report).unwrap_or_default();
+        self.lines.extend(adopt(name, &text));
+        self.equal(&format!("{name}/exit"), &status, &Status::Exited(0));
+    }
+
+    /// Writes the report; returns the exit code.
+    fn finish(mut self, outcome: Result<()>) -> u8 {
+        if let Err(error) = outcome {
+            self.lines
+                .push(check_line("situation", false, &error.line()));
+        }
+        let failed =
+            self.lines.is_empty() || self.lines.iter().any(|line| line.starts_with("FAIL"));
+        self.lines.push("done\n".to_owned());
+        let written = fs::write(&self.report, self.lines.join("\n"));
+        u8::from(failed || written.is_err())
+    }
+}
+
+impl Child {
+    /// Resumes it.
+    pub(crate) fn resume(&self) -> Result<()> {
+        sys::kill(self.pid, libc::SIGUSR1)
+    }
+
+    /// Says where it writes its report, if not where it was born to.
+    pub(crate) fn reports_to(&mut self, path: PathBuf) {
+        self.report = path;
+    }
+
+    /// How it ended, if it did.
+    fn ended(&self) -> Result<Option<Status>> {
+        sys::try_wait(self.pid)
+    }
+
+    /// Waits until it sleeps in a system call, which it is about to make.
+    pub(crate) fn await_sleeping(&self) -> Result<()> {
+        while sys::state(self.pid)? != 'S' {
+            if let Some(status) = self.ended()? {
+                return Err(Error::Situation(format!(
+                    "child {} ended early: {status:?}",
+                    self.name
+                )));
+            }
+            sys::pause();
+        }
+        Ok(())
+    }
+
+    /// Checks, after the freeze, that it still sleeps: it has not been told to end.
+    pub(crate) fn check_asleep(&self, stage: &mut Stage) -> Result<()> {
+        let ended = self.ended()?;
+        stage.equal(&format!("{} still waits", self.name), &ended, &None);
+        Ok(())
+    }
+
+    /// Waits until it is in the loop that it is about to enter.
+    pub(crate) fn await_spinning(&self) -> Result<()> {
+        let start = sys::cpu_time(self.pid)?;
+        while sys::cpu_time(self.pid)?.saturating_sub(start) < SPINNING {
+            if let Some(status) = self.ended()? {
+                return Err(Error::Situation(format!(
+                    "child {} ended early: {status:?}",
+                    self.name
+                )));
+            }
+            sys::pause();
+        }
+        Ok(())
+    }
+}
+
+/// Name of the file by which a child says that it is ready.
+fn at_name(name: &str) -> String {
+    format!(".at.{name}")
+}
+
+/// One line of a report.
+fn check_line(name: &str, held: bool, detail: &str) -> String {
+    if held {
+        format!("ok {name}")
+    } else {
+        format!("FAIL {name}: {}", detail.replace('\n', " "))
+    }
+}
+
+/// The lines of a child's report under its name; a report that is not complete fails.
+fn adopt(name: &str, report: &str) -> Vec<String> {
+    let prefix = format!("{name}/");
+    let (checks, complete) = match report.strip_suffix("done\n") {
+        Some(checks) => (checks, true),
+        None => (report, false),
+    };
+    let mut lines: Vec<String> = checks
+        .lines()
+        .map(|line| match line.split_once(' ') {
+            // A grandchild's checks already carry the whole path.
+            Some((verdict, check)) if check.starts_with(&format!("{name}.")) => {
+                format!("{verdict} {check}")
+            }
+            Some((verdict, check)) => format!("{verdict} {prefix}{check}"),
+            None => format!("FAIL {prefix}report: {line:?}"),
+        })
+        .collect();
+    if !complete {
+        lines.push(format!("FAIL {prefix}report: not complete"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_single() {
+        assert_eq!(check_line("a", true, "b"), "ok a");
+        assert_eq!(check_line("a", false, "b\nc"), "FAIL a: b c");
+    }
+
+    #[test]
+    fn reports_are_adopted_under_the_childs_name() {
+        assert_eq!(
+            adopt("x", "ok a\nFAIL b: c\ndone\n"),
+            ["ok x/a", "FAIL x/b: c"]
+        );
+        assert_eq!(adopt("x", "ok x.y/a\ndone\n"), ["ok x.y/a"]);
+    }
+
+    #[test]
+    fn cut_reports_fail() {
+        for report in ["", "ok a\n", "ok a\ndone"] {
+            assert!(
+                adopt("x", report).contains(&"FAIL x/report: not complete".to_owned()),
+                "{report:?}"
+            );
+        }
+    }
+
+    fn stage(dir: &Path) -> Stage {
+        Stage {
+            dir: dir.to_owned(),
+            name: String::new(),
+            report: dir.join(REPORT_FILE),
+            lines: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_exit_code_for_each_outcome() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(
+            stage(dir.path()).finish(Ok(())),
+            1,
+            "no check at all is a failure"
+        );
+        let mut good = stage(dir.path());
+        good.equal("same", &1, &1);
+        assert_eq!(good.finish(Ok(())), 0);
+        assert_eq!(
+            fs::read_to_string(dir.path().join(REPORT_FILE)).unwrap(),
+            "ok same\ndone\n"
+        );
+        let mut bad = stage(dir.path());
+        bad.equal("same", &1, &2);
+        assert_eq!(bad.finish(Ok(())), 1);
+        let mut broken = stage(dir.path());
+        broken.check("fine", true, "");
+        assert_eq!(broken.finish(Err(Error::Situation("no".to_owned()))), 1);
+        assert_eq!(
+            fs::read_to_string(dir.path().join(REPORT_FILE)).unwrap(),
+            "ok fine\nFAIL situation: no\ndone\n"
+        );
+    }
+
+    #[test]
+    fn a_childs_checks_and_death_are_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut stage = stage(dir.path());
+        let child = stage.spawn_ready("kid", |kid| {
+            kid.ready()?;
+            kid.check("here", true, "");
+            Ok(())
+        });
+        stage.join(&child.unwrap()).unwrap();
+        assert_eq!(stage.lines, ["ok kid/here", "ok kid/exit"]);
+        let child = stage
+            .spawn("dead", |_| sys::kill(sys::pid(), libc::SIGKILL))
+            .unwrap();
+        stage.join(&child).unwrap();
+        assert_eq!(
+            stage.lines[2..],
+            [
+                "FAIL dead/report: not complete",
+                "FAIL dead/exit: Killed(9), expected Exited(0)"
+            ]
+        );
+        assert!(stage.spawn_ready("early", |_| Ok(())).is_err());
+    }
+}

@@ -1,0 +1,548 @@
+//! System calls in the form the workloads want them: typed, with errors, interrupted waits taken up again.
+
+use std::ffi::{CString, c_int, c_long, c_void};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// A process id.
+pub(crate) type Pid = libc::pid_t;
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal killed it.
+    Killed(i32),
+}
+
+impl Status {
+    /// Reads what waitpid(2) stores.
+    fn of(raw: c_int) -> Self {
+        if libc::WIFEXITED(raw) {
+            Self::Exited(libc::WEXITSTATUS(raw))
+        } else {
+            Self::Killed(libc::WTERMSIG(raw))
+        }
+    }
+}
+
+/// Result of a C library function that returns -1 on failure.
+pub(crate) fn check(call: &'static str, returned: c_int) -> Result<c_int> {
+    if returned == -1 {
+        Err(Error::last(call))
+    } else {
+        Ok(returned)
+    }
+}
+
+/// A system call that the C library has no function for, or whose function does more.
+///
+/// # Safety
+/// As of the system call: each pointer among the arguments must be good for what the kernel does with it.
+pub(crate) unsafe fn raw(
+    call: &'static str,
+    number: c_long,
+    arguments: [usize; 5],
+) -> Result<usize> {
+    // SAFETY: passed on to the caller.
+    let returned = unsafe {
+        libc::syscall(
+            number,
+            arguments[0],
+            arguments[1],
+            arguments[2],
+            arguments[3],
+            arguments[4],
+        )
+    };
+    // Addresses above LONG_MAX are negative longs, but -1 is always an error.
+    if returned == -1 {
+        Err(Error::last(call))
+    } else {
+        Ok(returned.cast_unsigned().try_into().unwrap_or(usize::MAX))
+    }
+}
+
+/// fork(2): the child's pid in the parent, `None` in the child.
+pub(crate) fn fork() -> Result<Option<Pid>> {
+    // SAFETY: the program has one thread, so the child's memory is consistent.
+    let pid = check("fork", unsafe { libc::fork() })?;
+    Ok((pid != 0).then_some(pid))
+}
+
+/// clone3(2) with these `CLONE_*` flags, like [`fork`]; flags that share memory or need a stack are not for this function.
+pub(crate) fn clone(flags: c_int) -> Result<Option<Pid>> {
+    let exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
+    let arguments: [u64; 8] = [
+        u64::from(flags.cast_unsigned()),
+        0,
+        0,
+        0,
+        exit_signal,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the structure outlives the call; without CLONE_VM the child has its own copy of everything it stands on.
+    let pid = unsafe {
+        raw(
+            "clone3",
+            libc::SYS_clone3,
+            [
+                arguments.as_ptr().expose_provenance(),
+                size_of_val(&arguments),
+                0,
+                0,
+                0,
+            ],
+        )?
+    };
+    Ok((pid != 0).then_some(Pid::try_from(pid).unwrap_or(Pid::MAX)))
+}
+
+/// Ends the process at once.
+pub(crate) fn exit(code: c_int) -> ! {
+    // SAFETY: runs nothing of this process.
+    unsafe { libc::_exit(code) }
+}
+
+/// The caller's pid.
+pub(crate) fn pid() -> Pid {
+    // SAFETY: always succeeds.
+    unsafe { libc::getpid() }
+}
+
+/// The parent's pid; 0 if it is in another pid namespace.
+pub(crate) fn parent() -> Pid {
+    // SAFETY: always succeeds.
+    unsafe { libc::getppid() }
+}
+
+/// Waits for a child to end.
+pub(crate) fn wait(pid: Pid) -> Result<Status> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` outlives the call.
+        match check("waitpid", unsafe { libc::waitpid(pid, &raw mut status, 0) }) {
+            Ok(_) => return Ok(Status::of(status)),
+            Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// How a child ended, if it did.
+pub(crate) fn try_wait(pid: Pid) -> Result<Option<Status>> {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call.
+    let found = check("waitpid", unsafe {
+        libc::waitpid(pid, &raw mut status, libc::WNOHANG)
+    })?;
+    Ok((found != 0).then(|| Status::of(status)))
+}
+
+/// kill(2); negative pids are process groups.
+pub(crate) fn kill(pid: Pid, signal: c_int) -> Result<()> {
+    // SAFETY: plain numbers.
+    check("kill", unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// A set of signals.
+fn set_of(signals: &[c_int]) -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set before it is read.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
+        set.assume_init()
+    }
+}
+
+/// Bit N-1 for each signal N of a set.
+fn bits_of(set: &libc::sigset_t) -> u64 {
+    // SAFETY: reads the set.
+    (1..=64)
+        .filter(|signal| unsafe { libc::sigismember(set, *signal) } == 1)
+        .fold(0, |bits, signal| bits | 1 << (signal - 1))
+}
+
+/// Adds signals to the mask.
+pub(crate) fn block(signals: &[c_int]) -> Result<()> {
+    let set = set_of(signals);
+    // SAFETY: the set outlives the call.
+    check("sigprocmask", unsafe {
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut())
+    })
+    .map(drop)
+}
+
+/// Takes signals out of the mask.
+pub(crate) fn unblock(signals: &[c_int]) -> Result<()> {
+    let set = set_of(signals);
+    // SAFETY: the set outlives the call.
+    check("sigprocmask", unsafe {
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut())
+    })
+    .map(drop)
+}
+
+/// The mask: bit N-1 for signal N.
+pub(crate) fn mask() -> Result<u64> {
+    let mut set = set_of(&[]);
+    // SAFETY: the set outlives the call.
+    check("sigprocmask", unsafe {
+        libc::sigprocmask(libc::SIG_BLOCK, ptr::null(), &raw mut set)
+    })?;
+    Ok(bits_of(&set))
+}
+
+/// Pending signals: bit N-1 for signal N.
+pub(crate) fn pending() -> Result<u64> {
+    let mut set = set_of(&[]);
+    // SAFETY: the set outlives the call.
+    check("sigpending", unsafe { libc::sigpending(&raw mut set) })?;
+    Ok(bits_of(&set))
+}
+
+/// Waits for a blocked signal and takes it. A freeze interrupts the wait, which then goes on.
+pub(crate) fn wait_signal(signal: c_int) {
+    let set = set_of(&[signal]);
+    // SAFETY: the set outlives the call.
+    while unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), ptr::null()) } != signal {}
+}
+
+/// `rt_sigsuspend(2)`: sleeps with only `open` unblocked until a handler ran.
+pub(crate) fn suspend(open: c_int) {
+    let mut set = set_of(&[]);
+    // SAFETY: the set outlives the calls; sigsuspend always returns -1.
+    unsafe {
+        libc::sigfillset(&raw mut set);
+        libc::sigdelset(&raw mut set, open);
+        libc::sigsuspend(&raw const set);
+    }
+}
+
+/// A handler that gets the signal's number.
+pub(crate) type Handler = extern "C" fn(c_int);
+
+/// A handler that gets details: `siginfo_t` and `ucontext_t`.
+pub(crate) type DetailedHandler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+/// Sets a signal's handler; `flags` without `SA_SIGINFO`, `masked` are blocked while it runs.
+pub(crate) fn handle(
+    signal: c_int,
+    handler: Handler,
+    flags: c_int,
+    masked: &[c_int],
+) -> Result<()> {
+    set_action(
+        signal,
+        (handler as *const ()).expose_provenance(),
+        flags,
+        masked,
+    )
+}
+
+/// Sets a signal's handler that gets details.
+pub(crate) fn handle_detailed(signal: c_int, handler: DetailedHandler, flags: c_int) -> Result<()> {
+    set_action(
+        signal,
+        (handler as *const ()).expose_provenance(),
+        flags | libc::SA_SIGINFO,
+        &[],
+    )
+}
+
+/// Sets a signal's action: a handler's address, `SIG_DFL` or `SIG_IGN`.
+pub(crate) fn set_action(
+    signal: c_int,
+    handler: libc::sighandler_t,
+    flags: c_int,
+    masked: &[c_int],
+) -> Result<()> {
+    // SAFETY: all-zero bytes are a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    action.sa_flags = flags;
+    action.sa_mask = set_of(masked);
+    // SAFETY: the structure outlives the call; handlers here touch atomics and make system calls only.
+    check("sigaction", unsafe {
+        libc::sigaction(signal, &raw const action, ptr::null_mut())
+    })
+    .map(drop)
+}
+
+/// A signal's action: handler, flags, mask. `None` for signals that the C library keeps to itself.
+pub(crate) fn action(signal: c_int) -> Option<(usize, c_int, u64)> {
+    // SAFETY: all-zero bytes are a valid sigaction, which outlives the call.
+    let (returned, action) = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        (
+            libc::sigaction(signal, ptr::null(), &raw mut action),
+            action,
+        )
+    };
+    (returned == 0).then(|| {
+        (
+            action.sa_sigaction,
+            action.sa_flags,
+            bits_of(&action.sa_mask),
+        )
+    })
+}
+
+/// Size of a page in bytes.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: plain numbers.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// Time on a clock since its epoch.
+pub(crate) fn clock(clock: libc::clockid_t) -> Result<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` outlives the call.
+    check("clock_gettime", unsafe {
+        libc::clock_gettime(clock, &raw mut time)
+    })?;
+    Ok(duration(time))
+}
+
+/// A timespec as a duration; nothing for negative ones.
+pub(crate) fn duration(time: libc::timespec) -> Duration {
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
+}
+
+/// A duration as a timespec.
+pub(crate) fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos().cast_signed().into(),
+    }
+}
+
+/// CPU time that another process has used.
+pub(crate) fn cpu_time(pid: Pid) -> Result<Duration> {
+    // CPUCLOCK_SCHED of the process, as clock_getcpuclockid(3) computes it.
+    clock((!pid << 3) | 2)
+}
+
+/// The state letter of a process in `/proc/PID/stat`.
+pub(crate) fn state(pid: Pid) -> Result<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .map_err(Error::from_io("read /proc/PID/stat"))?;
+    state_in(&stat)
+        .ok_or_else(|| Error::Situation(format!("/proc/{pid}/stat has no state: {stat:?}")))
+}
+
+/// The letter behind the name, which may itself hold parentheses and blanks.
+fn state_in(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// The flags that fcntl(2) reads from a descriptor with `F_GETFD` or `F_GETFL`, or `None` if it is closed.
+pub(crate) fn descriptor_flags(fd: c_int, command: c_int) -> Option<c_int> {
+    // SAFETY: plain numbers.
+    let flags = unsafe { libc::fcntl(fd, command) };
+    (flags != -1).then_some(flags)
+}
+
+/// Is the descriptor open?
+pub(crate) fn is_open(fd: c_int) -> bool {
+    descriptor_flags(fd, libc::F_GETFD).is_some()
+}
+
+/// The offset of a descriptor.
+pub(crate) fn offset(fd: c_int) -> Result<i64> {
+    seek(fd, 0, libc::SEEK_CUR)
+}
+
+/// Moves the offset of a descriptor.
+pub(crate) fn seek(fd: c_int, to: i64, whence: c_int) -> Result<i64> {
+    // SAFETY: plain numbers.
+    let at = unsafe { libc::lseek64(fd, to, whence) };
+    if at == -1 {
+        Err(Error::last("lseek"))
+    } else {
+        Ok(at)
+    }
+}
+
+/// Reads once from a descriptor.
+pub(crate) fn read(fd: c_int, bytes: &mut [u8]) -> Result<usize> {
+    // SAFETY: the buffer is as long as said.
+    let count = unsafe { libc::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) };
+    usize::try_from(count).map_err(|_| Error::last("read"))
+}
+
+/// Writes once to a descriptor.
+pub(crate) fn write(fd: c_int, bytes: &[u8]) -> Result<usize> {
+    // SAFETY: the buffer is as long as said.
+    let count = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    usize::try_from(count).map_err(|_| Error::last("write"))
+}
+
+/// Closes a descriptor.
+pub(crate) fn close(fd: c_int) -> Result<()> {
+    // SAFETY: the callers own the number.
+    check("close", unsafe { libc::close(fd) }).map(drop)
+}
+
+/// Opens a path.
+pub(crate) fn open(path: &Path, flags: c_int) -> Result<c_int> {
+    let path = c_path(path)?;
+    // SAFETY: the path outlives the call.
+    check("open", unsafe { libc::open64(path.as_ptr(), flags, 0o644) })
+}
+
+/// A path for the C library.
+pub(crate) fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::Situation(format!("zero byte in {}", path.display())))
+}
+
+/// Sleeps a little between two looks at something that another process does.
+pub(crate) fn pause() {
+    std::thread::sleep(Duration::from_millis(1));
+}
+
+/// Memory of its own, unmapped when dropped.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: *mut u8,
+    len: usize,
+}
+
+impl Mapping {
+    /// Private anonymous memory, readable and writable, of so many pages.
+    pub(crate) fn anonymous(pages: usize) -> Result<Self> {
+        Self::new(
+            pages * page_size(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    }
+
+    /// Anything else that mmap(2) does; `offset` is in bytes.
+    pub(crate) fn new(
+        len: usize,
+        protection: c_int,
+        flags: c_int,
+        fd: c_int,
+        offset: i64,
+    ) -> Result<Self> {
+        // SAFETY: a new mapping at an address that the kernel chooses touches nothing that exists.
+        let start = unsafe { libc::mmap64(ptr::null_mut(), len, protection, flags, fd, offset) };
+        if start == libc::MAP_FAILED {
+            Err(Error::last("mmap"))
+        } else {
+            Ok(Self {
+                start: start.cast(),
+                len,
+            })
+        }
+    }
+
+    /// Its first address.
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Its first address as a number.
+    pub(crate) fn address(&self) -> usize {
+        self.start.addr()
+    }
+
+    /// The bytes of a range, which must be readable.
+    pub(crate) fn bytes(&self, offset: usize, len: usize) -> &[u8] {
+        assert!(offset + len <= self.len, "range outside of the mapping");
+        // SAFETY: inside the mapping, which lives as long as `self`; nothing else writes to it meanwhile.
+        unsafe { std::slice::from_raw_parts(self.start.add(offset), len) }
+    }
+
+    /// The bytes of a range, which must be writable.
+    pub(crate) fn bytes_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        assert!(offset + len <= self.len, "range outside of the mapping");
+        // SAFETY: inside the mapping, which is borrowed for as long as the slice lives.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(offset), len) }
+    }
+
+    /// One page, by its number.
+    pub(crate) fn page(&self, page: usize) -> &[u8] {
+        self.bytes(page * page_size(), page_size())
+    }
+
+    /// One page to write to, by its number.
+    pub(crate) fn page_mut(&mut self, page: usize) -> &mut [u8] {
+        self.bytes_mut(page * page_size(), page_size())
+    }
+
+    /// mprotect(2) on so many pages from a page on.
+    pub(crate) fn protect(&mut self, page: usize, pages: usize, protection: c_int) -> Result<()> {
+        assert!(
+            (page + pages) * page_size() <= self.len,
+            "pages outside of the mapping"
+        );
+        // SAFETY: inside the mapping, of which no slice is borrowed.
+        check("mprotect", unsafe {
+            libc::mprotect(
+                self.start.add(page * page_size()).cast(),
+                pages * page_size(),
+                protection,
+            )
+        })
+        .map(drop)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own.
+        unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_is_behind_the_last_parenthesis() {
+        assert_eq!(state_in("12 (a) b) S 1 12"), Some('S'));
+        assert_eq!(state_in("12 (x"), None);
+    }
+
+    #[test]
+    fn statuses() {
+        assert_eq!(Status::of(3 << 8), Status::Exited(3));
+        assert_eq!(Status::of(11), Status::Killed(11));
+    }
+
+    #[test]
+    fn a_childs_end_is_seen() {
+        let Some(pid) = fork().unwrap() else { exit(9) };
+        assert_eq!(wait(pid).unwrap(), Status::Exited(9));
+    }
+}
