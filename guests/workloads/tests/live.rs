@@ -292,7 +292,7 @@ fn append(path: &Path, text: &str) {
 #[test]
 fn wrong_states_are_noticed() {
     spoiled(&["memory::dirty", "mib=4"], "contents", |run| {
-        flip_bit(run.process.id(), 700)
+        flip_bit(run.process.id(), 700);
     });
     spoiled(
         &["memory::holes", "mib=4", "step=16"],
@@ -305,14 +305,15 @@ fn wrong_states_are_noticed() {
         |run| flip_bit(run.process.id(), 33),
     );
     spoiled(&["files::append"], "contents", |run| {
-        append(&run.path("log"), &"more ".repeat(10))
+        append(&run.path("log"), &"more ".repeat(10));
     });
     spoiled(&["files::readdir"], "names never seen", |run| {
-        (0..50)
-            .for_each(|index| fs::remove_file(run.path(&format!("many/entry-{index:02}"))).unwrap())
+        (0..50).for_each(|index| {
+            fs::remove_file(run.path(&format!("many/entry-{index:02}"))).unwrap()
+        });
     });
     spoiled(&["files::symlink"], "contents", |run| {
-        fs::write(run.path("first"), "x").unwrap()
+        fs::write(run.path("first"), "x").unwrap();
     });
     spoiled(&["iterated::counter"], "faults", |run| {
         std::thread::sleep(Duration::from_millis(20));
@@ -327,7 +328,7 @@ fn wrong_states_are_noticed() {
                     .status()
                     .unwrap()
                     .success()
-            )
+            );
         }
     };
     spoiled(
