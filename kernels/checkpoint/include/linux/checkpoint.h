@@ -273,7 +273,7 @@ int ckpt_pages_save(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vm_area_s
 int ckpt_pages_restore(struct ckpt_ctx *ctx);
 
 /* cpu.c: registers, by the architecture's register sets */
-int ckpt_cpu_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_cpu_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
 int ckpt_cpu_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_CPU: kept in the member */
 int ckpt_regset_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_REGSET: likewise */
 /* Coordinator: put the kept registers into a parked member. */
@@ -338,13 +338,19 @@ enum ckpt_regset_action ckpt_arch_regset(const struct user_regset *regset);
 
 /* Fill @cpu->syscall, ->word: what register sets do not show (thread flags, interruption code, trap ...). */
 int ckpt_arch_cpu_save(struct ckpt_ctx *ctx, struct task_struct *task, struct ckpt_rec_cpu *cpu);
-/* Validate @cpu; runs in the member when the record is read. */
+/* Do the registers say that the task may go on with restart_syscall(2)? */
+bool ckpt_arch_in_restart(struct task_struct *task);
+/* Validate @cpu, and the member itself; runs in the member when the record is read. */
 int ckpt_arch_cpu_check(struct ckpt_ctx *ctx, const struct ckpt_rec_cpu *cpu);
 /* Validate a register set before anything is applied; runs in the member. */
 int ckpt_arch_regset_check(struct ckpt_ctx *ctx, u32 note, const void *data, size_t size);
-/* Before and after the register sets of the parked @task are set; runs in the coordinator. */
-int ckpt_arch_cpu_apply_begin(struct ckpt_ctx *ctx, struct task_struct *task, const struct ckpt_rec_cpu *cpu);
-int ckpt_arch_cpu_apply_end(struct ckpt_ctx *ctx, struct task_struct *task, const struct ckpt_rec_cpu *cpu);
+/*
+ * Before and after the register sets of the parked @task are set; runs in the
+ * coordinator with @task pinned off its CPU, and so must not sleep.  @cpu was
+ * checked.
+ */
+void ckpt_arch_cpu_apply_begin(struct task_struct *task, const struct ckpt_rec_cpu *cpu);
+void ckpt_arch_cpu_apply_end(struct task_struct *task, const struct ckpt_rec_cpu *cpu);
 /*
  * Last act of a member in restart(2): what the system call is to return so
  * that the exit path leaves the restored registers alone.

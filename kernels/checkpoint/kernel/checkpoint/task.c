@@ -212,7 +212,7 @@ int ckpt_task_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	if (!err)
 		err = ckpt_restart_block_save(ctx, t->task);
 	if (!err)
-		err = ckpt_cpu_save(ctx, t->task);
+		err = ckpt_cpu_save(ctx, t);
 	if (!err)
 		err = ckpt_write_record(ctx, CKPT_REC_TASK_END, &end, sizeof(end));
 	if (!err)

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Checkpoint/restart of x86 tasks: 32 bits on a 32-bit kernel, 64 bits on a
+ * 64-bit one.
+ *
+ * Register sets: NT_PRSTATUS (all of pt_regs, segments and their bases), the
+ * FPU in the largest format that the CPU has, on 32 bits NT_386_TLS.
+ *
+ * Words of the CPU record:
+ *	0	flags: ID and, where the general set leaves it out, NT
+ *
+ * The way back to user mode: do_syscall_64() and its 32-bit brothers store what
+ * restart(2) returns in ax, so it is the restored ax.  orig_ax is restored too:
+ * arch_do_signal_or_restart() goes by it.  A restored ip, flags, cs or ss that
+ * SYSRET or SYSEXIT could not bring back makes them return by IRET, which loads
+ * every register from pt_regs.
+ *
+ * Hostile images: the set functions give user selectors only RPL 3, let no
+ * reserved or system bit into flags or MXCSR, keep segment bases below
+ * TASK_SIZE_MAX, TLS descriptors harmless, and compare the xstate header with
+ * what the task may use.  Here cs and ss are checked, and that no selector is
+ * one of a local descriptor table.  What remains is what the task could have
+ * loaded itself.
+ */
+#include <linux/checkpoint.h>
+#include <linux/elf.h>
+#include <linux/perf_event.h>
+#include <linux/regset.h>
+#include <linux/sched/task_stack.h>
+#include <asm/checkpoint.h>
+#include <asm/cpufeature.h>
+#include <asm/desc.h>
+#include <asm/fpu/types.h>
+#include <asm/pkru.h>
+#include <asm/segment.h>
+#include <asm/sighandling.h>
+#include <asm/syscall.h>
+#include <asm/unistd.h>
+#include <asm/user.h>
+
+/* Flags that a program can set and ptrace does not */
+#define EXTRA_FLAGS	(X86_EFLAGS_ID | X86_EFLAGS_NT)
+
+enum cpu_word {
+	WORD_FLAGS,
+	WORD_FIRST_UNUSED,
+};
+
+u32 ckpt_arch_id(void)
+{
+	return IS_ENABLED(CONFIG_X86_64) ? CKPT_ARCH_X86_64 : CKPT_ARCH_X86_32;
+}
+
+/* --- what cannot be carried --- */
+
+static bool is_debugged(struct task_struct *task)
+{
+	for (int i = 0; i < HBP_NUM; i++)
+		if (task->thread.ptrace_bps[i])
+			return true;
+	return task->thread.ptrace_dr7;
+}
+
+static const char *in_the_way(struct task_struct *task)
+{
+	struct pt_regs *regs = task_pt_regs(task);
+
+	if (ckpt_compat_in_use(task))
+		return "is a 32-bit task on a 64-bit kernel, or in one of its system calls";
+	if (ckpt_vm86_in_use(task))
+		return "uses vm86 mode";
+	if (!user_mode(regs) || regs->cs != __USER_CS)
+		return "runs in a code segment of its own";
+	if (ckpt_tls_in_use(task))
+		return "has thread local segments";
+	if (is_debugged(task))
+		return "has hardware breakpoints";
+	if (test_tsk_thread_flag(task, TIF_SINGLESTEP) ||
+	    test_tsk_thread_flag(task, TIF_FORCED_TF) ||
+	    test_tsk_thread_flag(task, TIF_BLOCKSTEP))
+		return "is single-stepped";
+	if (ckpt_ioports_in_use(task))
+		return "may access I/O ports";
+	if (test_tsk_thread_flag(task, TIF_NOTSC))
+		return "may not read the time stamp counter (PR_SET_TSC)";
+	if (test_tsk_thread_flag(task, TIF_NOCPUID))
+		return "may not execute CPUID (ARCH_SET_CPUID)";
+	if (ckpt_shstk_in_use(task))
+		return "has a shadow stack";
+	if (task->group_leader->thread.fpu.perm.__state_perm & ~fpu_kernel_cfg.default_features)
+		return "has a permission for extended states (AMX)";
+	return NULL;
+}
+
+int ckpt_arch_check_task(struct ckpt_ctx *ctx, struct task_struct *task)
+{
+	const char *what = in_the_way(task);
+
+	/* Selectors of current are in the CPU and may be stale in memory. */
+	if (!what && task != current && ckpt_ldt_selectors_in_use(task))
+		what = "uses a local descriptor table";
+	return what ? ckpt_err(ctx, -EBUSY, "%s", what) : 0;
+}
+
+int ckpt_arch_check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
+{
+	if (ckpt_ldt_in_use(mm))
+		return ckpt_err(ctx, -EBUSY, "has a local descriptor table");
+	if (mm_lam_cr3_mask(mm))
+		return ckpt_err(ctx, -EBUSY, "uses linear address masking");
+	if (ckpt_pkeys_in_use(mm))
+		return ckpt_err(ctx, -EBUSY, "uses protection keys");
+	return 0;
+}
+
+/* --- registers --- */
+
+/* The FPU's sets are views of one state: take the one that shows all of it. */
+static u32 fpu_note(void)
+{
+	if (cpu_feature_enabled(X86_FEATURE_XSAVE))
+		return NT_X86_XSTATE;
+	/* On 64 bits FXSAVE's format goes by the name of the old one. */
+	if (cpu_feature_enabled(X86_FEATURE_FXSR) && IS_ENABLED(CONFIG_X86_32))
+		return NT_PRXFPREG;
+	return NT_PRFPREG;
+}
+
+enum ckpt_regset_action ckpt_arch_regset(const struct user_regset *regset)
+{
+	if (regset->core_note_type == NT_PRSTATUS || regset->core_note_type == NT_386_TLS ||
+	    regset->core_note_type == fpu_note())
+		return CKPT_REGSET_SAVE;
+	return CKPT_REGSET_SKIP;
+}
+
+void ckpt_arch_self_begin(struct pt_regs *regs, unsigned long saved[CKPT_ARCH_SELF_WORDS])
+{
+	saved[0] = regs->ax;
+	saved[1] = regs->orig_ax;
+	regs->ax = 0;
+	regs->orig_ax = -1;
+	/* The register set functions take it from here. */
+	current->thread.pkru = read_pkru();
+}
+
+void ckpt_arch_self_end(struct pt_regs *regs, const unsigned long saved[CKPT_ARCH_SELF_WORDS])
+{
+	regs->ax = saved[0];
+	regs->orig_ax = saved[1];
+}
+
+int ckpt_arch_cpu_save(struct ckpt_ctx *ctx, struct task_struct *task, struct ckpt_rec_cpu *cpu)
+{
+	struct pt_regs *regs = task_pt_regs(task);
+
+	cpu->syscall = syscall_get_nr(task, regs);
+	cpu->word[WORD_FLAGS] = regs->flags & EXTRA_FLAGS;
+	return 0;
+}
+
+bool ckpt_arch_in_restart(struct task_struct *task)
+{
+	struct pt_regs *regs = task_pt_regs(task);
+
+	/* Either on its way there, or already about to execute the instruction. */
+	return syscall_get_error(task, regs) == -ERESTART_RESTARTBLOCK ||
+	       regs->ax == __NR_restart_syscall;
+}
+
+int ckpt_arch_cpu_check(struct ckpt_ctx *ctx, const struct ckpt_rec_cpu *cpu)
+{
+	if (cpu->word[WORD_FLAGS] & ~(u64)EXTRA_FLAGS)
+		return ckpt_err(ctx, -EINVAL, "flags %#llx", cpu->word[WORD_FLAGS]);
+	for (int i = WORD_FIRST_UNUSED; i < ARRAY_SIZE(cpu->word); i++)
+		if (cpu->word[i])
+			return ckpt_err(ctx, -EINVAL, "word %d is not zero", i);
+	/* Nothing of what a task cannot be saved with may be left in the member. */
+	return ckpt_arch_check_task(ctx, current);
+}
+
+static int check_general(struct ckpt_ctx *ctx, const struct user_regs_struct *regs)
+{
+	u16 data = regs->ds | regs->es | regs->fs | regs->gs | regs->ss;
+
+	if ((u16)regs->cs != __USER_CS)
+		return ckpt_err(ctx, -EINVAL, "cs is %#lx", regs->cs);
+	if (IS_ENABLED(CONFIG_X86_64) && (u16)regs->ss != __USER_DS)
+		return ckpt_err(ctx, -EINVAL, "ss is %#lx", regs->ss);
+	if (data & SEGMENT_TI_MASK)
+		return ckpt_err(ctx, -EINVAL, "a selector is one of a local descriptor table");
+	return 0;
+}
+
+int ckpt_arch_regset_check(struct ckpt_ctx *ctx, u32 note, const void *data, size_t size)
+{
+	return note == NT_PRSTATUS ? check_general(ctx, data) : 0;
+}
+
+void ckpt_arch_cpu_apply_begin(struct task_struct *task, const struct ckpt_rec_cpu *cpu)
+{
+	memset(task->thread.tls_array, 0, sizeof(task->thread.tls_array));
+}
+
+void ckpt_arch_cpu_apply_end(struct task_struct *task, const struct ckpt_rec_cpu *cpu)
+{
+	struct pt_regs *regs = task_pt_regs(task);
+
+	regs->flags = (regs->flags & ~(unsigned long)EXTRA_FLAGS) | cpu->word[WORD_FLAGS];
+}
+
+long ckpt_arch_resume(struct pt_regs *regs)
+{
+	prevent_single_step_upon_eretu(regs);
+	/* RF sends the task through IRET, and is gone after its first instruction. */
+	if (ckpt_sysexit_hides(regs))
+		regs->flags |= X86_EFLAGS_RF;
+	return regs->ax;
+}
+
+/* --- vdso --- */
+
+u32 ckpt_arch_vma_kind(struct vm_area_struct *vma)
+{
+	return ckpt_vma_kind_by_name(vma);
+}
+
+int ckpt_arch_map_vdso(unsigned long start)
+{
+	return map_vdso_once(&ckpt_vdso_image, start);
+}
+
+void ckpt_arch_mm_reset(struct mm_struct *mm)
+{
+	mm->context.vdso = NULL;
+	mm->context.vdso_image = NULL;
+}
