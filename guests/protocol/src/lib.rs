@@ -61,7 +61,8 @@ pub enum Request {
     Resume,
     /// Probe the frozen tree from outside; answered by [`Reply::State`].
     Probe,
-    /// Run the `checkpoint` tool on the tree, or on `pid_override`; the image is `IMAGE_DIR/NAME`; answered by [`Reply::Tool`].
+    /// Run the `checkpoint` tool on the tree's root, or on the pid that is the last of `args`; the image is `IMAGE_DIR/NAME`,
+    /// the kernel's log `IMAGE_DIR/NAME.log`; answered by [`Reply::Tool`].
     Checkpoint { name: String, args: Vec<String> },
     /// Run the `restart` tool on `IMAGE_DIR/NAME`, in the enclosure, leaving the tree frozen; answered by [`Reply::Tool`].
     Restart { name: String, enclosure: Enclosure, args: Vec<String> },
@@ -211,9 +212,14 @@ pub struct MapState {
     pub name: String,
     /// `VmFlags` of `/proc/PID/smaps`.
     pub vm_flags: String,
-    /// xxh64 of the contents as the task would read them; `None` where they cannot be read (vvar, no access).
+    /// Hash of the contents as the task would read them; `None` where they cannot be read (vvar, no access).
+    ///
+    /// xxh64, seed 0, over one pair for each page that is not all zero, in address order:
+    /// the page's index in the mapping and the xxh64 of its bytes, each as a little-endian u64.
+    /// So holes cost nothing, and a page of zeros is the same as a hole.
     pub hash: Option<u64>,
-    /// Pages that are present as anonymous memory (`/proc/PID/pagemap`).
+    /// Pages that are the task's own: those of anonymous memory that are not all zero (all that were touched where they cannot be read),
+    /// and those of a private file mapping that were written (`PAGEMAP_SCAN`).
     pub anon_pages: u64,
 }
 

@@ -1,1 +1,16 @@
-//! placeholder
+//! What the `checkpoint` and `restart` tools and the guest's init share: the system calls, forking into namespaces, errors that name the remedy.
+//!
+//! Linux only. Nothing here prints, and nothing exits but for forked children that have nobody to return to.
+
+pub mod container;
+pub mod coordinate;
+pub mod errno;
+pub mod fork;
+pub mod head;
+pub mod log;
+pub mod members;
+pub mod orphans;
+pub mod plan;
+pub mod remedy;
+pub mod stream;
+pub mod sys;

@@ -1,0 +1,385 @@
+//! The records, typed; names as in the C header.
+
+use std::fmt::Write;
+
+use serde::{Serialize, Serializer};
+use xxhash_rust::xxh64::xxh64;
+
+use crate::fixed::{Cursor, Fixed, Layout, Short, Text, fixed};
+
+/// `enum ckpt_arch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arch {
+    #[serde(rename = "x86_32")]
+    X86_32,
+    #[serde(rename = "x86_64")]
+    X86_64,
+    S390x,
+    Ppc64,
+}
+
+impl Arch {
+    /// From the header record; `None` for an architecture that this reader does not know.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            1 => Self::X86_32,
+            2 => Self::X86_64,
+            3 => Self::S390x,
+            4 => Self::Ppc64,
+            _ => return None,
+        })
+    }
+
+    /// The project's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86_32 => "x86_32",
+            Self::X86_64 => "x86_64",
+            Self::S390x => "s390x",
+            Self::Ppc64 => "ppc64",
+        }
+    }
+}
+
+fixed!(Header = "ckpt_rec_header" at 8 {
+    magic: [u8; 8], byte_order: u32, version: u32, arch: u32, word_size: u32, page_size: u32, flags: u32, id: u32, pad: u32,
+    features: u64, time: u64, release: Text<64>, build: Text<64>, machine: Text<64>,
+});
+fixed!(#[derive(Copy)] TreeTask = "ckpt_tree_task" at 0 { pid: i32, tgid: i32, ppid: i32, pgid: i32, sid: i32, exit_signal: u32 });
+fixed!(TreeHead = "ckpt_rec_tree" at 8 { nr_tasks: u32, pad: u32 });
+fixed!(Task = "ckpt_rec_task" at 8 {
+    pid: i32, personality: u32, comm: Text<16>, set_child_tid: u64, clear_child_tid: u64, robust_list: u64, rseq: u64,
+    robust_list_len: u32, rseq_len: u32, rseq_sig: u32, pad: u32,
+});
+fixed!(TaskObjs = "ckpt_rec_task_objs" at 8 { cred: i32, files: i32, fs: i32, sighand: i32, mm: i32, pad: u32 });
+fixed!(TaskEnd = "ckpt_rec_task_end" at 8 { pid: i32, pad: u32 });
+fixed!(#[derive(Copy)] Rlimit = "limits" at 0 { soft: u64, hard: u64 });
+fixed!(Rlimits = "ckpt_rec_rlimits" at 8 { limits: [Rlimit; 16] });
+fixed!(Signals = "ckpt_rec_signals" at 8 { blocked: u64, saved_mask: u64, flags: u32, altstack_flags: u32, altstack_sp: u64, altstack_size: u64 });
+fixed!(RestartBlock = "ckpt_rec_restart_block" at 8 {
+    kind: u32, clock: i32, uaddr: u64, time_left: i64, arch_data: u64, flags: u32, r#type: u32, val: u32, bitset: u32, futex_flags: u32, pad: u32,
+});
+fixed!(Cpu = "ckpt_rec_cpu" at 8 { syscall: i32, flags: u32, word: [u64; 6] });
+fixed!(RegsetHead = "ckpt_rec_regset" at 8 { note: u32, size: u32 });
+fixed!(FileHead = "ckpt_rec_file" at 8 {
+    objref: i32, kind: u32, flags: u32, rdev_major: u32, rdev_minor: u32, cred: i32, mode: u32, path_len: u32, pos: i64, size: u64,
+});
+fixed!(#[derive(Copy)] Fd = "ckpt_fd" at 0 { fd: i32, file: i32, flags: u32, pad: u32 });
+fixed!(FilesHead = "ckpt_rec_files" at 8 { objref: i32, nr_fds: u32 });
+fixed!(FsHead = "ckpt_rec_fs" at 8 { objref: i32, umask: u32, root_len: u32, cwd_len: u32 });
+fixed!(#[derive(Copy)] Sigaction = "ckpt_sigaction" at 0 { handler: u64, flags: u64, restorer: u64, mask: u64 });
+fixed!(Sighand = "ckpt_rec_sighand" at 8 { objref: i32, pad: u32, action: Actions });
+fixed!(CredHead = "ckpt_rec_cred" at 8 {
+    objref: i32, securebits: u32, uid: u32, euid: u32, suid: u32, fsuid: u32, gid: u32, egid: u32, sgid: u32, fsgid: u32,
+    cap_inheritable: u64, cap_permitted: u64, cap_effective: u64, cap_bset: u64, cap_ambient: u64, nr_groups: u32, pad: u32,
+});
+fixed!(MmHead = "ckpt_rec_mm" at 8 {
+    objref: i32, exe: i32, start_code: u64, end_code: u64, start_data: u64, end_data: u64, start_brk: u64, brk: u64, start_stack: u64,
+    arg_start: u64, arg_end: u64, env_start: u64, env_end: u64, mmap_base: u64, vdso_start: u64, vdso_len: u64, vdso_hash: u64,
+    nr_vmas: u32, dumpable: u32, nr_auxv: u32, pad: u32,
+});
+fixed!(Vma = "ckpt_rec_vma" at 8 { kind: u32, flags: u32, start: u64, end: u64, pgoff: u64, file: i32, pad: u32 });
+fixed!(PagesHead = "ckpt_rec_pages" at 8 { start: u64, nr_pages: u32, pad: u32 });
+fixed!(MmEnd = "ckpt_rec_mm_end" at 8 { objref: i32, pad: u32 });
+fixed!(ErrorHead = "ckpt_rec_error" at 8 { error: i32, pid: i32, objref: i32, text_len: u32 });
+fixed!(Trailer = "ckpt_rec_trailer" at 8 { magic: [u8; 8], bytes: u64, checksum: u64 });
+
+/// The layouts of all structs of the C header, to be compared with it.
+pub const LAYOUTS: &[fn() -> Layout] = &[
+    Header::layout,
+    TreeTask::layout,
+    TreeHead::layout,
+    Task::layout,
+    TaskObjs::layout,
+    TaskEnd::layout,
+    Rlimits::layout,
+    Signals::layout,
+    RestartBlock::layout,
+    Cpu::layout,
+    RegsetHead::layout,
+    FileHead::layout,
+    Fd::layout,
+    FilesHead::layout,
+    FsHead::layout,
+    Sigaction::layout,
+    Sighand::layout,
+    CredHead::layout,
+    MmHead::layout,
+    Vma::layout,
+    PagesHead::layout,
+    MmEnd::layout,
+    ErrorHead::layout,
+    Trailer::layout,
+];
+
+/// Declares a record that goes on after its fixed part.
+macro_rules! variable {
+    ($name:ident: $head:ident { $($(#[$meta:meta])* $field:ident: $type:ty),* }) => {
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+        pub struct $name {
+            #[serde(flatten)]
+            pub head: $head,
+            $($(#[$meta])* pub $field: $type,)*
+        }
+    };
+}
+
+/// Large contents are shown by length and hash.
+fn digest<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&describe_bytes(bytes))
+}
+
+/// `4096 bytes, xxh64 0123456789abcdef`.
+pub(crate) fn describe_bytes(bytes: &[u8]) -> String {
+    format!("{} bytes, xxh64 {:016x}", bytes.len(), xxh64(bytes, 0))
+}
+
+/// Two digits a byte.
+pub(crate) fn hex_digits<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
+    bytes.fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn hex<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&hex_digits(bytes.iter()))
+}
+
+variable!(Tree: TreeHead { tasks: Vec<TreeTask> });
+variable!(Regset: RegsetHead { #[serde(serialize_with = "hex")] data: Vec<u8> });
+variable!(FileRecord: FileHead { path: String });
+variable!(Files: FilesHead { fds: Vec<Fd> });
+variable!(Fs: FsHead { root: String, cwd: String });
+variable!(Cred: CredHead { groups: Vec<u32> });
+variable!(Mm: MmHead { auxv: Vec<u64> });
+variable!(Pages: PagesHead { #[serde(serialize_with = "digest")] data: Vec<u8> });
+variable!(ErrorRecord: ErrorHead { text: String });
+
+/// The actions of signals 1 to 64.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actions(pub [Sigaction; 64]);
+
+impl Actions {
+    /// Signal number and action of those that are not all zero, which is the default.
+    pub fn set(&self) -> impl Iterator<Item = (u32, &Sigaction)> {
+        (1..).zip(&self.0).filter(|(_, action)| {
+            **action
+                != Sigaction {
+                    handler: 0,
+                    flags: 0,
+                    restorer: 0,
+                    mask: 0,
+                }
+        })
+    }
+}
+
+impl Serialize for Actions {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.set())
+    }
+}
+
+impl Fixed for Actions {
+    const SIZE: usize = <[Sigaction; 64]>::SIZE;
+
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Short> {
+        Fixed::decode(from).map(Self)
+    }
+
+    #[cfg(test)]
+    fn encode(&self, order: crate::fixed::ByteOrder, to: &mut Vec<u8>) {
+        self.0.encode(order, to);
+    }
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "record", rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "records are handed out one at a time"
+)]
+pub enum Record {
+    Header(Header),
+    Tree(Tree),
+    Task(Task),
+    TaskObjs(TaskObjs),
+    TaskEnd(TaskEnd),
+    Rlimits(Rlimits),
+    Signals(Signals),
+    RestartBlock(RestartBlock),
+    Cpu(Cpu),
+    Regset(Regset),
+    File(FileRecord),
+    Files(Files),
+    Fs(Fs),
+    Sighand(Sighand),
+    Cred(Cred),
+    Mm(Mm),
+    Vma(Vma),
+    Pages(Pages),
+    MmEnd(MmEnd),
+    Error(ErrorRecord),
+    Trailer(Trailer),
+}
+
+/// Names by number, `enum ckpt_record`; 0 is none.
+const NAMES: [&str; 22] = [
+    "",
+    "HEADER",
+    "TREE",
+    "TASK",
+    "TASK_OBJS",
+    "TASK_END",
+    "RLIMITS",
+    "SIGNALS",
+    "RESTART_BLOCK",
+    "CPU",
+    "REGSET",
+    "FILE",
+    "FILES",
+    "FS",
+    "SIGHAND",
+    "CRED",
+    "MM",
+    "VMA",
+    "PAGES",
+    "MM_END",
+    "ERROR",
+    "TRAILER",
+];
+
+/// Name of a record type; `None` if it is unknown.
+pub fn type_name(number: u32) -> Option<&'static str> {
+    let name = NAMES.get(usize::try_from(number).ok()?)?;
+    (!name.is_empty()).then_some(name)
+}
+
+/// Why a record's payload is not what its type says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// It ends inside a field.
+    Short,
+    /// Something follows its last field.
+    Long,
+    /// An unknown type.
+    Unknown,
+}
+
+impl From<Short> for Shape {
+    fn from(_: Short) -> Self {
+        Self::Short
+    }
+}
+
+impl Record {
+    /// Number of its type.
+    pub fn type_number(&self) -> u32 {
+        match self {
+            Self::Header(_) => 1,
+            Self::Tree(_) => 2,
+            Self::Task(_) => 3,
+            Self::TaskObjs(_) => 4,
+            Self::TaskEnd(_) => 5,
+            Self::Rlimits(_) => 6,
+            Self::Signals(_) => 7,
+            Self::RestartBlock(_) => 8,
+            Self::Cpu(_) => 9,
+            Self::Regset(_) => 10,
+            Self::File(_) => 11,
+            Self::Files(_) => 12,
+            Self::Fs(_) => 13,
+            Self::Sighand(_) => 14,
+            Self::Cred(_) => 15,
+            Self::Mm(_) => 16,
+            Self::Vma(_) => 17,
+            Self::Pages(_) => 18,
+            Self::MmEnd(_) => 19,
+            Self::Error(_) => 20,
+            Self::Trailer(_) => 21,
+        }
+    }
+
+    /// Name of its type, as in the C header.
+    pub fn type_name(&self) -> &'static str {
+        type_name(self.type_number()).unwrap_or_default()
+    }
+
+    /// Decode the payload of a record; `page_size` gives the length of a PAGES record.
+    pub(crate) fn decode(number: u32, from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let record = match number {
+            1 => Self::Header(Fixed::decode(from)?),
+            2 => {
+                let head = TreeHead::decode(from)?;
+                let tasks = from.list(head.nr_tasks)?;
+                Self::Tree(Tree { head, tasks })
+            }
+            3 => Self::Task(Fixed::decode(from)?),
+            4 => Self::TaskObjs(Fixed::decode(from)?),
+            5 => Self::TaskEnd(Fixed::decode(from)?),
+            6 => Self::Rlimits(Fixed::decode(from)?),
+            7 => Self::Signals(Fixed::decode(from)?),
+            8 => Self::RestartBlock(Fixed::decode(from)?),
+            9 => Self::Cpu(Fixed::decode(from)?),
+            10 => {
+                let head = RegsetHead::decode(from)?;
+                let data = from
+                    .take(usize::try_from(head.size).map_err(|_| Short)?)?
+                    .to_vec();
+                Self::Regset(Regset { head, data })
+            }
+            11 => {
+                let head = FileHead::decode(from)?;
+                let path = from.text(head.path_len)?;
+                Self::File(FileRecord { head, path })
+            }
+            12 => {
+                let head = FilesHead::decode(from)?;
+                let fds = from.list(head.nr_fds)?;
+                Self::Files(Files { head, fds })
+            }
+            13 => {
+                let head = FsHead::decode(from)?;
+                let root = from.text(head.root_len)?;
+                let cwd = from.text(head.cwd_len)?;
+                Self::Fs(Fs { head, root, cwd })
+            }
+            14 => Self::Sighand(Fixed::decode(from)?),
+            15 => {
+                let head = CredHead::decode(from)?;
+                let groups = from.list(head.nr_groups)?;
+                Self::Cred(Cred { head, groups })
+            }
+            16 => {
+                let head = MmHead::decode(from)?;
+                let auxv = from.list(head.nr_auxv)?;
+                Self::Mm(Mm { head, auxv })
+            }
+            17 => Self::Vma(Fixed::decode(from)?),
+            18 => {
+                let head = PagesHead::decode(from)?;
+                Self::Pages(Pages {
+                    head,
+                    data: from.rest().to_vec(),
+                })
+            }
+            19 => Self::MmEnd(Fixed::decode(from)?),
+            20 => {
+                let head = ErrorHead::decode(from)?;
+                let text = from.text(head.text_len)?;
+                Self::Error(ErrorRecord { head, text })
+            }
+            21 => Self::Trailer(Fixed::decode(from)?),
+            _ => return Err(Shape::Unknown),
+        };
+        // Records are multiples of eight bytes long: up to seven bytes pad the last field.
+        if from.rest().len() < 8 {
+            Ok(record)
+        } else {
+            Err(Shape::Long)
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! An image as text: one line a record, details indented below it.
+
+use std::fmt::Write;
+
+use crate::fixed::ByteOrder;
+use crate::reader::{Image, Located};
+use crate::records::{
+    Arch, Cred, Files, Header, Mm, Record, RestartBlock, Rlimits, Sighand, Task, Tree, Vma,
+    describe_bytes,
+};
+use crate::regs;
+
+/// Names of RLIMIT_* in their order.
+const RLIMITS: [&str; 16] = [
+    "CPU",
+    "FSIZE",
+    "DATA",
+    "STACK",
+    "CORE",
+    "RSS",
+    "NPROC",
+    "NOFILE",
+    "MEMLOCK",
+    "AS",
+    "LOCKS",
+    "SIGPENDING",
+    "MSGQUEUE",
+    "NICE",
+    "RTPRIO",
+    "RTTIME",
+];
+
+/// `name` of a number, or the number itself.
+fn named(names: &[&str], number: u32) -> String {
+    usize::try_from(number)
+        .ok()
+        .and_then(|place| names.get(place))
+        .filter(|name| !name.is_empty())
+        .map_or_else(|| number.to_string(), |name| (*name).to_owned())
+}
+
+/// Set bits by name, `-` if there is none.
+fn flags(names: &[(u32, &str)], value: u32) -> String {
+    let mut left = value;
+    let mut set: Vec<String> = Vec::new();
+    for &(bit, name) in names {
+        if value & bit != 0 {
+            set.push(name.to_owned());
+            left &= !bit;
+        }
+    }
+    if left != 0 {
+        set.push(format!("{left:#x}"));
+    }
+    if set.is_empty() {
+        "-".to_owned()
+    } else {
+        set.join("|")
+    }
+}
+
+fn header(header: &Header, order: ByteOrder) -> String {
+    let arch = Arch::from_number(header.arch).map_or("unknown", Arch::name);
+    let order = match order {
+        ByteOrder::Little => "little-endian",
+        ByteOrder::Big => "big-endian",
+    };
+    format!(
+        "version {} {arch} {order} words of {} and pages of {} bytes, id {}, flags {}, time {} ns\n  kernel {} {} {}",
+        header.version,
+        header.word_size,
+        header.page_size,
+        header.id,
+        flags(&[(1, "SUBTREE")], header.flags),
+        header.time,
+        header.release.0,
+        header.machine.0,
+        header.build.0,
+    )
+}
+
+fn tree(tree: &Tree) -> String {
+    let mut out = format!("{} tasks", tree.head.nr_tasks);
+    for task in &tree.tasks {
+        let _ = write!(
+            out,
+            "\n  pid {} tgid {} ppid {} pgid {} sid {} exit signal {}",
+            task.pid, task.tgid, task.ppid, task.pgid, task.sid, task.exit_signal
+        );
+    }
+    out
+}
+
+fn task(task: &Task) -> String {
+    format!(
+        "pid {} {:?} personality {:#x}\n  set_child_tid {:#x} clear_child_tid {:#x} robust_list {:#x}+{} rseq {:#x}+{} signature {:#x}",
+        task.pid,
+        task.comm.0,
+        task.personality,
+        task.set_child_tid,
+        task.clear_child_tid,
+        task.robust_list,
+        task.robust_list_len,
+        task.rseq,
+        task.rseq_len,
+        task.rseq_sig,
+    )
+}
+
+fn rlimits(rlimits: &Rlimits) -> String {
+    let text = |value: u64| {
+        if value == u64::MAX {
+            "unlimited".to_owned()
+        } else {
+            value.to_string()
+        }
+    };
+    let mut out = String::new();
+    for (name, limit) in RLIMITS.iter().zip(&rlimits.limits) {
+        let _ = write!(out, "\n  {name} {} {}", text(limit.soft), text(limit.hard));
+    }
+    out
+}
+
+fn restart_block(block: &RestartBlock) -> String {
+    let kind = named(&["none", "nanosleep", "poll", "futex"], block.kind);
+    if block.kind == 0 {
+        return format!("{kind}, architecture's word {:#x}", block.arch_data);
+    }
+    format!(
+        "{kind} flags {} time left {} ns clock {} uaddr {:#x} type {} val {} bitset {:#x} futex flags {:#x}, architecture's word {:#x}",
+        flags(&[(1, "TIMEOUT"), (2, "ABSOLUTE")], block.flags),
+        block.time_left,
+        block.clock,
+        block.uaddr,
+        block.r#type,
+        block.val,
+        block.bitset,
+        block.futex_flags,
+        block.arch_data,
+    )
+}
+
+fn files(files: &Files) -> String {
+    let mut out = format!("#{} {} descriptors", files.head.objref, files.head.nr_fds);
+    for fd in &files.fds {
+        let _ = write!(
+            out,
+            "\n  fd {} file #{} flags {}",
+            fd.fd,
+            fd.file,
+            flags(&[(1, "CLOEXEC")], fd.flags)
+        );
+    }
+    out
+}
+
+fn sighand(sighand: &Sighand) -> String {
+    let mut out = format!(
+        "#{} {} actions that are not the default",
+        sighand.objref,
+        sighand.action.set().count()
+    );
+    for (signal, action) in sighand.action.set() {
+        let handler = match action.handler {
+            1 => "ignored".to_owned(),
+            handler => format!("handler {handler:#x}"),
+        };
+        let _ = write!(
+            out,
+            "\n  signal {signal} {handler} flags {:#x} restorer {:#x} mask {:#x}",
+            action.flags, action.restorer, action.mask
+        );
+    }
+    out
+}
+
+fn cred(cred: &Cred) -> String {
+    let head = &cred.head;
+    format!(
+        "#{} uid {} {} {} {} gid {} {} {} {} groups {:?} securebits {:#x}\n  capabilities inheritable {:#x} permitted {:#x} effective {:#x} bounding {:#x} ambient {:#x}",
+        head.objref,
+        head.uid,
+        head.euid,
+        head.suid,
+        head.fsuid,
+        head.gid,
+        head.egid,
+        head.sgid,
+        head.fsgid,
+        cred.groups,
+        head.securebits,
+        head.cap_inheritable,
+        head.cap_permitted,
+        head.cap_effective,
+        head.cap_bset,
+        head.cap_ambient,
+    )
+}
+
+fn mm(mm: &Mm) -> String {
+    let head = &mm.head;
+    let mut out = format!(
+        "#{} exe #{} {} mappings, dumpable {}\n  code {:#x}-{:#x} data {:#x}-{:#x} brk {:#x}-{:#x} stack {:#x} mmap base {:#x}\n  arguments {:#x}-{:#x} environment {:#x}-{:#x}\n  vdso {:#x}+{:#x} hash {:016x}\n  auxv",
+        head.objref,
+        head.exe,
+        head.nr_vmas,
+        head.dumpable,
+        head.start_code,
+        head.end_code,
+        head.start_data,
+        head.end_data,
+        head.start_brk,
+        head.brk,
+        head.start_stack,
+        head.mmap_base,
+        head.arg_start,
+        head.arg_end,
+        head.env_start,
+        head.env_end,
+        head.vdso_start,
+        head.vdso_len,
+        head.vdso_hash,
+    );
+    for pair in mm.auxv.chunks(2) {
+        let _ = match pair {
+            [key, value] => write!(out, " {key}={value:#x}"),
+            rest => write!(out, " {rest:?}"),
+        };
+    }
+    out
+}
+
+fn vma(vma: &Vma) -> String {
+    const FLAGS: [(u32, &str); 10] = [
+        (0x001, "READ"),
+        (0x002, "WRITE"),
+        (0x004, "EXEC"),
+        (0x008, "MAYREAD"),
+        (0x010, "MAYWRITE"),
+        (0x020, "MAYEXEC"),
+        (0x040, "GROWSDOWN"),
+        (0x080, "NORESERVE"),
+        (0x100, "ACCOUNT"),
+        (0x200, "STACK"),
+    ];
+    format!(
+        "{:#x}-{:#x} {} {} pgoff {:#x} file #{}",
+        vma.start,
+        vma.end,
+        named(&["", "anon", "file", "vdso", "vvar"], vma.kind),
+        flags(&FLAGS, vma.flags),
+        vma.pgoff,
+        vma.file
+    )
+}
+
+fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
+    match record {
+        Record::Header(it) => header(it, order),
+        Record::Tree(it) => tree(it),
+        Record::Task(it) => task(it),
+        Record::TaskObjs(it) => format!(
+            "cred #{} files #{} fs #{} sighand #{} mm #{}",
+            it.cred, it.files, it.fs, it.sighand, it.mm
+        ),
+        Record::TaskEnd(it) => format!("pid {}", it.pid),
+        Record::Rlimits(it) => rlimits(it),
+        Record::Signals(it) => format!(
+            "blocked {:#x} saved {:#x} flags {} alternate stack {:#x}+{:#x} flags {:#x}",
+            it.blocked,
+            it.saved_mask,
+            flags(&[(1, "RESTORE_MASK")], it.flags),
+            it.altstack_sp,
+            it.altstack_size,
+            it.altstack_flags
+        ),
+        Record::RestartBlock(it) => restart_block(it),
+        Record::Cpu(it) => format!(
+            "system call {} flags {} words {:x?}",
+            it.syscall,
+            flags(&[(1, "SELF")], it.flags),
+            it.word
+        ),
+        Record::Regset(it) => {
+            let name = regs::note_name(it.head.note)
+                .map_or_else(|| format!("note {:#x}", it.head.note), str::to_owned);
+            let mut out = format!("{name} {}", describe_bytes(&it.data));
+            for chunk in regs::decode(arch, order, it).unwrap_or_default().chunks(4) {
+                out.push_str("\n ");
+                for register in chunk {
+                    let _ = write!(out, " {}={}", register.name, register.value);
+                }
+            }
+            out
+        }
+        Record::File(it) => format!(
+            "#{} {} {:?} flags {:#o} mode {:#o} pos {} size {} device {}:{} opened with cred #{}",
+            it.head.objref,
+            named(&["", "regular", "directory", "character"], it.head.kind),
+            it.path,
+            it.head.flags,
+            it.head.mode,
+            it.head.pos,
+            it.head.size,
+            it.head.rdev_major,
+            it.head.rdev_minor,
+            it.head.cred,
+        ),
+        Record::Files(it) => files(it),
+        Record::Fs(it) => format!(
+            "#{} root {:?} cwd {:?} umask {:#o}",
+            it.head.objref, it.root, it.cwd, it.head.umask
+        ),
+        Record::Sighand(it) => sighand(it),
+        Record::Cred(it) => cred(it),
+        Record::Mm(it) => mm(it),
+        Record::Vma(it) => vma(it),
+        Record::Pages(it) => format!(
+            "{:#x} {} pages, {}",
+            it.head.start,
+            it.head.nr_pages,
+            describe_bytes(&it.data)
+        ),
+        Record::MmEnd(it) => format!("#{}", it.objref),
+        Record::Error(it) => format!(
+            "errno {} pid {} objref {}: {}",
+            it.head.error,
+            it.head.pid,
+            it.head.objref,
+            it.text.trim_end()
+        ),
+        Record::Trailer(it) => format!("{} bytes, checksum {:016x}", it.bytes, it.checksum),
+    }
+}
+
+impl Located {
+    /// This record as text: offset, type, contents; without a line break at its end.
+    pub fn text(&self, arch: Arch, order: ByteOrder) -> String {
+        format!(
+            "{:>10} {:<13} {}",
+            self.at,
+            self.record.type_name(),
+            summary(&self.record, arch, order)
+                .trim_start_matches('\n')
+                .trim_start()
+        )
+    }
+}
+
+impl std::fmt::Display for Image {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.records
+            .iter()
+            .try_for_each(|located| writeln!(to, "{}", located.text(self.arch, self.byte_order)))
+    }
+}

@@ -1,0 +1,275 @@
+//! Carrying out requests, one at a time.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossthaw_protocol::{Enclosure, IMAGE_DIR, Reply, Request, VERSION};
+
+use crate::error::{AgentError, Context, Result};
+use crate::link::Link;
+use crate::tree::{self, Tree};
+use crate::{folder, probe, reap, spawn};
+
+/// What the agent knows from one request to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Agent {
+    tree: Option<Tree>,
+}
+
+/// Serve requests for ever. Returns when the port fails.
+pub(crate) fn serve<P: Read + Write>(link: &mut Link<P>) -> AgentError {
+    let mut agent = Agent::default();
+    loop {
+        let outcome = link.request().and_then(|request| {
+            let reply = match agent.handle(request, link) {
+                Ok(reply) => reply,
+                Err(AgentError::Interrupted) => return Ok(()),
+                Err(error) => Reply::Failed {
+                    message: error.to_string(),
+                },
+            };
+            match link.send(&reply) {
+                Err(AgentError::Frame(
+                    error @ crossthaw_protocol::frame::FrameError::TooLong(_),
+                )) => link.send(&Reply::Failed {
+                    message: format!("the answer is too long: {error}"),
+                }),
+                other => other,
+            }
+        });
+        match outcome {
+            Ok(()) | Err(AgentError::Interrupted) => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+fn image_path(name: &str) -> Result<PathBuf> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(AgentError::Refused(format!(
+            "{name:?} is not the name of an image"
+        )));
+    }
+    Ok(Path::new(IMAGE_DIR).join(name))
+}
+
+fn read_lossy(path: &Path) -> String {
+    fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
+}
+
+/// Run a tool that writes the kernel's log to a file, and give it the reply.
+fn run_tool(argv: &[String], log: &Path) -> Result<Reply> {
+    // What an earlier run left is not this one's.
+    let _ = fs::remove_file(log);
+    let output = spawn::run(argv)?;
+    Ok(Reply::Tool {
+        code: output.code,
+        stdout: output.stdout,
+        stderr: output.stderr,
+        log: read_lossy(log),
+    })
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+impl Agent {
+    fn tree(&self) -> Result<&Tree> {
+        self.tree
+            .as_ref()
+            .ok_or_else(|| AgentError::Refused("no tree was started".to_owned()))
+    }
+
+    fn handle<P: Read + Write>(&mut self, request: Request, link: &mut Link<P>) -> Result<Reply> {
+        match request {
+            Request::Hello { version } => hello(version),
+            Request::Start {
+                enclosure,
+                argv,
+                env,
+            } => {
+                let tree = Tree::start(enclosure, &argv, &env)?;
+                let pid = tree.root;
+                self.tree = Some(tree);
+                Ok(Reply::Started { pid })
+            }
+            Request::WaitReady { timeout_ms } => {
+                self.tree()?.wait_ready(Duration::from_millis(timeout_ms))
+            }
+            Request::Freeze => self.tree()?.cgroup.freeze().map(|()| Reply::Done),
+            Request::Thaw => self.tree()?.cgroup.thaw().map(|()| Reply::Done),
+            Request::Resume => self.tree()?.resume().map(|()| Reply::Done),
+            Request::Probe => {
+                let tree = self.tree()?;
+                Ok(Reply::State {
+                    state: probe::probe(tree.root, &tree.cgroup.procs()?)?,
+                })
+            }
+            Request::Checkpoint { name, args } => self.checkpoint(&name, args),
+            Request::Restart {
+                name,
+                enclosure,
+                args,
+            } => self.restart(&name, enclosure, args),
+            Request::WaitExit { timeout_ms } => {
+                self.tree()?.wait_exit(Duration::from_millis(timeout_ms))
+            }
+            Request::Kill => {
+                if let Some(tree) = &self.tree {
+                    tree.cgroup.kill()?;
+                }
+                Ok(Reply::Done)
+            }
+            Request::Survivors => Ok(Reply::Tasks {
+                tasks: tree::survivors()?,
+            }),
+            Request::PullFolder => folder::pull(link).map(|()| Reply::Done),
+            Request::PushFolder { entries } => folder::push(link, &entries).map(|()| Reply::Done),
+            Request::PullFile { path } => {
+                let file = fs::File::open(&path).context(|| format!("open {path}"))?;
+                link.send_stream(file)?;
+                Ok(Reply::Done)
+            }
+            Request::PushFile { path, mode } => {
+                push_file(link, Path::new(&path), mode).map(|()| Reply::Done)
+            }
+            Request::Chunk { .. } => {
+                Err(AgentError::Refused("a chunk without a stream".to_owned()))
+            }
+            Request::Exec { argv } => {
+                let output = spawn::run(&argv)?;
+                Ok(Reply::Tool {
+                    code: output.code,
+                    stdout: output.stdout,
+                    stderr: output.stderr,
+                    log: String::new(),
+                })
+            }
+            Request::Mark { text } => mark(&text).map(|()| Reply::Done),
+            Request::Taint => taint(),
+        }
+    }
+
+    fn checkpoint(&self, name: &str, args: Vec<String>) -> Result<Reply> {
+        let tree = self.tree()?;
+        let image = image_path(name)?;
+        let log = image.with_file_name(format!("{name}.log"));
+        let mut command = [
+            "checkpoint",
+            "--output",
+            &text(&image),
+            "--log",
+            &text(&log),
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        if tree.enclosure == Enclosure::Container {
+            command.push("--container".to_owned());
+        }
+        // A pid among the arguments takes the root's place.
+        let names_pid = args.last().is_some_and(|arg| arg.parse::<i32>().is_ok());
+        command.extend(args);
+        if !names_pid {
+            command.push(tree.root.to_string());
+        }
+        run_tool(&command, &log)
+    }
+
+    fn restart(&mut self, name: &str, enclosure: Enclosure, args: Vec<String>) -> Result<Reply> {
+        let image = image_path(name)?;
+        let log = image.with_file_name(format!("{name}.log"));
+        let cgroup = tree::prepare_cgroup()?;
+        let mut command = [
+            "restart",
+            "--input",
+            &text(&image),
+            "--log",
+            &text(&log),
+            "--frozen",
+            "--detach",
+            "--cgroup",
+            &text(cgroup.path()),
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        if enclosure == Enclosure::Container {
+            command.push("--container".to_owned());
+        }
+        command.extend(args);
+        if let Some(old) = self.tree.take() {
+            reap::forget(old.root);
+        }
+        let reply = run_tool(&command, &log)?;
+        if let Reply::Tool {
+            code: 0, stdout, ..
+        } = &reply
+        {
+            let root = stdout.trim().parse().map_err(|_| AgentError::Parse {
+                what: "the output of restart",
+                text: stdout.clone(),
+            })?;
+            self.tree = Some(Tree {
+                root,
+                enclosure,
+                cgroup,
+            });
+        }
+        Ok(reply)
+    }
+}
+
+fn hello(version: u32) -> Result<Reply> {
+    if version != VERSION {
+        return Err(AgentError::Refused(format!(
+            "the agent speaks version {VERSION} of the protocol, not {version}: rebuild the guest image"
+        )));
+    }
+    let uname = rustix::system::uname();
+    let page_size = u32::try_from(rustix::param::page_size()).unwrap_or_default();
+    Ok(Reply::Hello {
+        version: VERSION,
+        machine: uname.machine().to_string_lossy().into_owned(),
+        release: uname.release().to_string_lossy().into_owned(),
+        page_size,
+    })
+}
+
+/// Write what follows as chunks to a file, replacing it.
+fn push_file<P: Read + Write>(link: &mut Link<P>, path: &Path, mode: u32) -> Result<()> {
+    let what = || format!("write {}", path.display());
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)
+        .context(what);
+    link.take_stream(|bytes| match &mut file {
+        Ok(file) => file.write_all(bytes).context(what),
+        Err(_) => Ok(()),
+    })?;
+    let file = file?;
+    file.set_permissions(fs::Permissions::from_mode(mode))
+        .context(|| format!("set the mode of {}", path.display()))
+}
+
+/// Write a line to the kernel's log.
+pub(crate) fn mark(text: &str) -> Result<()> {
+    fs::write("/dev/kmsg", format!("{}\n", text.replace('\n', " ")))
+        .context(|| "write to /dev/kmsg".to_owned())
+}
+
+fn taint() -> Result<Reply> {
+    let path = "/proc/sys/kernel/tainted";
+    let text = fs::read_to_string(path).context(|| format!("read {path}"))?;
+    match text.trim().parse() {
+        Ok(mask) => Ok(Reply::Taint { mask }),
+        Err(_) => Err(AgentError::Parse { what: path, text }),
+    }
+}

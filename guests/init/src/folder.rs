@@ -1,0 +1,333 @@
+//! The scenario's folder, to the host and back.
+//!
+//! tmpfs lists a directory's newest entry first and numbers entries in the order in which they are made.
+//! Entries are sent oldest first, so that laying them out again in that order gives each entry its number back,
+//! and a half-read directory goes on where it was.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use crossthaw_protocol::{Entry, EntryKind, Reply, SCENARIO_DIR};
+use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, mkfifoat, utimensat};
+
+use crate::error::{AgentError, Context, Result};
+use crate::link::Link;
+use crate::mounts;
+
+/// Send all entries, parents first.
+pub(crate) fn pull<P: Read + Write>(link: &mut Link<P>) -> Result<()> {
+    let root = Path::new(SCENARIO_DIR);
+    for entry in list(root)? {
+        let regular = matches!(entry.kind, EntryKind::Regular { .. });
+        let path = root.join(&entry.path);
+        let file = if regular {
+            Some(File::open(&path).context(|| format!("open {}", path.display()))?)
+        } else {
+            None
+        };
+        link.send(&Reply::Entry { entry })?;
+        if let Some(file) = file {
+            link.send_stream(file)?;
+        }
+    }
+    Ok(())
+}
+
+/// All entries below `root`: a directory's own, oldest first, each followed by what it holds.
+fn list(root: &Path) -> Result<Vec<Entry>> {
+    let mut all = Vec::new();
+    list_below(root, Path::new(""), &mut all)?;
+    Ok(all)
+}
+
+fn list_below(root: &Path, folder: &Path, all: &mut Vec<Entry>) -> Result<()> {
+    let path = root.join(folder);
+    let names = fs::read_dir(&path).and_then(|entries| {
+        entries
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<std::io::Result<Vec<_>>>()
+    });
+    let mut names = names.context(|| format!("list {}", path.display()))?;
+    names.reverse();
+    for name in names {
+        let relative = folder.join(name);
+        let entry = describe(root, &relative)?;
+        let directory = entry.kind == EntryKind::Directory;
+        all.push(entry);
+        if directory {
+            list_below(root, &relative, all)?;
+        }
+    }
+    Ok(())
+}
+
+fn utf8(path: &Path) -> Result<String> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| AgentError::Refused(format!("{} is not UTF-8", path.display())))
+}
+
+fn describe(root: &Path, relative: &Path) -> Result<Entry> {
+    let path = root.join(relative);
+    let meta = fs::symlink_metadata(&path).context(|| format!("look at {}", path.display()))?;
+    let kind = match meta.mode() & libc::S_IFMT {
+        libc::S_IFDIR => EntryKind::Directory,
+        libc::S_IFREG => EntryKind::Regular { size: meta.len() },
+        libc::S_IFLNK => EntryKind::Symlink {
+            target: utf8(
+                &fs::read_link(&path).context(|| format!("read link {}", path.display()))?,
+            )?,
+        },
+        libc::S_IFIFO => EntryKind::Fifo,
+        other => {
+            return Err(AgentError::Refused(format!(
+                "{} has type {other:#o}, which does not travel",
+                path.display()
+            )));
+        }
+    };
+    Ok(Entry {
+        path: utf8(relative)?,
+        kind,
+        mode: meta.mode() & 0o7777,
+        uid: meta.uid(),
+        gid: meta.gid(),
+        mtime_ns: meta
+            .mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(meta.mtime_nsec()),
+    })
+}
+
+/// The entry's place below `root`; nothing outside.
+fn place(root: &Path, entry: &Entry) -> Result<PathBuf> {
+    let relative = Path::new(&entry.path);
+    if relative.components().next().is_none()
+        || !relative
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+    {
+        return Err(AgentError::Refused(format!(
+            "{:?} is no place in a folder",
+            entry.path
+        )));
+    }
+    Ok(root.join(relative))
+}
+
+/// Replace the folder by these entries.
+pub(crate) fn push<P: Read + Write>(link: &mut Link<P>, entries: &[Entry]) -> Result<()> {
+    let renewed = mounts::renew_scenario();
+    lay_out(link, Path::new(SCENARIO_DIR), entries, renewed)
+}
+
+/// Lay the entries out below `root`; after a failure, or when `outcome` is one already, the streams are still taken to their end.
+fn lay_out<P: Read + Write>(
+    link: &mut Link<P>,
+    root: &Path,
+    entries: &[Entry],
+    mut outcome: Result<()>,
+) -> Result<()> {
+    for entry in entries {
+        let made = match &outcome {
+            Ok(()) => make(root, entry),
+            Err(_) => Ok(None),
+        };
+        let mut file = match made {
+            Ok(file) => file,
+            Err(error) => {
+                outcome = Err(error);
+                None
+            }
+        };
+        if matches!(entry.kind, EntryKind::Regular { .. }) {
+            let written = link.take_stream(|bytes| match &mut file {
+                Some(file) => file
+                    .write_all(bytes)
+                    .context(|| format!("write {}", entry.path)),
+                None => Ok(()),
+            });
+            match written {
+                Err(AgentError::Interrupted) => return written,
+                Err(_) if outcome.is_ok() => outcome = written,
+                _ => {}
+            }
+        }
+    }
+    outcome?;
+    // A directory's time changes with each entry that is made in it: last come the parents.
+    for entry in entries.iter().rev() {
+        finish(&place(root, entry)?, entry)?;
+    }
+    Ok(())
+}
+
+/// Make an entry; a regular file is returned open.
+fn make(root: &Path, entry: &Entry) -> Result<Option<File>> {
+    let path = place(root, entry)?;
+    let what = || format!("make {}", path.display());
+    match &entry.kind {
+        EntryKind::Directory => fs::create_dir(&path).context(what)?,
+        EntryKind::Symlink { target } => symlink(target, &path).context(what)?,
+        EntryKind::Fifo => mkfifoat(CWD, &path, Mode::from_raw_mode(0o600)).context(what)?,
+        EntryKind::Regular { .. } => {
+            return File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .context(what)
+                .map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Set owner, mode and time.
+fn finish(path: &Path, entry: &Entry) -> Result<()> {
+    std::os::unix::fs::lchown(path, Some(entry.uid), Some(entry.gid))
+        .context(|| format!("change the owner of {}", path.display()))?;
+    if !matches!(entry.kind, EntryKind::Symlink { .. }) {
+        fs::set_permissions(path, fs::Permissions::from_mode(entry.mode))
+            .context(|| format!("set the mode of {}", path.display()))?;
+    }
+    let time = Timespec {
+        tv_sec: entry.mtime_ns.div_euclid(1_000_000_000),
+        tv_nsec: entry.mtime_ns.rem_euclid(1_000_000_000) as _,
+    };
+    utimensat(
+        CWD,
+        path,
+        &Timestamps {
+            last_access: time,
+            last_modification: time,
+        },
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .context(|| format!("set the time of {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use crossthaw_protocol::{Request, frame};
+
+    use super::*;
+
+    /// A wire that replays chunks for [`lay_out`] and forgets what is sent.
+    struct Chunks(io::Cursor<Vec<u8>>);
+
+    impl Chunks {
+        fn new(streams: &[&[u8]]) -> Link<Self> {
+            let mut wire = Vec::new();
+            frame::send(&mut wire, 1, &Request::Hello { version: 1 }).unwrap();
+            for stream in streams {
+                frame::send(
+                    &mut wire,
+                    1,
+                    &Request::Chunk {
+                        bytes: stream.to_vec(),
+                    },
+                )
+                .unwrap();
+                if !stream.is_empty() {
+                    frame::send(&mut wire, 1, &Request::Chunk { bytes: Vec::new() }).unwrap();
+                }
+            }
+            let mut link = Link::new(Self(io::Cursor::new(wire)));
+            link.request().unwrap();
+            link
+        }
+    }
+
+    impl Read for Chunks {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.0.read(out)
+        }
+    }
+
+    impl Write for Chunks {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            Ok(data.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn entry(path: &str, kind: EntryKind, mode: u32) -> Entry {
+        let (uid, gid) = (
+            rustix::process::getuid().as_raw(),
+            rustix::process::getgid().as_raw(),
+        );
+        Entry {
+            path: path.to_owned(),
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime_ns: 1_234_567_890_123_456_789,
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_laid_out_lists_as_it_was_sent() {
+        let scratch = tempfile::tempdir().unwrap();
+        let sent = [
+            entry("d", EntryKind::Directory, 0o750),
+            entry("d/f", EntryKind::Regular { size: 3 }, 0o640),
+            entry("d/empty", EntryKind::Regular { size: 0 }, 0o400),
+            entry(
+                "l",
+                EntryKind::Symlink {
+                    target: "d/f".to_owned(),
+                },
+                0o777,
+            ),
+            entry("p", EntryKind::Fifo, 0o622),
+        ];
+        lay_out(
+            &mut Chunks::new(&[b"abc", b""]),
+            scratch.path(),
+            &sent,
+            Ok(()),
+        )
+        .unwrap();
+        assert_eq!(fs::read(scratch.path().join("l")).unwrap(), b"abc");
+        // Other file systems than the guest's tmpfs list in an order of their own.
+        let mut seen = list(scratch.path()).unwrap();
+        seen.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut sent = sent.to_vec();
+        sent.sort_by(|a, b| a.path.cmp(&b.path));
+        assert_eq!(seen, sent);
+    }
+
+    #[test]
+    fn entries_outside_the_folder_are_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        for path in ["../x", "/etc/x", "", "."] {
+            let outcome = lay_out(
+                &mut Chunks::new(&[]),
+                scratch.path(),
+                &[entry(path, EntryKind::Directory, 0o755)],
+                Ok(()),
+            );
+            assert!(matches!(outcome, Err(AgentError::Refused(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_failure_is_still_taken_from_the_wire() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut link = Chunks::new(&[b"abc", b"def"]);
+        let sent = [
+            entry("no/f", EntryKind::Regular { size: 3 }, 0o644),
+            entry("g", EntryKind::Regular { size: 3 }, 0o644),
+        ];
+        assert!(lay_out(&mut link, scratch.path(), &sent, Ok(())).is_err());
+        assert!(link.request().is_err(), "nothing is left");
+    }
+}

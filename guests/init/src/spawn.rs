@@ -1,0 +1,299 @@
+//! Starting programs: fork, a few calls in the child, exec.
+//!
+//! The agent has one thread, so its children are plain copies of it. In the child nothing is allocated and nothing returns.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+use crossthaw_tools::container;
+use crossthaw_tools::fork::{Fork, Forked, Namespaces, fork};
+use rustix::fs::MemfdFlags;
+use rustix::pipe::PipeFlags;
+
+use crate::error::{AgentError, Context, Result};
+use crate::reap;
+
+/// A program with its arguments and environment, ready for exec.
+#[derive(Debug)]
+pub(crate) struct Program {
+    path: CString,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| AgentError::Refused(format!("{text:?} has a zero byte in it")))
+}
+
+impl Program {
+    /// `argv[0]` without a slash is looked up in /bin.
+    pub(crate) fn new(argv: &[String], env: &[(String, String)]) -> Result<Self> {
+        let Some(name) = argv.first() else {
+            return Err(AgentError::Refused("no program is named".to_owned()));
+        };
+        let path = if name.contains('/') {
+            name.clone()
+        } else {
+            format!("/bin/{name}")
+        };
+        Ok(Self {
+            path: c_string(&path)?,
+            argv: argv
+                .iter()
+                .map(|arg| c_string(arg))
+                .collect::<Result<_>>()?,
+            env: env
+                .iter()
+                .map(|(name, value)| c_string(&format!("{name}={value}")))
+                .collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// Where a child's standard descriptors lead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stdio<'a> {
+    /// To /dev/null, opened by the child, so that it shares no open file with the agent.
+    Null,
+    /// Standard input from /dev/null, the other two as given.
+    Output(BorrowedFd<'a>, BorrowedFd<'a>),
+    /// To a terminal, which becomes the controlling terminal of the child's session.
+    Terminal(BorrowedFd<'a>),
+    /// Those of the caller.
+    Inherit,
+}
+
+/// Whether a child leads a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// A new one.
+    Own,
+    /// Its parent's.
+    Inherited,
+}
+
+/// How a program is started.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    /// Namespaces of the child.
+    pub(crate) namespaces: Namespaces,
+    /// Cgroup of the child.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    /// Its session.
+    pub(crate) session: Session,
+    /// Its working directory; the caller's if `None`.
+    pub(crate) cwd: Option<&'a CStr>,
+    /// Its standard descriptors.
+    pub(crate) stdio: Stdio<'a>,
+}
+
+/// What the child was doing when it failed; sent through a pipe as one byte.
+const STEPS: [&str; 7] = [
+    "enter the container",
+    "open /dev/null",
+    "set up standard descriptors",
+    "begin a session",
+    "take the terminal",
+    "change to the working directory",
+    "execute the program",
+];
+
+fn check(step: u8, ret: libc::c_int) -> std::result::Result<libc::c_int, (u8, i32)> {
+    if ret < 0 {
+        Err((step, last_errno()))
+    } else {
+        Ok(ret)
+    }
+}
+
+fn last_errno() -> i32 {
+    io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EIO)
+}
+
+/// Give a child default signal dispositions and an empty mask.
+fn reset_signals() {
+    for signal in 1..=64 {
+        // SAFETY: default dispositions refer to no code; signals that cannot be changed are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: sigemptyset fills the set before it is read; a null old set is allowed.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), ptr::null_mut());
+    }
+}
+
+fn set_stdio(stdio: Stdio<'_>) -> std::result::Result<(), (u8, i32)> {
+    let open_null = || {
+        // SAFETY: the name ends with a zero byte.
+        let fd = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+        check(1, fd)
+    };
+    let targets = match stdio {
+        Stdio::Inherit => return Ok(()),
+        Stdio::Null => [open_null()?; 3],
+        Stdio::Output(out, err) => [open_null()?, out.as_raw_fd(), err.as_raw_fd()],
+        Stdio::Terminal(tty) => [tty.as_raw_fd(); 3],
+    };
+    for (number, target) in (0..).zip(targets) {
+        // SAFETY: only descriptor numbers; what 0 to 2 were is no longer needed in the child.
+        check(2, unsafe { libc::dup2(target, number) })?;
+    }
+    Ok(())
+}
+
+/// Everything between fork and exec; returns only on failure: step and errno.
+fn child(
+    program: &Program,
+    argv: &[*const libc::c_char],
+    env: &[*const libc::c_char],
+    launch: &Launch<'_>,
+) -> (u8, i32) {
+    let steps = || -> std::result::Result<(), (u8, i32)> {
+        reset_signals();
+        if launch.namespaces == Namespaces::Container {
+            container::enter().map_err(|error| (0, error.raw_os_error().unwrap_or(libc::EIO)))?;
+        }
+        set_stdio(launch.stdio)?;
+        if launch.session == Session::Own {
+            // SAFETY: no pointers.
+            check(3, unsafe { libc::setsid() })?;
+        }
+        if matches!(launch.stdio, Stdio::Terminal(_)) {
+            // SAFETY: TIOCSCTTY takes a number.
+            check(4, unsafe { libc::ioctl(0, libc::TIOCSCTTY, 1) })?;
+        }
+        // SAFETY: numbers only; every other descriptor is closed on exec, among them the pipe that reports a failure.
+        unsafe {
+            libc::umask(0o022);
+            libc::syscall(
+                libc::SYS_close_range,
+                3,
+                libc::c_uint::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            );
+        }
+        if let Some(cwd) = launch.cwd {
+            // SAFETY: a CStr ends with a zero byte.
+            check(5, unsafe { libc::chdir(cwd.as_ptr()) })?;
+        }
+        // SAFETY: path and strings end with a zero byte, the two arrays with a null pointer, and all outlive the call.
+        check(6, unsafe {
+            libc::execve(program.path.as_ptr(), argv.as_ptr(), env.as_ptr())
+        })
+        .map(drop)
+    };
+    // execve does not return when it succeeds.
+    steps().err().unwrap_or((6, libc::EIO))
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|text| text.as_ptr())
+        .chain([ptr::null()])
+        .collect()
+}
+
+/// Start a program; returns its pid once it is executed.
+pub(crate) fn launch(program: &Program, launch: &Launch<'_>) -> Result<i32> {
+    let (argv, env) = (pointers(&program.argv), pointers(&program.env));
+    let (read, write) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe".to_owned())?;
+    let how = Fork {
+        namespaces: launch.namespaces,
+        pid: None,
+        cgroup: launch.cgroup,
+    };
+    // SAFETY: the agent has one thread.
+    let forked =
+        unsafe { fork(&how) }.context(|| format!("fork for {}", program.path.to_string_lossy()))?;
+    let pid = match forked {
+        Forked::Parent(pid) => pid,
+        Forked::Child => {
+            let (step, errno) = child(program, &argv, &env, launch);
+            let [a, b, c, d] = errno.to_ne_bytes();
+            let _ = rustix::io::write(&write, &[step, a, b, c, d]);
+            // SAFETY: ends this copy without running anything of the parent's.
+            unsafe { libc::_exit(127) }
+        }
+    };
+    reap::forget(pid);
+    drop(write);
+    let mut message = Vec::new();
+    let outcome = File::from(read).read_to_end(&mut message);
+    outcome.context(|| "read from the child".to_owned())?;
+    let [step, a, b, c, d] = message[..] else {
+        return Ok(pid);
+    };
+    reap::wait(pid, None, None)?;
+    let step = STEPS.get(usize::from(step)).copied().unwrap_or("start");
+    let source = io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]));
+    Err(AgentError::Io {
+        what: format!("{step} for {}", program.path.to_string_lossy()),
+        source,
+    })
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Exit code, or 128 + signal.
+    pub(crate) code: i32,
+    /// Its standard output.
+    pub(crate) stdout: String,
+    /// Its standard error.
+    pub(crate) stderr: String,
+}
+
+/// Exit code as a shell gives it: 128 + signal for a killed program.
+pub(crate) fn exit_code(status: i32) -> i32 {
+    if libc::WIFSIGNALED(status) {
+        128 + libc::WTERMSIG(status)
+    } else {
+        libc::WEXITSTATUS(status)
+    }
+}
+
+fn scratch(name: &str) -> Result<OwnedFd> {
+    rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).context(|| "make a memfd".to_owned())
+}
+
+fn contents(fd: OwnedFd) -> Result<String> {
+    let mut file = File::from(fd);
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))
+        .and_then(|_| file.read_to_end(&mut bytes))
+        .context(|| "read a command's output".to_owned())?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Run a command to its end, outside the tree, and keep its output.
+pub(crate) fn run(argv: &[String]) -> Result<Output> {
+    let program = Program::new(argv, &[("PATH".to_owned(), "/bin".to_owned())])?;
+    let (out, err) = (scratch("stdout")?, scratch("stderr")?);
+    let pid = launch(
+        &program,
+        &Launch {
+            namespaces: Namespaces::Inherited,
+            cgroup: None,
+            session: Session::Own,
+            cwd: Some(c"/"),
+            stdio: Stdio::Output(out.as_fd(), err.as_fd()),
+        },
+    )?;
+    let reap::Wait::Ended(status) = reap::wait(pid, None, None)? else {
+        unreachable!("without an event and a deadline only the end of the child ends the wait")
+    };
+    Ok(Output {
+        code: exit_code(status),
+        stdout: contents(out)?,
+        stderr: contents(err)?,
+    })
+}

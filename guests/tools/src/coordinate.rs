@@ -1,0 +1,201 @@
+//! A restart from the coordinator's side: read the head, fork the tree, hand it to the kernel.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::fork::{Fork, Forked, Namespaces, fork};
+use crate::head::{self, Head};
+use crate::log::Log;
+use crate::members::{self, Complaint, Step};
+use crate::plan::Plan;
+use crate::stream::{self, Replay};
+use crate::sys::{self, Leave};
+use crate::{errno, orphans, remedy};
+
+/// How the image is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From a file, twice: the tool reads the head, then the kernel all of it.
+    Seek,
+    /// From anything, once: what the tool has read is replayed through a pipe.
+    Stream,
+}
+
+/// What is to be restarted, and how.
+#[derive(Debug)]
+pub struct Options {
+    /// The image.
+    pub image: File,
+    /// How to read it.
+    pub source: Source,
+    /// Namespaces of the root.
+    pub namespaces: Namespaces,
+    /// A cgroup for the tree.
+    pub cgroup: Option<OwnedFd>,
+    /// How the tasks are left.
+    pub leave: Leave,
+}
+
+/// Why nothing was restarted.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartError {
+    /// The image could not be read.
+    #[error("cannot read the image: {}", errno::describe(.0))]
+    Read(io::Error),
+    /// Something that the tool needs for itself.
+    #[error("cannot {what}: {}", errno::describe(source))]
+    Prepare {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The image is not of a container.
+    #[error("the root of the image is pid {0}, not the init of a container: leave --container out")]
+    NoContainer(i32),
+    /// A task could not be forked.
+    #[error(
+        "cannot fork pid {pid}: {}{}",
+        errno::describe(source),
+        hint(remedy::fork(source))
+    )]
+    Fork {
+        /// Its pid in the image.
+        pid: i32,
+        /// Why.
+        source: io::Error,
+    },
+    /// The container could not be set up.
+    #[error("cannot set up the container: {}{}", errno::describe(.0), hint(remedy::fork(.0)))]
+    Container(io::Error),
+    /// The kernel refused; the log says more.
+    #[error("refused: {}{}", errno::describe(.0), hint(remedy::restart(.0)))]
+    Kernel(io::Error),
+}
+
+pub(crate) fn hint(remedy: Option<&str>) -> String {
+    remedy.map(|text| format!("\n  {text}")).unwrap_or_default()
+}
+
+/// What the kernel is to read.
+enum Image {
+    File(File),
+    Pipe(Replay),
+}
+
+fn choose(head: &Head, mut image: File, source: Source, start: u64) -> Result<Image, RestartError> {
+    match source {
+        Source::Seek => {
+            image
+                .seek(SeekFrom::Start(start))
+                .map_err(RestartError::Read)?;
+            Ok(Image::File(image))
+        }
+        Source::Stream => {
+            let replay = stream::replay(&head.bytes, image.as_fd());
+            replay
+                .map(Image::Pipe)
+                .map_err(|source| RestartError::Prepare {
+                    what: "replay the image",
+                    source,
+                })
+        }
+    }
+}
+
+/// A tree that the kernel cannot make sense of is still offered to it, with one task: the last word on an image is the kernel's.
+fn plan(head: &Head, namespaces: Namespaces) -> Result<Plan, RestartError> {
+    let Ok((_, tasks)) = &head.tree else {
+        return Ok(Plan::alone());
+    };
+    let Ok(plan) = Plan::new(tasks) else {
+        return Ok(Plan::alone());
+    };
+    match (namespaces, plan.root().pid) {
+        (Namespaces::Inherited, _) | (Namespaces::Container, 1) => Ok(plan),
+        (Namespaces::Container, pid) => Err(RestartError::NoContainer(pid)),
+    }
+}
+
+/// Fork the tree; returns when all its tasks are on their way into the kernel.
+fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
+    let prepare = |source| RestartError::Prepare {
+        what: "make a pipe",
+        source,
+    };
+    let (mut from, to) = io::pipe().map_err(prepare)?;
+    let root = plan.root();
+    let how = Fork {
+        namespaces: options.namespaces,
+        pid: root.wanted,
+        cgroup: options.cgroup.as_ref().map(AsFd::as_fd),
+    };
+    // SAFETY: the tool has one thread.
+    let forked = unsafe { fork(&how) }.map_err(|source| RestartError::Fork {
+        pid: root.pid,
+        source,
+    })?;
+    let pid = match forked {
+        Forked::Child => members::become_member(plan, 0, options.namespaces, to.as_fd()),
+        Forked::Parent(pid) => pid,
+    };
+    drop(to);
+    let mut bytes = [0; Complaint::SIZE];
+    match from.read_exact(&mut bytes) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(pid),
+        Err(source) => Err(RestartError::Prepare {
+            what: "hear from the tree",
+            source,
+        }),
+        Ok(()) => {
+            let complaint = Complaint::parse(bytes);
+            Err(match complaint.step {
+                Step::Container => RestartError::Container(complaint.error),
+                Step::Fork => RestartError::Fork {
+                    pid: complaint.pid,
+                    source: complaint.error,
+                },
+            })
+        }
+    }
+}
+
+/// Restart an image; returns the root's pid. After an error no task of the tree is left.
+///
+/// The caller has one thread and no children of its own.
+pub fn restart(mut options: Options, log: &Log) -> Result<i32, RestartError> {
+    orphans::adopt().map_err(|source| RestartError::Prepare {
+        what: "adopt orphans",
+        source,
+    })?;
+    let start = match options.source {
+        Source::Seek => options
+            .image
+            .stream_position()
+            .map_err(RestartError::Read)?,
+        Source::Stream => 0,
+    };
+    let head = head::read(&mut options.image).map_err(RestartError::Read)?;
+    let plan = plan(&head, options.namespaces)?;
+    let image = options.image.try_clone().map_err(RestartError::Read)?;
+    let image = choose(&head, image, options.source, start)?;
+    let fd = match &image {
+        Image::File(file) => file.as_fd(),
+        Image::Pipe(replay) => replay.image.as_fd(),
+    };
+    let outcome = fork_tree(&plan, &options).and_then(|root| {
+        sys::restart(root, fd, options.leave, Some(log.fd())).map_err(RestartError::Kernel)?;
+        Ok(root)
+    });
+    match (&outcome, image) {
+        (Err(_), _) => orphans::end_all(&[]),
+        (Ok(_), Image::File(_)) => {}
+        (Ok(_), Image::Pipe(Replay { image, feeder })) => {
+            drop(image);
+            // It ends by itself, with what the kernel has not read.
+            let _ = orphans::wait(feeder);
+        }
+    }
+    outcome
+}

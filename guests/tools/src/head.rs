@@ -1,0 +1,94 @@
+//! The beginning of an image: what the tool must know before it forks.
+
+use std::io::{self, Read};
+
+use crossthaw_image::{Header, ImageError, Reader, Record, TreeTask};
+
+/// The first two records, as far as they could be read.
+#[derive(Debug)]
+pub struct Head {
+    /// The bytes that were taken from the image.
+    pub bytes: Vec<u8>,
+    /// Its tree; an error if these bytes are no image. It is for the kernel to refuse them.
+    pub tree: Result<(Header, Vec<TreeTask>), ImageError>,
+}
+
+/// Keeps what it hands out.
+struct Tee<R> {
+    from: R,
+    seen: Vec<u8>,
+    failed: Option<io::Error>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self.from.read(out) {
+            Ok(n) => {
+                self.seen.extend_from_slice(&out[..n]);
+                Ok(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                self.failed = Some(io::Error::from(error.kind()));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Read the header and the tree, and not a byte more. An error is the source's; a bad image is none.
+pub fn read(from: impl Read) -> io::Result<Head> {
+    let mut source = Tee {
+        from,
+        seen: Vec::new(),
+        failed: None,
+    };
+    let tree = parse(&mut Reader::new(&mut source));
+    match source.failed {
+        Some(error) => Err(error),
+        None => Ok(Head {
+            bytes: source.seen,
+            tree,
+        }),
+    }
+}
+
+fn parse<R: Read>(reader: &mut Reader<R>) -> Result<(Header, Vec<TreeTask>), ImageError> {
+    let first = reader.next().transpose()?.map(|located| located.record);
+    let Some(Record::Header(header)) = first else {
+        return Err(ImageError::NotAnImage);
+    };
+    match reader.next().transpose()?.map(|located| located.record) {
+        Some(Record::Tree(tree)) => Ok((header, tree.tasks)),
+        _ => Err(ImageError::NoTree),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn garbage_is_kept_for_the_kernel_to_judge() {
+        let head = read(&b"this is not an image, but it is long enough to be read"[..]).unwrap();
+        assert!(head.tree.is_err());
+        assert!(
+            b"this is not an image, but it is long enough".starts_with(&head.bytes)
+                || head.bytes.len() > 8
+        );
+    }
+
+    #[test]
+    fn errors_of_the_source_are_errors() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::from(io::ErrorKind::PermissionDenied))
+            }
+        }
+        assert_eq!(
+            read(Broken).unwrap_err().kind(),
+            io::ErrorKind::PermissionDenied
+        );
+    }
+}

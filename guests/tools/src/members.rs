@@ -1,0 +1,159 @@
+//! What the forked tasks do until the kernel makes them what the image says.
+//!
+//! A member forks its own children, so that parent links are right, closes what it inherited, and waits in `restart(2)`.
+//! It runs on a copy of the tool's memory: nothing is allocated, and nothing of it is left afterwards.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::fork::{Fork, Forked, Namespaces, fork};
+use crate::plan::Plan;
+use crate::{container, sys};
+
+/// What a member was doing when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Setting up its container.
+    Container,
+    /// Forking the task with this pid.
+    Fork,
+}
+
+/// A member's complaint, 12 bytes on the pipe to the coordinator.
+#[derive(Debug)]
+pub struct Complaint {
+    /// The task of the image that could not be made.
+    pub pid: i32,
+    /// What could not be done.
+    pub step: Step,
+    /// Why.
+    pub error: io::Error,
+}
+
+impl Complaint {
+    /// Bytes on the pipe.
+    pub const SIZE: usize = 12;
+
+    fn send(&self, to: BorrowedFd<'_>) {
+        let step: i32 = match self.step {
+            Step::Container => 0,
+            Step::Fork => 1,
+        };
+        let mut bytes = [0; Self::SIZE];
+        bytes[0..4].copy_from_slice(&self.pid.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&step.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&self.error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes());
+        // Nobody reads it if the coordinator is gone, and then nothing matters any more.
+        let _ = rustix::io::write(to, &bytes);
+    }
+
+    /// From the pipe.
+    pub fn parse(bytes: [u8; Self::SIZE]) -> Self {
+        let number = |at: usize| {
+            let mut number = [0; 4];
+            number.copy_from_slice(&bytes[at..at + 4]);
+            i32::from_ne_bytes(number)
+        };
+        Self {
+            pid: number(0),
+            step: if number(4) == 0 {
+                Step::Container
+            } else {
+                Step::Fork
+            },
+            error: io::Error::from_raw_os_error(number(8)),
+        }
+    }
+}
+
+fn give_up(complaint: &Complaint, report: BorrowedFd<'_>) -> ! {
+    complaint.send(report);
+    // SAFETY: ends this copy of the tool without running anything of the parent's.
+    unsafe { libc::_exit(1) }
+}
+
+/// Run in the forked child that is to be the task at `place`: returns never.
+///
+/// The end of the pipe `report` closes when all members are on their way into the kernel.
+pub fn become_member(
+    plan: &Plan,
+    place: usize,
+    namespaces: Namespaces,
+    report: BorrowedFd<'_>,
+) -> ! {
+    let mut place = place;
+    if namespaces == Namespaces::Container
+        && let Err(error) = container::enter()
+    {
+        give_up(
+            &Complaint {
+                pid: plan.tasks[place].pid,
+                step: Step::Container,
+                error,
+            },
+            report,
+        );
+    }
+    'task: loop {
+        let task = &plan.tasks[place];
+        for &child in &task.children {
+            let planned = &plan.tasks[child];
+            // SAFETY: the tool has one thread.
+            match unsafe {
+                fork(&Fork {
+                    namespaces: Namespaces::Inherited,
+                    pid: planned.wanted,
+                    cgroup: None,
+                })
+            } {
+                Ok(Forked::Parent(_)) => {}
+                Ok(Forked::Child) => {
+                    place = child;
+                    continue 'task;
+                }
+                Err(error) => give_up(
+                    &Complaint {
+                        pid: planned.pid,
+                        step: Step::Fork,
+                        error,
+                    },
+                    report,
+                ),
+            }
+        }
+        // SAFETY: numbers only; nothing of this copy uses a descriptor from here on.
+        unsafe { libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0) };
+        let _refused = sys::restart_member(task.pid);
+        // SAFETY: as above. The coordinator learns the reason from its own call.
+        unsafe { libc::_exit(1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn complaints_travel_through_a_pipe() {
+        let (mut from, to) = io::pipe().unwrap();
+        Complaint {
+            pid: 7,
+            step: Step::Fork,
+            error: io::Error::from_raw_os_error(libc::EEXIST),
+        }
+        .send(to.as_fd());
+        let mut bytes = [0; Complaint::SIZE];
+        from.read_exact(&mut bytes).unwrap();
+        let complaint = Complaint::parse(bytes);
+        assert_eq!(
+            (
+                complaint.pid,
+                complaint.step,
+                complaint.error.raw_os_error()
+            ),
+            (7, Step::Fork, Some(libc::EEXIST))
+        );
+    }
+}

@@ -1,0 +1,65 @@
+//! What to do about an error of the kernel.
+
+use std::io;
+
+const NO_KERNEL: &str =
+    "this kernel has no checkpoint/restart: boot one that was built with CONFIG_CHECKPOINT=y";
+
+/// For `checkpoint(2)`.
+pub fn checkpoint(error: &io::Error) -> Option<&'static str> {
+    Some(match error.raw_os_error()? {
+        libc::ENOSYS => NO_KERNEL,
+        libc::EBUSY => {
+            "freeze the cgroup of the tree first (write 1 to its cgroup.freeze and wait for `frozen 1` in cgroup.events), \
+             and let its tasks close what the log names"
+        }
+        libc::EAGAIN => "the tree was thawed or woken meanwhile: freeze it and try again",
+        libc::EPERM => {
+            "the caller must be allowed to trace each task of the tree: run it as root, or with CAP_SYS_PTRACE"
+        }
+        libc::ESRCH => "there is no such task: give the pid that it has in this pid namespace",
+        libc::EINVAL => {
+            "without --container the root may be any process; with it, it must be the init of a pid namespace"
+        }
+        libc::ENOSPC => "the file system of the image is full",
+        libc::EPIPE => "the reader of the image went away",
+        libc::EBADF => "the descriptors for the image and the log must be open for writing",
+        _ => return None,
+    })
+}
+
+/// For `restart(2)`.
+pub fn restart(error: &io::Error) -> Option<&'static str> {
+    Some(match error.raw_os_error()? {
+        libc::ENOSYS => NO_KERNEL,
+        libc::EINVAL => {
+            "the image is damaged, or was made by another kernel or on another architecture: `cargo xtask image show` tells"
+        }
+        libc::EPERM => "run it as root, or with CAP_CHECKPOINT_RESTORE and CAP_SYS_ADMIN",
+        libc::ENOENT => "the files that the tasks had open must be where they were",
+        libc::ENOMEM => "there is not enough memory for the tree",
+        libc::EBADF => {
+            "the descriptor of the image must be open for reading, that of the log for writing"
+        }
+        _ => return None,
+    })
+}
+
+/// For `clone3(2)` with a chosen pid.
+pub fn fork(error: &io::Error) -> Option<&'static str> {
+    Some(match error.raw_os_error()? {
+        libc::EEXIST => {
+            "that pid is taken: end the task that has it, or restart with --container if the image is a container's"
+        }
+        libc::EINVAL => {
+            "that pid is beyond /proc/sys/kernel/pid_max: raise it; pid 1 needs --container"
+        }
+        libc::EPERM => "run it as root, or with CAP_CHECKPOINT_RESTORE and CAP_SYS_ADMIN",
+        libc::ENOSYS => "this kernel has no clone3(2) with set_tid: it must be 5.5 or later",
+        libc::EAGAIN => {
+            "the limit of processes is reached: see ulimit -u and pids.max of the cgroup"
+        }
+        libc::EBUSY => "the cgroup must be a leaf of the cgroup v2 hierarchy",
+        _ => return None,
+    })
+}
