@@ -1,0 +1,312 @@
+//! QEMU processes: started so that they cannot outlive us, watched, killed and reaped.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal};
+
+use super::error::GuestError;
+
+/// Ends every wait of a run, from any thread. Clones share one state.
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    /// Readable once cancelled, so that a wait is a poll like any other.
+    event: Arc<OwnedFd>,
+    /// Process groups that live; killed at once when cancelled.
+    live: Arc<Mutex<Vec<Pid>>>,
+}
+
+impl Cancel {
+    /// Nothing is cancelled yet.
+    pub fn new() -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { event: Arc::new(event), live: Arc::default() })
+    }
+
+    /// Make every wait return and kill every guest. Those who own a guest reap it.
+    pub fn cancel(&self) {
+        // The counter can only be full when it is readable already.
+        let _ = rustix::io::write(&*self.event, &1u64.to_ne_bytes());
+        for &group in self.live.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+
+    /// Has [`Cancel::cancel`] been called?
+    pub fn is_cancelled(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.event, PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1))
+    }
+
+    /// Process ids of the guests that live now.
+    pub fn live(&self) -> Vec<i32> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|pid| pid.as_raw_nonzero().get()).collect()
+    }
+
+    /// Sleep; `Err` when cancelled meanwhile.
+    pub fn sleep(&self, time: Duration) -> Result<(), GuestError> {
+        match wait(&[], self, Instant::now() + time) {
+            Wake::Cancelled => Err(GuestError::Cancelled),
+            Wake::Late | Wake::Ready => Ok(()),
+        }
+    }
+}
+
+/// Why [`wait`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// One of the descriptors can be read, or has ended.
+    Ready,
+    /// The deadline passed.
+    Late,
+    /// The run was cancelled.
+    Cancelled,
+}
+
+/// Wait until one of these can be read (or written, as it says), at most until the deadline.
+pub(crate) fn wait(fds: &[(BorrowedFd<'_>, PollFlags)], cancel: &Cancel, deadline: Instant) -> Wake {
+    loop {
+        let mut polled = vec![PollFd::new(&*cancel.event, PollFlags::IN)];
+        polled.extend(fds.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::from(i32::MAX), tv_nsec: 0 });
+        let outcome = poll(&mut polled, Some(&timeout));
+        if !polled[0].revents().is_empty() {
+            return Wake::Cancelled;
+        }
+        match outcome {
+            Ok(0) => return Wake::Late,
+            Ok(_) => return Wake::Ready,
+            // A signal; what is left is computed anew.
+            Err(_) => {}
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Run a closure in a thread that never ends.
+///
+/// `PR_SET_PDEATHSIG` fires when the *thread* that forked ends (prctl(2)), and a guest may be passed on by a thread that does.
+fn on_lasting_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    static JOBS: OnceLock<Sender<Job>> = OnceLock::new();
+    let jobs = JOBS.get_or_init(|| {
+        let (sender, receiver) = mpsc::channel::<Job>();
+        std::thread::spawn(move || receiver.into_iter().for_each(|job| job()));
+        sender
+    });
+    let (answer, result) = mpsc::sync_channel(1);
+    let job: Job = Box::new(move || {
+        let _ = answer.send(work());
+    });
+    jobs.send(job).map_err(|_| io::Error::other("the thread that starts processes is gone"))?;
+    result.recv().map_err(|_| io::Error::other("the thread that starts processes is gone"))
+}
+
+/// The command as a shell would take it.
+pub fn shell_line(argv: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
+    let words = argv.iter().map(|word| {
+        if !word.is_empty() && word.chars().all(plain) { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// A running program in a process group of its own; dropped, it is killed and reaped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    group: Pid,
+    pidfd: OwnedFd,
+    command: String,
+    errors: OwnedFd,
+    cancel: Cancel,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Start `argv`; it inherits these descriptors under the numbers that they have here.
+    pub fn spawn(argv: &[String], inherit: Vec<OwnedFd>, cancel: &Cancel) -> Result<Self, GuestError> {
+        let command = shell_line(argv);
+        let failed = |source| GuestError::Spawn { command: command.clone(), source };
+        let Some((program, arguments)) = argv.split_first() else {
+            return Err(failed(io::Error::from(io::ErrorKind::InvalidInput)));
+        };
+        if cancel.is_cancelled() {
+            return Err(GuestError::Cancelled);
+        }
+        // A file, not a pipe: nobody has to drain it, and what is in it can be read after the end.
+        let errors: OwnedFd = tempfile::tempfile().map_err(failed)?.into();
+        let mut builder = Command::new(program);
+        let stderr = errors.try_clone().map_err(failed)?;
+        builder.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0);
+        let parent = rustix::process::getpid();
+        let numbers: Vec<_> = inherit.iter().map(AsRawFd::as_raw_fd).collect();
+        let prepare = move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            if rustix::process::getppid() != Some(parent) {
+                // We died before the line above.
+                return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+            }
+            for &number in &numbers {
+                // SAFETY: the descriptors are open in the parent until `spawn` returns, hence in this copy of it.
+                let fd = unsafe { BorrowedFd::borrow_raw(number) };
+                rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec the closure makes only system calls and allocates nothing.
+        unsafe { builder.pre_exec(prepare) };
+        let spawned = on_lasting_thread(move || builder.spawn());
+        drop(inherit);
+        let mut child = spawned.and_then(|outcome| outcome).map_err(failed)?;
+        let group = Pid::from_child(&child);
+        let pidfd = match pidfd_open(group, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(failed(error.into()));
+            }
+        };
+        cancel.live.lock().unwrap_or_else(PoisonError::into_inner).push(group);
+        let process = Self { child, group, pidfd, command, errors, cancel: cancel.clone(), ended: None };
+        // Cancelled between the check above and the registration: nobody else kills it.
+        if cancel.is_cancelled() { Err(GuestError::Cancelled) } else { Ok(process) }
+    }
+
+    /// The whole command.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The token that it was started with.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Readable once it has ended.
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// How it ended, if it has.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        if self.ended.is_none() && matches!(poll(&mut fds, Some(&Timespec::default())), Ok(1)) {
+            // Its group goes with it, and is signalled while the number cannot be another's.
+            self.kill();
+        }
+        self.ended
+    }
+
+    /// Wait until it ends or the time is over.
+    pub fn wait_end(&mut self, time: Duration) -> Option<ExitStatus> {
+        wait(&[(self.pidfd.as_fd(), PollFlags::IN)], &self.cancel, Instant::now() + time);
+        self.try_wait()
+    }
+
+    /// What it wrote to its standard error, each line after a line break and indented.
+    pub fn errors(&self) -> String {
+        let mut bytes = vec![0; 16 << 10];
+        let n = rustix::io::pread(&self.errors, &mut bytes, 0).unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..n]).lines().fold(String::new(), |all, line| all + "\n  " + line)
+    }
+
+    /// Kill its group and reap it.
+    pub fn kill(&mut self) {
+        let mut live = self.cancel.live.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not reaped yet, so the number is still its own.
+        if let Some(at) = live.iter().position(|&pid| pid == self.group) {
+            live.swap_remove(at);
+            let _ = kill_process_group(self.group, Signal::KILL);
+        }
+        drop(live);
+        if self.ended.is_none() {
+            self.ended = self.child.wait().ok();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argv(words: &[&str]) -> Vec<String> {
+        words.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    fn alive(pid: u32) -> bool {
+        std::path::Path::new(&format!("/proc/{pid}")).exists()
+    }
+
+    #[test]
+    fn a_dropped_process_is_killed_and_reaped() {
+        let cancel = Cancel::new().unwrap();
+        let process = Process::spawn(&argv(&["sleep", "100"]), Vec::new(), &cancel).unwrap();
+        let pid = process.id();
+        assert!(alive(pid) && cancel.live().len() == 1);
+        drop(process);
+        assert!(!alive(pid) && cancel.live().is_empty());
+    }
+
+    #[test]
+    fn a_process_outlives_the_thread_that_asked_for_it() {
+        let cancel = Cancel::new().unwrap();
+        let theirs = cancel.clone();
+        let mut process = std::thread::spawn(move || Process::spawn(&argv(&["sleep", "100"]), Vec::new(), &theirs).unwrap()).join().unwrap();
+        assert_eq!(process.wait_end(Duration::from_millis(100)), None);
+    }
+
+    #[test]
+    fn cancelling_kills_all_and_ends_waits() {
+        let cancel = Cancel::new().unwrap();
+        let mut process = Process::spawn(&argv(&["sleep", "100"]), Vec::new(), &cancel).unwrap();
+        let other = cancel.clone();
+        let start = Instant::now();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            other.cancel();
+        });
+        assert!(matches!(cancel.sleep(Duration::from_secs(50)), Err(GuestError::Cancelled)));
+        assert!(start.elapsed() < Duration::from_secs(20));
+        process.kill();
+        assert!(process.try_wait().is_some());
+        assert!(matches!(Process::spawn(&argv(&["true"]), Vec::new(), &cancel), Err(GuestError::Cancelled)));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_shows_the_command() {
+        let cancel = Cancel::new().unwrap();
+        let error = Process::spawn(&argv(&["/no/qemu", "-append", "a b"]), Vec::new(), &cancel).unwrap_err();
+        assert_eq!(error.to_string(), "cannot start QEMU: /no/qemu -append 'a b'");
+    }
+
+    #[test]
+    fn only_what_is_named_is_inherited() {
+        let cancel = Cancel::new().unwrap();
+        let (mine, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let number = theirs.as_raw_fd();
+        let other = mine.as_raw_fd();
+        let script = format!("test -e /proc/self/fd/{number} && ! test -e /proc/self/fd/{other}");
+        let mut process = Process::spawn(&argv(&["sh", "-c", &script]), vec![theirs.into()], &cancel).unwrap();
+        assert!(process.wait_end(Duration::from_secs(10)).unwrap().success());
+    }
+}
