@@ -246,7 +246,7 @@ int ckpt_restart_block_restore(struct ckpt_ctx *ctx);
 void ckpt_restart_block_arm(struct ckpt_member *m);
 
 /* files.c: files and tables of descriptors; refuses what it cannot write, naming pid and fd */
-int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file);
+int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const char *what);
 int ckpt_file_restore(struct ckpt_ctx *ctx);		/* opens it, adds it to the hash */
 int ckpt_files_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_files_restore(struct ckpt_ctx *ctx);		/* into a table of current's own */
@@ -269,7 +269,8 @@ int ckpt_mm_restore(struct ckpt_ctx *ctx);		/* empties current->mm and lays it o
 int ckpt_vma_restore(struct ckpt_ctx *ctx);
 int ckpt_mm_end_restore(struct ckpt_ctx *ctx);
 int ckpt_mm_install(struct ckpt_ctx *ctx, int objref);	/* current's own mm is the one expected */
-int ckpt_pages_save(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vm_area_struct *vma);
+int ckpt_pages_save(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr,
+		    unsigned long end, u32 kind);
 int ckpt_pages_restore(struct ckpt_ctx *ctx);
 
 /* cpu.c: registers, by the architecture's register sets */
@@ -306,6 +307,7 @@ struct ckpt_member {
 	bool have_task, have_objs, have_rlimits, have_signals, have_restart_block;
 	struct ckpt_rec_mm mm_rec;	/* fixed part of the MM that is being read */
 	unsigned int mm_vmas;		/* VMA records read of it */
+	struct ckpt_rec_vma vma_rec;	/* the last of them */
 	struct ckpt_rec_rlimits rlimits;
 	struct ckpt_rec_signals signals;
 	struct ckpt_rec_restart_block restart_block;

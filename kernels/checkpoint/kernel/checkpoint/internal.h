@@ -6,6 +6,7 @@
 #define _KERNEL_CHECKPOINT_INTERNAL_H
 
 #include <linux/checkpoint.h>
+#include <linux/mm_types.h>
 #include <linux/rseq.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
@@ -22,6 +23,9 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid);
 void ckpt_task_finish(struct ckpt_member *m);
 /* cred.c: refuse what credentials hold beyond ids and capabilities */
 int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
+
+/* files.c: is this a path, absolute and terminated, with nothing behind it? */
+bool ckpt_is_path(const char *path, size_t len);
 
 /* Callbacks of the table of objects in ops.c, each defined where the object is. */
 void ckpt_file_grab(void *obj);
@@ -67,6 +71,42 @@ static inline bool ckpt_has_mempolicy(struct task_struct *t)
 }
 #else
 static inline bool ckpt_has_mempolicy(struct task_struct *t)
+{
+	return false;
+}
+#endif
+
+#ifdef CONFIG_NUMA
+static inline bool ckpt_vma_has_policy(struct vm_area_struct *vma)
+{
+	return vma->vm_policy;
+}
+#else
+static inline bool ckpt_vma_has_policy(struct vm_area_struct *vma)
+{
+	return false;
+}
+#endif
+
+#ifdef CONFIG_AIO
+static inline bool ckpt_mm_has_aio(struct mm_struct *mm)
+{
+	return rcu_access_pointer(mm->ioctx_table);
+}
+#else
+static inline bool ckpt_mm_has_aio(struct mm_struct *mm)
+{
+	return false;
+}
+#endif
+
+#ifdef CONFIG_MEMBARRIER
+static inline bool ckpt_mm_has_membarrier(struct mm_struct *mm)
+{
+	return atomic_read(&mm->membarrier_state);
+}
+#else
+static inline bool ckpt_mm_has_membarrier(struct mm_struct *mm)
 {
 	return false;
 }

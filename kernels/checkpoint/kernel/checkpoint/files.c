@@ -1,0 +1,507 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Open files and tables of descriptors.
+ *
+ * A file is written as the name that opens it again, with its flags and its
+ * offset; contents are not part of an image.  What cannot be opened again by
+ * name, or holds more than flags and an offset, is refused by name: only file
+ * systems and devices that are known to serve are accepted.
+ *
+ * The table is only read while its task is frozen.  On restart a task opens
+ * its files itself, under the credentials they were opened with, and only if
+ * it could have those.
+ */
+#include <linux/checkpoint.h>
+#include <linux/cred.h>
+#include <linux/fdtable.h>
+#include <linux/file.h>
+#include <linux/filelock.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/major.h>
+#include <linux/mount.h>
+#include <linux/pagemap.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+
+#include "internal.h"
+
+/* F_GETFL's flags that open(2) takes again; O_DIRECTORY goes with the kind */
+#define FILE_FLAGS	(O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | \
+			 O_LARGEFILE | O_DIRECTORY | O_NOATIME)
+
+void ckpt_file_grab(void *obj)
+{
+	get_file(obj);
+}
+
+void ckpt_file_drop(void *obj)
+{
+	fput(obj);
+}
+
+int ckpt_file_users(void *obj)
+{
+	return file_count((struct file *)obj) - 1;
+}
+
+void ckpt_files_grab(void *obj)
+{
+	struct files_struct *files = obj;
+
+	atomic_inc(&files->count);
+}
+
+void ckpt_files_drop(void *obj)
+{
+	put_files_struct(obj);
+}
+
+int ckpt_files_users(void *obj)
+{
+	struct files_struct *files = obj;
+
+	return atomic_read(&files->count) - 1;
+}
+
+/* Devices that hold no state of the descriptor's: null, zero, full, random, urandom. */
+static bool is_plain_device(dev_t dev)
+{
+	if (MAJOR(dev) != MEM_MAJOR)
+		return false;
+	switch (MINOR(dev)) {
+	case 3:
+	case 5:
+	case 7:
+	case 8:
+	case 9:
+		return true;
+	}
+	return false;
+}
+
+/* File systems whose files are opened again by name; everything else is refused. */
+static bool is_named_fs(const struct file *file)
+{
+	if (file->f_path.mnt->mnt_flags & MNT_INTERNAL)
+		return false;
+	switch (file_inode(file)->i_sb->s_magic) {
+	case TMPFS_MAGIC:
+	case RAMFS_MAGIC:
+	case EXT4_SUPER_MAGIC:
+	case OVERLAYFS_SUPER_MAGIC:
+	case V9FS_MAGIC:
+	case FUSE_SUPER_MAGIC:
+		return true;
+	}
+	return false;
+}
+
+/* The file's kind, or 0 and a line that says what it is instead. */
+static u32 file_kind(struct ckpt_ctx *ctx, const struct file *file, const char *what)
+{
+	const struct inode *inode = file_inode(file);
+
+	if (file->f_mode & FMODE_PATH) {
+		ckpt_err(ctx, -EBADF, "%s: a descriptor opened with O_PATH is not supported", what);
+		return 0;
+	}
+	switch (inode->i_mode & S_IFMT) {
+	case S_IFREG:
+		if (is_named_fs(file))
+			return CKPT_FILE_REG;
+		break;
+	case S_IFDIR:
+		if (is_named_fs(file))
+			return CKPT_FILE_DIR;
+		break;
+	case S_IFCHR:
+		if (is_plain_device(inode->i_rdev))
+			return CKPT_FILE_CHR;
+		ckpt_err(ctx, -EBADF, "%s: character device %u:%u (%pD) is not supported", what,
+			 MAJOR(inode->i_rdev), MINOR(inode->i_rdev), file);
+		return 0;
+	case S_IFIFO:
+		ckpt_err(ctx, -EBADF, "%s: a pipe is not supported", what);
+		return 0;
+	case S_IFSOCK:
+		ckpt_err(ctx, -EBADF, "%s: a socket is not supported", what);
+		return 0;
+	}
+	ckpt_err(ctx, -EBADF, "%s: %pD of file system %s is not supported", what, file,
+		 inode->i_sb->s_type->name);
+	return 0;
+}
+
+static const char *lock_held(struct file *file, fl_owner_t owner)
+{
+	struct file_lock_context *flctx = locks_inode_context(file_inode(file));
+	struct file_lock_core *flc;
+
+	if (!flctx)
+		return NULL;
+	guard(spinlock)(&flctx->flc_lock);
+	list_for_each_entry(flc, &flctx->flc_flock, flc_list)
+		if (flc->flc_file == file)
+			return "a flock is held";
+	list_for_each_entry(flc, &flctx->flc_posix, flc_list) {
+		if (flc->flc_owner == file)
+			return "an open file description lock is held";
+		if (flc->flc_owner == owner)
+			return "a POSIX lock is held";
+	}
+	list_for_each_entry(flc, &flctx->flc_lease, flc_list)
+		if (flc->flc_file == file)
+			return "a lease is held";
+	return NULL;
+}
+
+/* What an open file may hold beside flags and an offset. */
+static int check_file(struct ckpt_ctx *ctx, struct file *file, const char *what)
+{
+	struct fown_struct *owner = READ_ONCE(file->f_owner);
+	const char *lock;
+
+	lock = lock_held(file, ctx->current_task ? ctx->current_task->files : NULL);
+	if (lock)
+		return ckpt_err(ctx, -EBADF, "%s: %s", what, lock);
+	if (owner && rcu_access_pointer(owner->pid))
+		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, F_NOTIFY)",
+				what);
+	if (file->f_flags & FASYNC)
+		return ckpt_err(ctx, -EBUSY, "%s: O_ASYNC is set", what);
+	if (filemap_check_wb_err(file->f_mapping, file->f_wb_err))
+		return ckpt_err(ctx, -EBUSY, "%s: a write-back error was not reported yet", what);
+	return 0;
+}
+
+/**
+ * ckpt_file_save - write an open file
+ * @ctx: the context
+ * @file: the file
+ * @what: who holds it, for messages: "fd 3"
+ *
+ * Return: its objref, or EBADF or EBUSY where it cannot be opened again as it is.
+ */
+int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const char *what)
+{
+	char *buf __free(kfree) = NULL;
+	struct ckpt_rec_file *rec __free(kfree) = NULL;
+	const struct inode *inode = file_inode(file);
+	int objref, cred, err;
+	char *name;
+	size_t len;
+	bool first;
+	u32 kind;
+
+	objref = ckpt_obj_ref(ctx, file, CKPT_OBJ_FILE, &first);
+	if (objref < 0 || !first)
+		return objref;
+	kind = file_kind(ctx, file, what);
+	if (!kind)
+		return ctx->err;
+	err = check_file(ctx, file, what);
+	if (err)
+		return err;
+	cred = ckpt_cred_save(ctx, file->f_cred);
+	if (cred < 0)
+		return cred;
+	buf = kmalloc(PATH_MAX, GFP_KERNEL);
+	if (!buf)
+		return ckpt_err(ctx, -ENOMEM, "no memory for a name");
+	name = ckpt_path_name(ctx, &file->f_path, buf, what);
+	if (IS_ERR(name))
+		return PTR_ERR(name);
+
+	len = sizeof(*rec) + ALIGN(strlen(name) + 1, 8);
+	rec = kzalloc(len, GFP_KERNEL);
+	if (!rec)
+		return ckpt_err(ctx, -ENOMEM, "no memory for a record");
+	rec->objref = objref;
+	rec->kind = kind;
+	rec->flags = file->f_flags & FILE_FLAGS;
+	if (kind == CKPT_FILE_CHR) {
+		rec->rdev_major = MAJOR(inode->i_rdev);
+		rec->rdev_minor = MINOR(inode->i_rdev);
+	}
+	rec->cred = cred;
+	rec->mode = inode->i_mode;
+	rec->path_len = strlen(name) + 1;
+	rec->pos = file->f_pos;
+	rec->size = kind == CKPT_FILE_REG ? i_size_read(inode) : 0;
+	memcpy(rec->path, name, rec->path_len);
+	err = ckpt_write_record(ctx, CKPT_REC_FILE, rec, len);
+	return err ?: objref;
+}
+
+/* Is this a path, absolute and terminated, with nothing behind it? */
+bool ckpt_is_path(const char *path, size_t len)
+{
+	return len >= 2 && path[0] == '/' && strnlen(path, len) == len - 1;
+}
+
+static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec)
+{
+	static const umode_t types[] = {
+		[CKPT_FILE_REG] = S_IFREG,
+		[CKPT_FILE_DIR] = S_IFDIR,
+		[CKPT_FILE_CHR] = S_IFCHR,
+	};
+
+	if (!rec->kind || rec->kind >= ARRAY_SIZE(types) ||
+	    (rec->mode & S_IFMT) != types[rec->kind] || rec->mode & ~(S_IFMT | S_IALLUGO))
+		return ckpt_err(ctx, -EINVAL, "kind %u with mode %#o", rec->kind, rec->mode);
+	if (rec->path_len > PATH_MAX ||
+	    rec->h.len != sizeof(*rec) + ALIGN(rec->path_len, 8) ||
+	    !ckpt_is_path(rec->path, rec->path_len))
+		return ckpt_err(ctx, -EINVAL, "the name is not an absolute path of %u bytes",
+				rec->path_len);
+	if (rec->flags & ~FILE_FLAGS || (rec->flags & O_ACCMODE) == O_ACCMODE)
+		return ckpt_err(ctx, -EINVAL, "%s: flags %#x", rec->path, rec->flags);
+	if (rec->pos < 0)
+		return ckpt_err(ctx, -EINVAL, "%s: offset %lld", rec->path, rec->pos);
+	if (rec->kind == CKPT_FILE_CHR ?
+	    !is_plain_device(MKDEV(rec->rdev_major, rec->rdev_minor)) :
+	    rec->rdev_major || rec->rdev_minor)
+		return ckpt_err(ctx, -EINVAL, "%s: device %u:%u", rec->path,
+				rec->rdev_major, rec->rdev_minor);
+	return 0;
+}
+
+/* Open the file as its record says; a name may lead to anything today. */
+static struct file *open_file(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec)
+{
+	const struct cred *cred = ckpt_obj_get(ctx, rec->cred, CKPT_OBJ_CRED);
+	const struct cred *old;
+	struct file *file;
+	struct inode *inode;
+	int flags = rec->flags | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW;
+	int err;
+
+	if (IS_ERR(cred))
+		return ERR_CAST(cred);
+	err = ckpt_cred_check_power(ctx, cred);
+	if (err)
+		return ERR_PTR(err);
+	if (rec->kind == CKPT_FILE_DIR)
+		flags |= O_DIRECTORY;
+	old = override_creds(cred);
+	file = file_open_root(&ctx->root_path, rec->path, flags, 0);
+	revert_creds(old);
+	if (IS_ERR(file)) {
+		ckpt_err(ctx, PTR_ERR(file), "%s cannot be opened", rec->path);
+		return file;
+	}
+	inode = file_inode(file);
+	if ((inode->i_mode & S_IFMT) != (rec->mode & S_IFMT) ||
+	    (rec->kind == CKPT_FILE_CHR &&
+	     inode->i_rdev != MKDEV(rec->rdev_major, rec->rdev_minor))) {
+		ckpt_err(ctx, -EINVAL, "%s has mode %#o instead of %#o, or is another device",
+			 rec->path, inode->i_mode, rec->mode);
+		fput(file);
+		return ERR_PTR(-EINVAL);
+	}
+	return file;
+}
+
+static int set_position(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_rec_file *rec)
+{
+	loff_t pos;
+
+	if (rec->kind == CKPT_FILE_CHR) {
+		file->f_pos = rec->pos;
+		return 0;
+	}
+	pos = vfs_llseek(file, rec->pos, SEEK_SET);
+	if (pos == rec->pos)
+		return 0;
+	return ckpt_err(ctx, pos < 0 ? pos : -EINVAL, "%s cannot be set to offset %lld",
+			rec->path, rec->pos);
+}
+
+int ckpt_file_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_file *rec = (struct ckpt_rec_file *)ctx->rec;
+	struct file *file;
+	int err;
+
+	ctx->current_objref = rec->objref;
+	err = check_file_record(ctx, rec);
+	if (err)
+		return err;
+	file = open_file(ctx, rec);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	spin_lock(&file->f_lock);
+	file->f_flags = (file->f_flags & ~(O_NONBLOCK | O_NOFOLLOW)) | (rec->flags & O_NONBLOCK);
+	if (!(rec->flags & O_DIRECTORY))
+		file->f_flags &= ~O_DIRECTORY;
+	spin_unlock(&file->f_lock);
+	err = set_position(ctx, file, rec);
+	if (!err)
+		err = ckpt_obj_add(ctx, rec->objref, file, CKPT_OBJ_FILE);
+	fput(file);
+	return err;
+}
+
+/* --- tables --- */
+
+/* The next descriptor from *@fd on; the image and the log of a task that saves itself are none of its state. */
+static struct file *next_file(struct ckpt_ctx *ctx, struct task_struct *task, unsigned int *fd)
+{
+	struct file *file;
+
+	for (;; (*fd)++) {
+		rcu_read_lock();
+		file = task_lookup_next_fdget_rcu(task, fd);
+		rcu_read_unlock();
+		if (!file || (file != ctx->file && file != ctx->logfile))
+			return file;
+		fput(file);
+	}
+}
+
+static bool fd_cloexec(struct files_struct *files, unsigned int fd)
+{
+	guard(rcu)();
+	return close_on_exec(fd, files);
+}
+
+static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct ckpt_fd *fds, u32 nr)
+{
+	unsigned int fd = 0;
+	struct file *file;
+	char what[16];
+	u32 i = 0;
+
+	for (; (file = next_file(ctx, task, &fd)); fd++) {
+		int objref;
+
+		snprintf(what, sizeof(what), "fd %u", fd);
+		objref = i < nr ? ckpt_file_save(ctx, file, what) :
+				  ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
+		fput(file);
+		if (objref < 0)
+			return objref;
+		fds[i].fd = fd;
+		fds[i].file = objref;
+		fds[i].flags = fd_cloexec(task->files, fd) ? CKPT_FD_CLOEXEC : 0;
+		i++;
+	}
+	return i == nr ? 0 : ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
+}
+
+int ckpt_files_save(struct ckpt_ctx *ctx, struct task_struct *task)
+{
+	struct ckpt_rec_files *rec __free(kvfree) = NULL;
+	unsigned int fd = 0;
+	struct file *file;
+	int objref, err;
+	bool first;
+	u32 nr = 0;
+
+	objref = ckpt_obj_ref(ctx, task->files, CKPT_OBJ_FILES, &first);
+	if (objref < 0 || !first)
+		return objref;
+	for (; (file = next_file(ctx, task, &fd)); fd++) {
+		fput(file);
+		nr++;
+	}
+	rec = kvzalloc(struct_size(rec, fds, nr), GFP_KERNEL_ACCOUNT);
+	if (!rec)
+		return ckpt_err(ctx, -ENOMEM, "no memory for %u descriptors", nr);
+	err = save_fds(ctx, task, rec->fds, nr);
+	if (err)
+		return err;
+	rec->objref = objref;
+	rec->nr_fds = nr;
+	err = ckpt_write_record(ctx, CKPT_REC_FILES, rec, struct_size(rec, fds, nr));
+	return err ?: objref;
+}
+
+static int check_fds(struct ckpt_ctx *ctx, const struct ckpt_rec_files *rec)
+{
+	int last = -1;
+
+	if (struct_size(rec, fds, rec->nr_fds) != rec->h.len)
+		return ckpt_err(ctx, -EINVAL, "%u descriptors in %u bytes", rec->nr_fds, rec->h.len);
+	for (u32 i = 0; i < rec->nr_fds; i++) {
+		const struct ckpt_fd *fd = &rec->fds[i];
+
+		if (fd->fd <= last || fd->fd >= sysctl_nr_open)
+			return ckpt_err(ctx, -EINVAL, "fd %d after fd %d", fd->fd, last);
+		if (fd->flags & ~CKPT_FD_CLOEXEC || fd->pad)
+			return ckpt_err(ctx, -EINVAL, "fd %d: flags %#x", fd->fd, fd->flags);
+		if (IS_ERR(ckpt_obj_get(ctx, fd->file, CKPT_OBJ_FILE)))
+			return -EINVAL;
+		last = fd->fd;
+	}
+	if (last >= 0 && last >= rlimit_max(RLIMIT_NOFILE) && !capable(CAP_SYS_RESOURCE))
+		return ckpt_err(ctx, -EPERM, "fd %d is above the caller's limit", last);
+	return 0;
+}
+
+/* The limits of the image come later, and may be lower than its highest descriptor. */
+static unsigned long swap_nofile_limit(unsigned long limit)
+{
+	guard(task_lock)(current->group_leader);
+	swap(current->signal->rlim[RLIMIT_NOFILE].rlim_cur, limit);
+	return limit;
+}
+
+static int install_fds(struct ckpt_ctx *ctx, const struct ckpt_rec_files *rec)
+{
+	unsigned long limit = swap_nofile_limit(sysctl_nr_open);
+	int err = 0;
+
+	for (u32 i = 0; i < rec->nr_fds && err >= 0; i++) {
+		const struct ckpt_fd *fd = &rec->fds[i];
+
+		err = replace_fd(fd->fd, ckpt_obj_get(ctx, fd->file, CKPT_OBJ_FILE),
+				 fd->flags & CKPT_FD_CLOEXEC ? O_CLOEXEC : 0);
+		if (err < 0)
+			ckpt_err(ctx, err, "fd %d", fd->fd);
+	}
+	swap_nofile_limit(limit);
+	return min(err, 0);
+}
+
+int ckpt_files_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_files *rec = (struct ckpt_rec_files *)ctx->rec;
+	int err;
+
+	ctx->current_objref = rec->objref;
+	if (ctx->member->own_files)
+		return ckpt_err(ctx, -EINVAL, "a second table for one task");
+	err = check_fds(ctx, rec);
+	if (err)
+		return err;
+	err = unshare_files();
+	if (!err)
+		err = __close_range(0, ~0U, 0);
+	if (err)
+		return ckpt_err(ctx, err, "the restarting task's own descriptors");
+	err = install_fds(ctx, rec);
+	if (err)
+		return err;
+	ctx->member->own_files = rec->objref;
+	return ckpt_obj_add(ctx, rec->objref, current->files, CKPT_OBJ_FILES);
+}
+
+/* Share the table of a task that was restored before, as CLONE_FILES does. */
+int ckpt_files_install(struct ckpt_ctx *ctx, int objref)
+{
+	struct files_struct *files = ckpt_obj_get(ctx, objref, CKPT_OBJ_FILES);
+	struct files_struct *old;
+
+	if (IS_ERR(files))
+		return PTR_ERR(files);
+	ckpt_files_grab(files);
+	scoped_guard(task_lock, current) {
+		old = current->files;
+		current->files = files;
+	}
+	put_files_struct(old);
+	return 0;
+}

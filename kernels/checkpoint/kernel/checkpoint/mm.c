@@ -1,0 +1,704 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Address spaces: layout, mappings, vdso.
+ *
+ * On checkpoint the mappings are copied into an array under mmap_lock; the
+ * lock is never held while the image is written.  The tasks are frozen, so
+ * what was copied stays true.
+ *
+ * On restart a task keeps its struct mm_struct: everything in it is unmapped,
+ * the vdso is mapped first, and each mapping where the image has it.  Mappings
+ * are not trusted to be what was asked for: flags and place are compared
+ * afterwards.  The offset of anonymous memory is not restored: it only matters
+ * to pages that are there already, and there are none.
+ */
+#include <linux/aio.h>
+#include <linux/auxvec.h>
+#include <linux/checkpoint.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/hugetlb.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/mmap_lock.h>
+#include <linux/pkeys.h>
+#include <linux/sched/coredump.h>
+#include <linux/sched/mm.h>
+#include <linux/security.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/userfaultfd_k.h>
+
+#include "internal.h"
+
+/* One mapping, copied under mmap_lock; the file is a counted reference. */
+struct vma_copy {
+	unsigned long start, end, pgoff;
+	vm_flags_t flags;
+	u32 kind;
+	int objref;
+	struct file *file;
+};
+
+void ckpt_mm_grab(void *obj)
+{
+	mmget(obj);
+}
+
+void ckpt_mm_drop(void *obj)
+{
+	mmput(obj);
+}
+
+int ckpt_mm_users(void *obj)
+{
+	struct mm_struct *mm = obj;
+
+	return atomic_read(&mm->mm_users) - 1;
+}
+
+static const struct {
+	vm_flags_t vm;
+	u32 image;
+} vma_flags[] = {
+	{ VM_READ,		CKPT_VMA_READ },
+	{ VM_WRITE,		CKPT_VMA_WRITE },
+	{ VM_EXEC,		CKPT_VMA_EXEC },
+	{ VM_MAYREAD,		CKPT_VMA_MAYREAD },
+	{ VM_MAYWRITE,		CKPT_VMA_MAYWRITE },
+	{ VM_MAYEXEC,		CKPT_VMA_MAYEXEC },
+	{ VM_GROWSDOWN,		CKPT_VMA_GROWSDOWN },
+	{ VM_NORESERVE,		CKPT_VMA_NORESERVE },
+	{ VM_ACCOUNT,		CKPT_VMA_ACCOUNT },
+	{ VM_NOHUGEPAGE,	CKPT_VMA_STACK },
+};
+
+/* What has a name of its own in a refusal */
+static const struct {
+	vm_flags_t vm;
+	const char *name;
+} refused_flags[] = {
+	{ VM_SHARED | VM_MAYSHARE,	"shared memory" },
+	{ VM_HUGETLB,			"huge pages" },
+	{ VM_LOCKED | VM_LOCKONFAULT,	"locked memory" },
+	{ VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR, "userfaultfd memory" },
+	{ VM_PFNMAP | VM_IO | VM_MIXEDMAP, "device memory" },
+	{ VM_DONTCOPY,			"MADV_DONTFORK" },
+	{ VM_WIPEONFORK,		"MADV_WIPEONFORK" },
+	{ VM_DONTDUMP,			"MADV_DONTDUMP" },
+	{ VM_SEQ_READ | VM_RAND_READ,	"MADV_SEQUENTIAL or MADV_RANDOM" },
+	{ VM_HUGEPAGE,			"MADV_HUGEPAGE" },
+	{ VM_MERGEABLE,			"MADV_MERGEABLE" },
+};
+
+static u32 flags_to_image(vm_flags_t flags)
+{
+	u32 image = 0;
+
+	for (int i = 0; i < ARRAY_SIZE(vma_flags); i++)
+		if (flags & vma_flags[i].vm)
+			image |= vma_flags[i].image;
+	return image;
+}
+
+static vm_flags_t known_flags(void)
+{
+	vm_flags_t known = 0;
+
+	for (int i = 0; i < ARRAY_SIZE(vma_flags); i++)
+		known |= vma_flags[i].vm;
+	return known;
+}
+
+static int refuse_vma(struct ckpt_ctx *ctx, const struct vma_copy *v, const char *what)
+{
+	return ckpt_err(ctx, -ENOSYS, "mapping %#lx-%#lx: %s is not supported",
+			v->start, v->end, what);
+}
+
+static int check_vma(struct ckpt_ctx *ctx, const struct vma_copy *v)
+{
+	if (v->kind == CKPT_VMA_VDSO || v->kind == CKPT_VMA_VVAR)
+		return 0;
+	for (int i = 0; i < ARRAY_SIZE(refused_flags); i++)
+		if (v->flags & refused_flags[i].vm)
+			return refuse_vma(ctx, v, refused_flags[i].name);
+	if (!v->kind)
+		return refuse_vma(ctx, v, "a special mapping");
+	if (v->flags & ~(known_flags() | VM_SOFTDIRTY))
+		return ckpt_err(ctx, -ENOSYS, "mapping %#lx-%#lx: flags %#llx are not supported",
+				v->start, v->end,
+				(u64)(v->flags & ~(known_flags() | VM_SOFTDIRTY)));
+	if (v->file && v->file->f_mode & FMODE_BACKING)
+		return refuse_vma(ctx, v, "a file of a stacked file system");
+	return 0;
+}
+
+static u32 vma_kind(struct vm_area_struct *vma)
+{
+	u32 kind = ckpt_arch_vma_kind(vma);
+
+	if (kind)
+		return kind;
+	if (vma_is_special_mapping(vma, NULL))
+		return 0;
+	if (vma->vm_file)
+		return CKPT_VMA_FILE;
+	return vma_is_anonymous(vma) ? CKPT_VMA_ANON : 0;
+}
+
+static void free_copies(struct vma_copy *copies, u32 nr)
+{
+	for (u32 i = 0; copies && i < nr; i++)
+		if (copies[i].file)
+			fput(copies[i].file);
+	kvfree(copies);
+}
+
+/* Copy all mappings; refusals are reported once the lock is gone. */
+static int copy_vmas(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vma_copy **out, u32 *nr)
+{
+	struct vm_area_struct *vma;
+	const char *odd = NULL;
+	struct vma_copy *v;
+	u32 i = 0;
+
+	VMA_ITERATOR(vmi, mm, 0);
+
+	*nr = READ_ONCE(mm->map_count);
+	*out = kvcalloc(*nr ?: 1, sizeof(**out), GFP_KERNEL_ACCOUNT);
+	if (!*out)
+		return ckpt_err(ctx, -ENOMEM, "no memory for %u mappings", *nr);
+	if (mmap_read_lock_killable(mm))
+		return ckpt_err(ctx, -EINTR, "a signal came");
+	for_each_vma(vmi, vma) {
+		if (i == *nr) {
+			odd = "the mappings have changed";
+			break;
+		}
+		v = &(*out)[i++];
+		v->start = vma->vm_start;
+		v->end = vma->vm_end;
+		v->pgoff = vma->vm_pgoff;
+		v->flags = vma->vm_flags;
+		v->kind = vma_kind(vma);
+		v->file = vma->vm_file ? get_file(vma->vm_file) : NULL;
+		if (anon_vma_name(vma))
+			odd = "a mapping has a name (PR_SET_VMA)";
+		if (vma_pkey(vma))
+			odd = "a mapping has a protection key";
+		if (ckpt_vma_has_policy(vma))
+			odd = "a mapping has a memory policy";
+	}
+	mmap_read_unlock(mm);
+	if (odd || i != *nr)
+		return ckpt_err(ctx, -EBUSY, "%s", odd ?: "the mappings have changed");
+	for (i = 0; i < *nr; i++) {
+		int err = check_vma(ctx, &(*out)[i]);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
+{
+	unsigned long flags = READ_ONCE(mm->flags);
+
+	if (mm->def_flags)
+		return ckpt_err(ctx, -EBUSY, "mlockall is in force");
+	if (flags & (BIT(MMF_DISABLE_THP) | BIT(MMF_HAS_MDWE) | BIT(MMF_VM_MERGE_ANY)))
+		return ckpt_err(ctx, -EBUSY, "memory flags %#lx are set by prctl", flags);
+	if ((flags & MMF_DUMP_FILTER_MASK) != MMF_DUMP_FILTER_DEFAULT)
+		return ckpt_err(ctx, -EBUSY, "a core dump filter is set");
+	if (!test_bit(MMF_TOPDOWN, &mm->flags))
+		return ckpt_err(ctx, -EBUSY, "the address space has the legacy layout");
+	if (test_bit(MMF_HAS_UPROBES, &mm->flags))
+		return ckpt_err(ctx, -EBUSY, "uprobes are set");
+	if (ckpt_mm_has_aio(mm))
+		return ckpt_err(ctx, -EBUSY, "asynchronous I/O contexts exist");
+	if (ckpt_mm_has_membarrier(mm))
+		return ckpt_err(ctx, -EBUSY, "membarrier is registered");
+	return ckpt_arch_check_mm(ctx, mm);
+}
+
+/* The code that the vdso at @start has: a restart needs the same. */
+static int hash_vdso(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long start,
+		     unsigned long end, u64 *hash)
+{
+	void *page __free(kfree) = kmalloc(PAGE_SIZE, GFP_KERNEL);
+	struct xxh64_state state;
+
+	if (!page)
+		return ckpt_err(ctx, -ENOMEM, "no memory for a page");
+	xxh64_reset(&state, 0);
+	for (; start < end; start += PAGE_SIZE) {
+		if (access_remote_vm(mm, start, page, PAGE_SIZE, FOLL_FORCE) != PAGE_SIZE)
+			return ckpt_err(ctx, -EFAULT, "the vdso at %#lx cannot be read", start);
+		xxh64_update(&state, page, PAGE_SIZE);
+	}
+	*hash = xxh64_digest(&state);
+	return 0;
+}
+
+static int describe_vdso(struct ckpt_ctx *ctx, struct mm_struct *mm, struct ckpt_rec_mm *rec,
+			 const struct vma_copy *copies, u32 nr)
+{
+	int err;
+
+	for (u32 i = 0; i < nr; i++) {
+		const struct vma_copy *v = &copies[i];
+
+		if (v->kind != CKPT_VMA_VDSO && v->kind != CKPT_VMA_VVAR)
+			continue;
+		if (!rec->vdso_start)
+			rec->vdso_start = v->start;
+		rec->vdso_len = v->end - rec->vdso_start;
+		if (v->kind != CKPT_VMA_VDSO)
+			continue;
+		err = hash_vdso(ctx, mm, v->start, v->end, &rec->vdso_hash);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static void describe_layout(struct mm_struct *mm, struct ckpt_rec_mm *rec)
+{
+	guard(spinlock)(&mm->arg_lock);
+	rec->start_code = mm->start_code;
+	rec->end_code = mm->end_code;
+	rec->start_data = mm->start_data;
+	rec->end_data = mm->end_data;
+	rec->start_brk = mm->start_brk;
+	rec->brk = mm->brk;
+	rec->start_stack = mm->start_stack;
+	rec->arg_start = mm->arg_start;
+	rec->arg_end = mm->arg_end;
+	rec->env_start = mm->env_start;
+	rec->env_end = mm->env_end;
+	rec->mmap_base = mm->mmap_base;
+	rec->dumpable = get_dumpable(mm);
+}
+
+/* Files that are mapped, and the one that runs: they come before the MM record. */
+static int save_files(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vma_copy *copies,
+		      u32 nr, int *exe)
+{
+	struct file *file;
+	char what[48];
+
+	for (u32 i = 0; i < nr; i++) {
+		if (copies[i].kind != CKPT_VMA_FILE)
+			continue;
+		snprintf(what, sizeof(what), "mapping %#lx-%#lx", copies[i].start, copies[i].end);
+		copies[i].objref = ckpt_file_save(ctx, copies[i].file, what);
+		if (copies[i].objref < 0)
+			return copies[i].objref;
+	}
+	*exe = 0;
+	file = get_mm_exe_file(mm);
+	if (!file)
+		return 0;
+	*exe = ckpt_file_save(ctx, file, "/proc/PID/exe");
+	fput(file);
+	return min(*exe, 0);
+}
+
+static int save_vmas(struct ckpt_ctx *ctx, struct mm_struct *mm, const struct vma_copy *copies,
+		     u32 nr)
+{
+	for (u32 i = 0; i < nr; i++) {
+		const struct vma_copy *v = &copies[i];
+		bool special = v->kind == CKPT_VMA_VDSO || v->kind == CKPT_VMA_VVAR;
+		struct ckpt_rec_vma rec = {
+			.kind = v->kind,
+			.flags = special ? 0 : flags_to_image(v->flags),
+			.start = v->start,
+			.end = v->end,
+			.pgoff = v->pgoff,
+			.file = v->objref,
+		};
+		int err;
+
+		err = ckpt_write_record(ctx, CKPT_REC_VMA, &rec, sizeof(rec));
+		if (!err && !special)
+			err = ckpt_pages_save(ctx, mm, v->start, v->end, v->kind);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int save_mm(struct ckpt_ctx *ctx, struct mm_struct *mm, int objref,
+		   struct vma_copy *copies, u32 nr)
+{
+	struct ckpt_rec_mm_end end = { .objref = objref };
+	struct ckpt_rec_mm *rec __free(kfree) = NULL;
+	u32 nr_auxv = ARRAY_SIZE(mm->saved_auxv);
+	int exe, err;
+
+	err = save_files(ctx, mm, copies, nr, &exe);
+	if (err)
+		return err;
+	ctx->current_objref = objref;
+	rec = kzalloc(struct_size(rec, auxv, nr_auxv), GFP_KERNEL);
+	if (!rec)
+		return ckpt_err(ctx, -ENOMEM, "no memory for a record");
+	rec->objref = objref;
+	rec->exe = exe;
+	rec->nr_vmas = nr;
+	rec->nr_auxv = nr_auxv;
+	describe_layout(mm, rec);
+	for (u32 i = 0; i < nr_auxv; i++)
+		rec->auxv[i] = mm->saved_auxv[i];
+	err = describe_vdso(ctx, mm, rec, copies, nr);
+	if (!err)
+		err = ckpt_write_record(ctx, CKPT_REC_MM, rec, struct_size(rec, auxv, nr_auxv));
+	if (!err)
+		err = save_vmas(ctx, mm, copies, nr);
+	return err ?: ckpt_write_record(ctx, CKPT_REC_MM_END, &end, sizeof(end));
+}
+
+int ckpt_mm_save(struct ckpt_ctx *ctx, struct task_struct *task)
+{
+	struct mm_struct *mm = get_task_mm(task);
+	struct vma_copy *copies = NULL;
+	bool first;
+	int objref, err;
+	u32 nr = 0;
+
+	if (!mm)
+		return ckpt_err(ctx, -EBUSY, "has no memory, it exits");
+	objref = ckpt_obj_ref(ctx, mm, CKPT_OBJ_MM, &first);
+	err = min(objref, 0);
+	if (!err && first) {
+		err = check_mm(ctx, mm);
+		if (!err)
+			err = copy_vmas(ctx, mm, &copies, &nr);
+		if (!err)
+			err = save_mm(ctx, mm, objref, copies, nr);
+		free_copies(copies, nr);
+	}
+	mmput(mm);
+	return err ?: objref;
+}
+
+/* --- restart --- */
+
+static int check_range(struct ckpt_ctx *ctx, const char *what, u64 start, u64 end)
+{
+	if (start > end || end > TASK_SIZE)
+		return ckpt_err(ctx, -EINVAL, "%s from %#llx to %#llx", what, start, end);
+	return 0;
+}
+
+static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
+{
+	int err;
+
+	if (rec->nr_auxv > ARRAY_SIZE(current->mm->saved_auxv) || rec->pad ||
+	    struct_size(rec, auxv, rec->nr_auxv) != rec->h.len)
+		return ckpt_err(ctx, -EINVAL, "%u auxv words in %u bytes",
+				rec->nr_auxv, rec->h.len);
+	for (u32 i = 0; i < rec->nr_auxv; i++)
+		if ((unsigned long)rec->auxv[i] != rec->auxv[i])
+			return ckpt_err(ctx, -EINVAL, "auxv word %u is %#llx", i, rec->auxv[i]);
+	if (rec->nr_auxv < 2 || rec->auxv[rec->nr_auxv - 2] != AT_NULL)
+		return ckpt_err(ctx, -EINVAL, "auxv does not end");
+	if (rec->nr_vmas > sysctl_max_map_count)
+		return ckpt_err(ctx, -EINVAL, "%u mappings", rec->nr_vmas);
+	if (rec->dumpable > SUID_DUMP_ROOT)
+		return ckpt_err(ctx, -EINVAL, "dumpable is %u", rec->dumpable);
+	err = check_range(ctx, "code", rec->start_code, rec->end_code);
+	if (!err)
+		err = check_range(ctx, "data", rec->start_data, rec->end_data);
+	if (!err)
+		err = check_range(ctx, "heap", rec->start_brk, rec->brk);
+	if (!err)
+		err = check_range(ctx, "arguments", rec->arg_start, rec->arg_end);
+	if (!err)
+		err = check_range(ctx, "environment", rec->env_start, rec->env_end);
+	if (!err)
+		err = check_range(ctx, "stack", rec->start_stack, TASK_SIZE);
+	if (!err)
+		err = check_range(ctx, "mmap base", rec->mmap_base, TASK_SIZE);
+	if (!err)
+		err = check_range(ctx, "vdso", rec->vdso_start, rec->vdso_start + rec->vdso_len);
+	if (!err && (!PAGE_ALIGNED(rec->vdso_start) || !PAGE_ALIGNED(rec->vdso_len) ||
+		     !rec->vdso_start != !rec->vdso_len || (!rec->vdso_len && rec->vdso_hash)))
+		err = ckpt_err(ctx, -EINVAL, "vdso at %#llx, %#llx bytes",
+			       rec->vdso_start, rec->vdso_len);
+	return err;
+}
+
+/* Nothing of the tool stays; what execve(2) would reset is reset. */
+static int empty_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
+{
+	int err;
+
+	if (atomic_read(&mm->mm_users) != 1)
+		return ckpt_err(ctx, -EBUSY, "the restarting task shares its memory");
+	err = vm_munmap(0, TASK_SIZE);
+	if (err)
+		return ckpt_err(ctx, err, "the restarting task's memory cannot be unmapped");
+	mm->def_flags = 0;
+	set_bit(MMF_TOPDOWN, &mm->flags);
+	ckpt_arch_mm_reset(mm);
+	return 0;
+}
+
+static int set_exe(struct ckpt_ctx *ctx, struct mm_struct *mm, int objref)
+{
+	struct file *file;
+	int err;
+
+	if (!objref)
+		return 0;
+	file = ckpt_obj_get(ctx, objref, CKPT_OBJ_FILE);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	if (!S_ISREG(file_inode(file)->i_mode) || path_noexec(&file->f_path))
+		return ckpt_err(ctx, -EACCES, "%pD cannot be the program that runs", file);
+	err = file_permission(file, MAY_EXEC);
+	if (!err)
+		err = replace_mm_exe_file(mm, file);
+	return err ? ckpt_err(ctx, err, "%pD cannot be the program that runs", file) : 0;
+}
+
+int ckpt_mm_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_mm *rec = (struct ckpt_rec_mm *)ctx->rec;
+	struct ckpt_member *m = ctx->member;
+	struct mm_struct *mm = current->mm;
+	int err;
+
+	ctx->current_objref = rec->objref;
+	if (m->own_mm || m->mm_rec.objref)
+		return ckpt_err(ctx, -EINVAL, "a second address space for one task");
+	err = check_mm_record(ctx, rec);
+	if (!err)
+		err = empty_mm(ctx, mm);
+	if (!err)
+		err = set_exe(ctx, mm, rec->exe);
+	if (!err && rec->vdso_start) {
+		err = ckpt_arch_map_vdso(rec->vdso_start);
+		if (err)
+			ckpt_err(ctx, err, "the vdso cannot be mapped at %#llx", rec->vdso_start);
+	}
+	if (err)
+		return err;
+	for (u32 i = 0; i < rec->nr_auxv; i++)
+		mm->saved_auxv[i] = rec->auxv[i];
+	for (u32 i = rec->nr_auxv; i < ARRAY_SIZE(mm->saved_auxv); i++)
+		mm->saved_auxv[i] = 0;
+	m->mm_rec = *rec;
+	m->mm_vmas = 0;
+	return ckpt_obj_add(ctx, rec->objref, mm, CKPT_OBJ_MM);
+}
+
+static int check_vma_record(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
+{
+	const u32 prot = CKPT_VMA_READ | CKPT_VMA_WRITE | CKPT_VMA_EXEC;
+	struct ckpt_member *m = ctx->member;
+	u32 all = 0;
+
+	for (int i = 0; i < ARRAY_SIZE(vma_flags); i++)
+		all |= vma_flags[i].image;
+	if (!m->mm_rec.objref || m->own_mm)
+		return ckpt_err(ctx, -EINVAL, "a mapping outside of an address space");
+	if (m->mm_vmas >= m->mm_rec.nr_vmas)
+		return ckpt_err(ctx, -EINVAL, "more mappings than the %u announced",
+				m->mm_rec.nr_vmas);
+	if (rec->start < m->vma_rec.end || rec->start >= rec->end || rec->end > TASK_SIZE ||
+	    !PAGE_ALIGNED(rec->start) || !PAGE_ALIGNED(rec->end))
+		return ckpt_err(ctx, -EINVAL, "mapping from %#llx to %#llx, the last ended at %#llx",
+				rec->start, rec->end, m->vma_rec.end);
+	if (rec->kind < CKPT_VMA_ANON || rec->kind > CKPT_VMA_VVAR || rec->pad ||
+	    !rec->file != (rec->kind != CKPT_VMA_FILE))
+		return ckpt_err(ctx, -EINVAL, "kind %u with file %d", rec->kind, rec->file);
+	/* What is allowed now must be among what may be allowed. */
+	if (rec->flags & ~all || (rec->flags & prot & ~(rec->flags >> 3)) ||
+	    (rec->kind == CKPT_VMA_FILE && rec->flags & CKPT_VMA_GROWSDOWN) ||
+	    (rec->kind >= CKPT_VMA_VDSO && rec->flags))
+		return ckpt_err(ctx, -EINVAL, "flags %#x", rec->flags);
+	if (rec->kind == CKPT_VMA_FILE && rec->pgoff > (u64)MAX_LFS_FILESIZE >> PAGE_SHIFT)
+		return ckpt_err(ctx, -EINVAL, "offset of %llu pages", rec->pgoff);
+	return 0;
+}
+
+/* Read-only memory that was writable once is accounted for; mapping it does not. */
+static long account_pages(const struct ckpt_rec_vma *rec)
+{
+	if (!(rec->flags & CKPT_VMA_ACCOUNT) || rec->flags & CKPT_VMA_WRITE)
+		return 0;
+	return (rec->end - rec->start) >> PAGE_SHIFT;
+}
+
+static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct file *file)
+{
+	unsigned long prot = 0, flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE, populate, addr;
+	long account = account_pages(rec);
+	struct mm_struct *mm = current->mm;
+	LIST_HEAD(uf);
+	int err;
+
+	if (rec->flags & CKPT_VMA_READ)
+		prot |= PROT_READ;
+	if (rec->flags & CKPT_VMA_WRITE)
+		prot |= PROT_WRITE;
+	if (rec->flags & CKPT_VMA_EXEC)
+		prot |= PROT_EXEC;
+	if (!file)
+		flags |= MAP_ANONYMOUS;
+	if (rec->flags & CKPT_VMA_GROWSDOWN)
+		flags |= MAP_GROWSDOWN;
+	if (rec->flags & CKPT_VMA_NORESERVE)
+		flags |= MAP_NORESERVE;
+	if (rec->flags & CKPT_VMA_STACK)
+		flags |= MAP_STACK;
+	err = security_mmap_file(file, prot, flags);
+	if (err)
+		return err;
+	if (account && security_vm_enough_memory_mm(mm, account))
+		return -ENOMEM;
+	if (mmap_write_lock_killable(mm)) {
+		addr = -EINTR;
+	} else {
+		addr = do_mmap(file, rec->start, rec->end - rec->start, prot, flags,
+			       account ? VM_ACCOUNT : 0, file ? rec->pgoff : 0, &populate, &uf);
+		mmap_write_unlock(mm);
+	}
+	userfaultfd_unmap_complete(mm, &uf);
+	if (IS_ERR_VALUE(addr)) {
+		if (account)
+			vm_unacct_memory(account);
+		return addr;
+	}
+	return addr == rec->start ? 0 : -EEXIST;
+}
+
+/* Is there, at the place, what the record says? */
+static int compare_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
+{
+	bool special = rec->kind >= CKPT_VMA_VDSO;
+	/* Follows from the limits and the mode of overcommitment here */
+	const u32 loose = CKPT_VMA_ACCOUNT | CKPT_VMA_NORESERVE | CKPT_VMA_STACK;
+	struct vm_area_struct *vma;
+	u32 kind = 0, flags = 0;
+	bool exact = false;
+
+	mmap_read_lock(current->mm);
+	vma = find_vma(current->mm, rec->start);
+	if (vma && vma->vm_start <= rec->start && vma->vm_end >= rec->end) {
+		kind = vma_kind(vma);
+		flags = flags_to_image(vma->vm_flags);
+		exact = vma->vm_start == rec->start && vma->vm_end == rec->end;
+	}
+	mmap_read_unlock(current->mm);
+	if (kind == rec->kind && (special ? exact : !((flags ^ rec->flags) & ~loose)))
+		return 0;
+	return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx: kind %u, flags %#x are needed, kind %u, flags %#x came",
+			rec->start, rec->end, rec->kind, rec->flags, kind, flags);
+}
+
+int ckpt_vma_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_vma *rec = (struct ckpt_rec_vma *)ctx->rec;
+	struct ckpt_member *m = ctx->member;
+	struct file *file = NULL;
+	int err;
+
+	err = check_vma_record(ctx, rec);
+	if (err)
+		return err;
+	if (rec->kind == CKPT_VMA_FILE) {
+		file = ckpt_obj_get(ctx, rec->file, CKPT_OBJ_FILE);
+		if (IS_ERR(file))
+			return PTR_ERR(file);
+	}
+	if (rec->kind == CKPT_VMA_ANON || file) {
+		err = map_vma(ctx, rec, file);
+		if (err)
+			return ckpt_err(ctx, err, "mapping %#llx-%#llx", rec->start, rec->end);
+	}
+	err = compare_vma(ctx, rec);
+	m->vma_rec = *rec;
+	m->mm_vmas++;
+	return err;
+}
+
+static int check_vdso(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
+{
+	unsigned long start = 0, end = 0, last = 0;
+	struct vm_area_struct *vma;
+	u64 hash = 0;
+	int err;
+
+	VMA_ITERATOR(vmi, current->mm, rec->vdso_start);
+
+	if (!rec->vdso_start)
+		return 0;
+	mmap_read_lock(current->mm);
+	for_each_vma_range(vmi, vma, rec->vdso_start + rec->vdso_len) {
+		if (ckpt_arch_vma_kind(vma) == CKPT_VMA_VDSO) {
+			start = vma->vm_start;
+			end = vma->vm_end;
+		}
+		if (ckpt_arch_vma_kind(vma))
+			last = vma->vm_end;
+	}
+	mmap_read_unlock(current->mm);
+	err = hash_vdso(ctx, current->mm, start, end, &hash);
+	if (err)
+		return err;
+	if (hash != rec->vdso_hash || last != rec->vdso_start + rec->vdso_len)
+		return ckpt_err(ctx, -EINVAL, "the vdso of this kernel is another one");
+	return 0;
+}
+
+static void set_layout(struct mm_struct *mm, const struct ckpt_rec_mm *rec)
+{
+	mmap_write_lock(mm);
+	spin_lock(&mm->arg_lock);
+	mm->start_code = rec->start_code;
+	mm->end_code = rec->end_code;
+	mm->start_data = rec->start_data;
+	mm->end_data = rec->end_data;
+	mm->start_brk = rec->start_brk;
+	mm->brk = rec->brk;
+	mm->start_stack = rec->start_stack;
+	mm->arg_start = rec->arg_start;
+	mm->arg_end = rec->arg_end;
+	mm->env_start = rec->env_start;
+	mm->env_end = rec->env_end;
+	mm->mmap_base = rec->mmap_base;
+	spin_unlock(&mm->arg_lock);
+	mmap_write_unlock(mm);
+}
+
+int ckpt_mm_end_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_mm_end *rec = (struct ckpt_rec_mm_end *)ctx->rec;
+	struct ckpt_member *m = ctx->member;
+	int err;
+
+	if (!m->mm_rec.objref || rec->objref != m->mm_rec.objref || m->own_mm || rec->pad)
+		return ckpt_err(ctx, -EINVAL, "end of address space %d, %d was begun",
+				rec->objref, m->mm_rec.objref);
+	if (m->mm_vmas != m->mm_rec.nr_vmas)
+		return ckpt_err(ctx, -EINVAL, "%u mappings of the %u announced",
+				m->mm_vmas, m->mm_rec.nr_vmas);
+	err = check_vdso(ctx, &m->mm_rec);
+	if (err)
+		return err;
+	set_layout(current->mm, &m->mm_rec);
+	m->own_mm = rec->objref;
+	return 0;
+}
+
+int ckpt_mm_install(struct ckpt_ctx *ctx, int objref)
+{
+	return ckpt_err(ctx, -EINVAL, "address space %d belongs to another task", objref);
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Contents of memory.
+ *
+ * What is written are the pages that belong to the address space alone:
+ * anonymous memory, and pages of files that were copied when they were written
+ * to.  Anonymous pages that hold only zeros are holes.
+ *
+ * The page table walk runs under the page table lock and only takes
+ * references; a run of them is written with no lock held.  On restart a run is
+ * pinned, broken out of its file where it must be, and read into.
+ */
+#include <linux/checkpoint.h>
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/mmap_lock.h>
+#include <linux/pagewalk.h>
+#include <linux/slab.h>
+
+#include <asm/cacheflush.h>
+
+#include "internal.h"
+
+#define RUN_PAGES	(CKPT_PAGES_MAX_BYTES >> PAGE_SHIFT)
+
+/* One run of adjacent pages, as the walk finds it. */
+struct run {
+	struct page **pages;	/* counted references */
+	unsigned int nr;
+	unsigned long start;
+	bool anon;		/* zero pages are holes */
+	bool absent;		/* what comes next must be brought in first */
+	unsigned long next;
+};
+
+static bool holds_only_zeros(struct page *page)
+{
+	void *addr = kmap_local_page(page);
+	bool zero = !memchr_inv(addr, 0, PAGE_SIZE);
+
+	kunmap_local(addr);
+	return zero;
+}
+
+/* Return 1 to end the walk: the run is complete. */
+static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long next, struct mm_walk *walk)
+{
+	struct run *run = walk->private;
+	pte_t pte = ptep_get(ptep);
+	struct page *page = NULL;
+
+	run->next = addr;
+	if (pte_present(pte)) {
+		page = vm_normal_page(walk->vma, addr, pte);
+	} else if (!pte_none(pte)) {
+		run->absent = !run->nr;
+		return 1;
+	}
+	if (!page || !PageAnon(page) || (run->anon && holds_only_zeros(page))) {
+		run->next = next;
+		return run->nr ? 1 : 0;
+	}
+	if (run->nr && run->start + ((unsigned long)run->nr << PAGE_SHIFT) != addr)
+		return 1;
+	if (!run->nr)
+		run->start = addr;
+	get_page(page);
+	run->pages[run->nr++] = page;
+	run->next = next;
+	return run->nr == RUN_PAGES;
+}
+
+static const struct mm_walk_ops walk_ops = {
+	.pte_entry	= walk_pte,
+	.walk_lock	= PGWALK_RDLOCK,
+};
+
+/* Swapped out, or on its way to another node: a fault brings it in. */
+static int bring_in(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr)
+{
+	struct page *page;
+	int locked = 1;
+	long n;
+
+	mmap_read_lock(mm);
+	n = get_user_pages_remote(mm, addr, 1, FOLL_FORCE, &page, &locked);
+	if (locked)
+		mmap_read_unlock(mm);
+	if (n != 1)
+		return ckpt_err(ctx, n < 0 ? n : -EFAULT, "page %#lx cannot be read", addr);
+	put_page(page);
+	return 0;
+}
+
+static int write_run(struct ckpt_ctx *ctx, struct run *run)
+{
+	struct ckpt_rec_pages rec = {
+		.start = run->start,
+		.nr_pages = run->nr,
+	};
+	int err;
+
+	err = ckpt_write_begin(ctx, CKPT_REC_PAGES, &rec, sizeof(rec),
+			       sizeof(rec) + ((size_t)run->nr << PAGE_SHIFT));
+	return err ?: ckpt_write_pages(ctx, run->pages, run->nr);
+}
+
+/* Find the next run at or behind @addr. */
+static int find_run(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr,
+		    unsigned long end, struct run *run)
+{
+	int ret;
+
+	run->nr = 0;
+	run->absent = false;
+	run->next = end;
+	if (mmap_read_lock_killable(mm))
+		return ckpt_err(ctx, -EINTR, "a signal came");
+	ret = walk_page_range(mm, addr, end, &walk_ops, run);
+	mmap_read_unlock(mm);
+	if (ret < 0)
+		return ckpt_err(ctx, ret, "page tables from %#lx to %#lx", addr, end);
+	if (!ret)
+		run->next = end;
+	return 0;
+}
+
+/**
+ * ckpt_pages_save - write the contents of one mapping
+ * @ctx: the context
+ * @mm: its address space
+ * @addr: its first address
+ * @end: the address behind it
+ * @kind: CKPT_VMA_ANON or CKPT_VMA_FILE
+ *
+ * Return: 0 or a negative errno.
+ */
+int ckpt_pages_save(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr,
+		    unsigned long end, u32 kind)
+{
+	struct run run = { .anon = kind == CKPT_VMA_ANON };
+	int err = 0;
+
+	run.pages = kvcalloc(RUN_PAGES, sizeof(*run.pages), GFP_KERNEL_ACCOUNT);
+	if (!run.pages)
+		return ckpt_err(ctx, -ENOMEM, "no memory for a run of pages");
+	while (addr < end && !err) {
+		err = find_run(ctx, mm, addr, end, &run);
+		if (!err && run.nr)
+			err = write_run(ctx, &run);
+		if (!err && run.absent)
+			err = bring_in(ctx, mm, run.next);
+		for (unsigned int i = 0; i < run.nr; i++)
+			put_page(run.pages[i]);
+		addr = run.next;
+		if (fatal_signal_pending(current) && !err)
+			err = ckpt_err(ctx, -EINTR, "a signal came");
+		cond_resched();
+	}
+	kvfree(run.pages);
+	return err;
+}
+
+static int check_pages_record(struct ckpt_ctx *ctx, const struct ckpt_rec_pages *rec)
+{
+	const struct ckpt_member *m = ctx->member;
+	const struct ckpt_rec_vma *vma = &m->vma_rec;
+	u64 bytes = (u64)rec->nr_pages << PAGE_SHIFT;
+
+	if (!m->mm_vmas || m->own_mm ||
+	    (vma->kind != CKPT_VMA_ANON && vma->kind != CKPT_VMA_FILE))
+		return ckpt_err(ctx, -EINVAL, "pages outside of a mapping that has any");
+	if (!rec->nr_pages || rec->pad || rec->h.len != sizeof(*rec) + bytes)
+		return ckpt_err(ctx, -EINVAL, "%u pages in %u bytes", rec->nr_pages, rec->h.len);
+	if (!PAGE_ALIGNED(rec->start) || rec->start < vma->start || rec->start >= vma->end ||
+	    bytes > vma->end - rec->start)
+		return ckpt_err(ctx, -EINVAL, "%u pages at %#llx, the mapping is %#llx-%#llx",
+				rec->nr_pages, rec->start, vma->start, vma->end);
+	return 0;
+}
+
+/* What was written through the kernel's mapping is code to the task. */
+static void sync_code(struct page **pages, long nr)
+{
+	for (long i = 0; i < nr; i++) {
+		void *addr = kmap_local_page(pages[i]);
+
+		flush_icache_range((unsigned long)addr, (unsigned long)addr + PAGE_SIZE);
+		kunmap_local(addr);
+	}
+}
+
+int ckpt_pages_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_pages *rec = (struct ckpt_rec_pages *)ctx->rec;
+	bool code = ctx->member->vma_rec.flags & CKPT_VMA_EXEC;
+	unsigned long addr = rec->start;
+	struct mm_struct *mm = current->mm;
+	unsigned int left = rec->nr_pages;
+	struct page **pages;
+	int err;
+
+	err = check_pages_record(ctx, rec);
+	if (err)
+		return err;
+	pages = kvcalloc(left, sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	if (!pages)
+		return ckpt_err(ctx, -ENOMEM, "no memory for a run of pages");
+	while (left && !err) {
+		int locked = 1;
+		long n;
+
+		mmap_read_lock(mm);
+		n = pin_user_pages_remote(mm, addr, left, FOLL_WRITE | FOLL_FORCE, pages, &locked);
+		if (locked)
+			mmap_read_unlock(mm);
+		if (n <= 0) {
+			err = ckpt_err(ctx, n ? n : -EFAULT, "page %#lx cannot be filled", addr);
+			break;
+		}
+		err = ckpt_read_pages(ctx, pages, n);
+		for (long i = 0; i < n; i++)
+			flush_dcache_page(pages[i]);
+		if (code)
+			sync_code(pages, n);
+		unpin_user_pages_dirty_lock(pages, n, true);
+		addr += n << PAGE_SHIFT;
+		left -= n;
+	}
+	kvfree(pages);
+	return err;
+}
