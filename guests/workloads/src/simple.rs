@@ -207,7 +207,7 @@ const SYS_CHECKPOINT: c_long = 500;
 const CHECKPOINT_SUBTREE: c_long = 1;
 
 /// checkpoint(2) of the calling task itself: an id above 0 in the task that called, 0 in its restored copy.
-fn checkpoint_self(fd: RawFd) -> Result<i64> {
+fn checkpoint_self(fd: RawFd) -> Result<c_long> {
     // SAFETY: plain numbers; what happens to the copy is what the workload is about.
     let id = unsafe { libc::syscall(SYS_CHECKPOINT, 0, c_long::from(fd), CHECKPOINT_SUBTREE, -1) };
     if id == -1 {
@@ -223,7 +223,7 @@ fn image_path() -> std::path::PathBuf {
 }
 
 /// Checks what checkpoint(2) returned. Which copy this is, the folder tells: the first one leaves a mark, and the folder of the second one has it.
-fn check_result(stage: &mut Stage, id: i64, fd: RawFd, memory: &[u8]) -> Result<()> {
+fn check_result(stage: &mut Stage, id: c_long, fd: RawFd, memory: &[u8]) -> Result<()> {
     let mark = stage.path("lived-on");
     if mark.exists() {
         stage.equal("result in the restored copy", &id, &0);

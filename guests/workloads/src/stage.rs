@@ -192,7 +192,7 @@ impl Stage {
 
     /// Waits until a child says that it is ready.
     pub(crate) fn await_ready(&self, child: &Child) -> Result<()> {
-        self.await_named(&child.name, || child.ended())
+        self.await_named(&child.name, || child.alive())
     }
 
     /// Waits until a child of a child says that it is ready; `name` is its name below this process.
@@ -202,7 +202,7 @@ impl Stage {
         } else {
             format!("{}.{name}", self.name)
         };
-        self.await_named(&name, || Ok(None))
+        self.await_named(&name, || Ok(()))
     }
 
     /// A process that this one did not fork, but is the parent of now; `name` is its name below this process.
@@ -216,18 +216,11 @@ impl Stage {
         Child { pid, name, report }
     }
 
-    /// Waits for a ready file and deletes it.
-    fn await_named(&self, name: &str, ended: impl Fn() -> Result<Option<Status>>) -> Result<()> {
+    /// Waits for a ready file and deletes it; `alive` fails when there is nothing to wait for any more.
+    fn await_named(&self, name: &str, alive: impl Fn() -> Result<()>) -> Result<()> {
         let path = self.dir.join(at_name(name));
         while !path.exists() {
-            if let Some(status) = ended()? {
-                let report = fs::read_to_string(self.dir.join(format!("{REPORT_FILE}.{name}")))
-                    .unwrap_or_default();
-                return Err(Error::Situation(format!(
-                    "child {name} ended early: {status:?} {}",
-                    report.trim().replace('\n', "; ")
-                )));
-            }
+            alive()?;
             sys::pause();
         }
         fs::remove_file(path).map_err(Error::from_io("delete a ready file"))
@@ -279,20 +272,23 @@ impl Child {
         self.report = path;
     }
 
-    /// How it ended, if it did.
-    fn ended(&self) -> Result<Option<Status>> {
-        sys::try_wait(self.pid)
+    /// An error if it has ended, which it should not have.
+    fn alive(&self) -> Result<()> {
+        let Some(status) = sys::try_wait(self.pid)? else {
+            return Ok(());
+        };
+        let report = fs::read_to_string(&self.report).unwrap_or_default();
+        let report = report.trim().replace('\n', "; ");
+        Err(Error::Situation(format!(
+            "child {} ended early: {status:?}: {report}",
+            self.name
+        )))
     }
 
     /// Waits until it sleeps in a system call, which it is about to make.
     pub(crate) fn await_sleeping(&self) -> Result<()> {
         while sys::state(self.pid)? != 'S' {
-            if let Some(status) = self.ended()? {
-                return Err(Error::Situation(format!(
-                    "child {} ended early: {status:?}",
-                    self.name
-                )));
-            }
+            self.alive()?;
             sys::pause();
         }
         Ok(())
@@ -300,7 +296,7 @@ impl Child {
 
     /// Checks, after the freeze, that it still sleeps: it has not been told to end.
     pub(crate) fn check_asleep(&self, stage: &mut Stage) -> Result<()> {
-        let ended = self.ended()?;
+        let ended = sys::try_wait(self.pid)?;
         stage.equal(&format!("{} still waits", self.name), &ended, &None);
         Ok(())
     }
@@ -309,12 +305,7 @@ impl Child {
     pub(crate) fn await_spinning(&self) -> Result<()> {
         let start = sys::cpu_time(self.pid)?;
         while sys::cpu_time(self.pid)?.saturating_sub(start) < SPINNING {
-            if let Some(status) = self.ended()? {
-                return Err(Error::Situation(format!(
-                    "child {} ended early: {status:?}",
-                    self.name
-                )));
-            }
+            self.alive()?;
             sys::pause();
         }
         Ok(())

@@ -309,7 +309,7 @@ fn wrong_states_are_noticed() {
     });
     spoiled(&["files::readdir"], "names never seen", |run| {
         (0..50).for_each(|index| {
-            fs::remove_file(run.path(&format!("many/entry-{index:02}"))).unwrap()
+            fs::remove_file(run.path(&format!("many/entry-{index:02}"))).unwrap();
         });
     });
     spoiled(&["files::symlink"], "contents", |run| {

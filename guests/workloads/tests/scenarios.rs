@@ -12,7 +12,8 @@ use serde::Deserialize;
 /// What matters here of a scenario file; the harness checks the whole of it.
 #[derive(Deserialize)]
 struct Family {
-    family: String,
+    #[serde(rename = "family")]
+    name: String,
     about: String,
     scenarios: Vec<Scenario>,
 }
@@ -73,7 +74,7 @@ fn families_are_named_as_their_files_and_explained() {
     for (path, family) in families() {
         assert_eq!(
             path.file_stem().unwrap().to_str(),
-            Some(family.family.as_str())
+            Some(family.name.as_str())
         );
         assert!(family.about.ends_with('.'), "{}", path.display());
         let mut names = BTreeSet::new();
