@@ -77,7 +77,7 @@ pub(crate) fn ids(stage: &mut Stage, _args: &Args) -> Result<()> {
             return Err(Error::Situation(format!("ids are {before:?}")));
         }
         let dumpable = prctl(libc::PR_GET_DUMPABLE, 0)?;
-        child.wait_resume();
+        child.wait_resume()?;
         child.equal("ids, groups and capabilities", &shown()?, &before);
         child.equal("dumpable", &prctl(libc::PR_GET_DUMPABLE, 0)?, &dumpable);
         child.equal(
@@ -167,7 +167,7 @@ pub(crate) fn capabilities(stage: &mut Stage, _args: &Args) -> Result<()> {
             )?
         };
         let before = status(&["Cap"])?;
-        child.wait_resume();
+        child.wait_resume()?;
         child.equal("capabilities", &status(&["Cap"])?, &before);
         child.equal(
             "secure bits",

@@ -533,7 +533,7 @@ pub(crate) fn cwd_root_umask(stage: &mut Stage, _args: &Args) -> Result<()> {
         std::os::unix::fs::chroot(jailed.path("jail")).map_err(Error::from_io("chroot"))?;
         std::env::set_current_dir("/inner").map_err(Error::from_io("chdir"))?;
         jailed.report_to(PathBuf::from("/report"));
-        jailed.wait_resume();
+        jailed.wait_resume()?;
         jailed.equal(
             "working directory",
             &current_dir()?,

@@ -73,7 +73,7 @@ pub(crate) fn blocked(stage: &mut Stage, args: &Args) -> Result<()> {
     match args.text("call", "sigsuspend") {
         "waitpid" => blocked_in_wait(stage),
         "sigtimedwait" => blocked_until(stage, |_| {
-            sys::wait_signal(libc::SIGUSR1);
+            sys::wait_signal(libc::SIGUSR1)?;
             RESUMED.store(true, Ordering::Relaxed);
             Ok(())
         }),
@@ -272,7 +272,7 @@ pub(crate) fn self_pipe(stage: &mut Stage, _args: &Args) -> Result<()> {
         let memory = crate::pattern::piece(5, 0, 100_000);
         let id = checkpoint_self(into)?;
         check_result(child, id, into, &memory)?;
-        child.wait_resume();
+        child.wait_resume()?;
         Ok(())
     })?;
     sys::close(into)?;

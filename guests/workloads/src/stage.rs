@@ -88,8 +88,7 @@ impl Stage {
     /// Between the two the process is frozen, checkpointed, and here and elsewhere goes on.
     pub(crate) fn hold(&self) -> Result<()> {
         self.ready()?;
-        self.wait_resume();
-        Ok(())
+        self.wait_resume()
     }
 
     /// Says that this process's part of the situation is built.
@@ -104,8 +103,8 @@ impl Stage {
 
     /// Waits until this process is resumed.
     #[expect(clippy::unused_self, reason = "reads as what the stage does")]
-    pub(crate) fn wait_resume(&self) {
-        sys::wait_signal(libc::SIGUSR1);
+    pub(crate) fn wait_resume(&self) -> Result<()> {
+        sys::wait_signal(libc::SIGUSR1)
     }
 
     /// Reports one check.

@@ -215,10 +215,18 @@ pub(crate) fn pending() -> Result<u64> {
 }
 
 /// Waits for a blocked signal and takes it. A freeze interrupts the wait, which then goes on.
-pub(crate) fn wait_signal(signal: c_int) {
+pub(crate) fn wait_signal(signal: c_int) -> Result<()> {
     let set = set_of(&[signal]);
-    // SAFETY: the set outlives the call.
-    while unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), ptr::null()) } != signal {}
+    loop {
+        // SAFETY: the set outlives the call.
+        let taken = unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), ptr::null()) };
+        if taken == signal {
+            return Ok(());
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return Err(Error::last("sigtimedwait"));
+        }
+    }
 }
 
 /// `rt_sigsuspend(2)`: sleeps with only `open` unblocked until a handler ran.
