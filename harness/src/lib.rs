@@ -1,1 +1,16 @@
-//! placeholder
+//! Everything between a scenario file and a verdict.
+//!
+//! The layers, each using only those to its left:
+//! arch -> process -> store -> kernel, guest -> qemu -> scenario -> trial -> oracle -> report.
+
+pub mod arch;
+pub mod guest;
+pub mod host;
+pub mod kernel;
+pub mod oracle;
+pub mod process;
+pub mod qemu;
+pub mod report;
+pub mod scenario;
+pub mod store;
+pub mod trial;

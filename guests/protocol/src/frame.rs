@@ -81,6 +81,9 @@ mod tests {
     fn an_oversized_length_is_refused() {
         let mut wire = MAGIC.to_vec();
         wire.extend([0xff; 12]);
-        assert!(matches!(receive::<Reply>(&mut wire.as_slice()), Err(FrameError::TooLong(_))));
+        assert!(matches!(
+            receive::<Reply>(&mut wire.as_slice()),
+            Err(FrameError::TooLong(_))
+        ));
     }
 }

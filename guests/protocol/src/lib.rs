@@ -5,7 +5,10 @@
 //! A frame is a 16-byte header (see [`frame`]) and a postcard payload; both are the same bytes on every architecture.
 //! Byte streams (files, images) travel as [`Reply::Chunk`] or [`Request::Chunk`] frames, an empty chunk ends the stream.
 
-#![expect(missing_docs, reason = "the fields of a message are described with the message")]
+#![expect(
+    missing_docs,
+    reason = "the fields of a message are described with the message"
+)]
 
 pub mod frame;
 
@@ -50,7 +53,11 @@ pub enum Request {
     /// First request on a connection; answered by [`Reply::Hello`].
     Hello { version: u32 },
     /// Start a program in the scenario's folder, in an enclosure; answered by [`Reply::Started`].
-    Start { enclosure: Enclosure, argv: Vec<String>, env: Vec<(String, String)> },
+    Start {
+        enclosure: Enclosure,
+        argv: Vec<String>,
+        env: Vec<(String, String)>,
+    },
     /// Wait until the ready file exists; answered by [`Reply::Ready`], [`Reply::Exited`] or [`Reply::TimedOut`].
     WaitReady { timeout_ms: u64 },
     /// Freeze the tree's cgroup and wait until it is frozen; answered by [`Reply::Done`].
@@ -65,7 +72,11 @@ pub enum Request {
     /// the kernel's log `IMAGE_DIR/NAME.log`; answered by [`Reply::Tool`].
     Checkpoint { name: String, args: Vec<String> },
     /// Run the `restart` tool on `IMAGE_DIR/NAME`, in the enclosure, leaving the tree frozen; answered by [`Reply::Tool`].
-    Restart { name: String, enclosure: Enclosure, args: Vec<String> },
+    Restart {
+        name: String,
+        enclosure: Enclosure,
+        args: Vec<String>,
+    },
     /// Wait until the tree's root has exited; answered by [`Reply::Exited`] or [`Reply::TimedOut`].
     WaitExit { timeout_ms: u64 },
     /// Kill every task of the tree's cgroup and wait until it is empty; answered by [`Reply::Done`].
@@ -97,7 +108,12 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// The agent is there.
-    Hello { version: u32, machine: String, release: String, page_size: u32 },
+    Hello {
+        version: u32,
+        machine: String,
+        release: String,
+        page_size: u32,
+    },
     /// The tree's root, as the agent sees it.
     Started { pid: i32 },
     /// The ready file exists.
@@ -109,7 +125,12 @@ pub enum Reply {
     /// The frozen tree as seen from outside.
     State { state: State },
     /// A tool ended: its exit code (128 + signal if killed), output, errors, and the kernel's log file.
-    Tool { code: i32, stdout: String, stderr: String, log: String },
+    Tool {
+        code: i32,
+        stdout: String,
+        stderr: String,
+        log: String,
+    },
     /// Tasks that are left: pid and name.
     Tasks { tasks: Vec<(i32, String)> },
     /// One entry of a folder; a regular file's contents follow as chunks.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use crate::process::ProcessError;
+
 /// Lines of the console that an error shows.
 pub const CONSOLE_LINES: usize = 40;
 
@@ -27,9 +29,15 @@ impl ConsoleTail {
         let bytes = std::fs::read(path).unwrap_or_default();
         let end = &bytes[bytes.len().saturating_sub(CONSOLE_BYTES)..];
         let text = String::from_utf8_lossy(end);
-        let lines: Vec<_> = text.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect();
+        let lines: Vec<_> = text
+            .lines()
+            .map(|line| line.trim_end_matches('\r').to_owned())
+            .collect();
         let lines = lines[lines.len().saturating_sub(CONSOLE_LINES)..].to_vec();
-        Self { path: path.to_owned(), lines }
+        Self {
+            path: path.to_owned(),
+            lines,
+        }
     }
 }
 
@@ -39,7 +47,9 @@ impl fmt::Display for ConsoleTail {
             return write!(f, "\nthe console {} is empty", self.path.display());
         }
         write!(f, "\nlast lines of {}:", self.path.display())?;
-        self.lines.iter().try_for_each(|line| write!(f, "\n  {line}"))
+        self.lines
+            .iter()
+            .try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
 
@@ -47,7 +57,7 @@ impl fmt::Display for ConsoleTail {
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
     /// QEMU could not be started at all.
-    #[error("cannot start QEMU: {command}")]
+    #[error("cannot start {command}")]
     Spawn {
         /// The whole command, as a shell would take it.
         command: String,
@@ -146,12 +156,26 @@ pub enum GuestError {
     },
 }
 
+impl From<ProcessError> for GuestError {
+    fn from(error: ProcessError) -> Self {
+        match error {
+            ProcessError::Spawn { command, source } => Self::Spawn { command, source },
+            ProcessError::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
 impl GuestError {
     /// Turn an I/O error on one of our files into the right variant: a full disk has its own.
     pub fn file(path: &Path, what: &str, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path: path.to_owned() },
-            _ => Self::File { what: format!("{what} {}", path.display()), source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+                path: path.to_owned(),
+            },
+            _ => Self::File {
+                what: format!("{what} {}", path.display()),
+                source,
+            },
         }
     }
 
@@ -163,7 +187,12 @@ impl GuestError {
             | Self::Port { console, .. }
             | Self::Protocol { console, .. }
             | Self::Agent { console, .. } => Some(console),
-            Self::Spawn { .. } | Self::DiskFull { .. } | Self::Cancelled | Self::Monitor { .. } | Self::File { .. } | Self::Damaged { .. } => None,
+            Self::Spawn { .. }
+            | Self::DiskFull { .. }
+            | Self::Cancelled
+            | Self::Monitor { .. }
+            | Self::File { .. }
+            | Self::Damaged { .. } => None,
         }
     }
 }
@@ -185,14 +214,28 @@ mod tests {
 
     #[test]
     fn an_error_shows_the_console() {
-        let console = ConsoleTail { path: "/runs/1/console".into(), lines: vec!["Kernel panic".to_owned()] };
-        let error = GuestError::TimedOut { phase: "boot", after: Duration::from_secs(5), console };
-        assert_eq!(error.to_string(), "no answer for 5.0s during boot\nlast lines of /runs/1/console:\n  Kernel panic");
+        let console = ConsoleTail {
+            path: "/runs/1/console".into(),
+            lines: vec!["Kernel panic".to_owned()],
+        };
+        let error = GuestError::TimedOut {
+            phase: "boot",
+            after: Duration::from_secs(5),
+            console,
+        };
+        assert_eq!(
+            error.to_string(),
+            "no answer for 5.0s during boot\nlast lines of /runs/1/console:\n  Kernel panic"
+        );
     }
 
     #[test]
     fn a_full_disk_is_told_apart() {
-        let error = GuestError::file(Path::new("/cache/ram"), "write", io::Error::from(io::ErrorKind::StorageFull));
+        let error = GuestError::file(
+            Path::new("/cache/ram"),
+            "write",
+            io::Error::from(io::ErrorKind::StorageFull),
+        );
         assert!(matches!(error, GuestError::DiskFull { .. }));
     }
 }

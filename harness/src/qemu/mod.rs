@@ -1,7 +1,9 @@
-//! Guests under QEMU: argument lists, processes, the monitor, the agent's port, templates and clones.
+//! Guests under QEMU: argument lists, the monitor, the agent's port, templates and clones.
 
+mod agent;
 mod error;
-mod process;
+mod qmp;
 
+pub use agent::{Agent, Folder, phase};
 pub use error::{CONSOLE_LINES, ConsoleTail, GuestError};
-pub use process::{Cancel, Process, shell_line};
+pub use qmp::Qmp;

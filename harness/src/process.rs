@@ -1,4 +1,4 @@
-//! QEMU processes: started so that they cannot outlive us, watched, killed and reaped.
+//! Child processes (QEMU, make, cargo): started so that they cannot outlive us, watched, killed and reaped.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -9,9 +9,26 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal,
+};
 
-use super::error::GuestError;
+/// Why a process was not started, or a wait was cut short.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It could not be started at all.
+    #[error("cannot start {command}")]
+    Spawn {
+        /// The whole command, as a shell would take it.
+        command: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The run was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
 
 /// Ends every wait of a run, from any thread. Clones share one state.
 #[derive(Clone, Debug)]
@@ -26,14 +43,22 @@ impl Cancel {
     /// Nothing is cancelled yet.
     pub fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { event: Arc::new(event), live: Arc::default() })
+        Ok(Self {
+            event: Arc::new(event),
+            live: Arc::default(),
+        })
     }
 
     /// Make every wait return and kill every guest. Those who own a guest reap it.
     pub fn cancel(&self) {
         // The counter can only be full when it is readable already.
         let _ = rustix::io::write(&*self.event, &1u64.to_ne_bytes());
-        for &group in self.live.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for &group in self
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
@@ -46,13 +71,18 @@ impl Cancel {
 
     /// Process ids of the guests that live now.
     pub fn live(&self) -> Vec<i32> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|pid| pid.as_raw_nonzero().get()).collect()
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|pid| pid.as_raw_nonzero().get())
+            .collect()
     }
 
     /// Sleep; `Err` when cancelled meanwhile.
-    pub fn sleep(&self, time: Duration) -> Result<(), GuestError> {
+    pub fn sleep(&self, time: Duration) -> Result<(), ProcessError> {
         match wait(&[], self, Instant::now() + time) {
-            Wake::Cancelled => Err(GuestError::Cancelled),
+            Wake::Cancelled => Err(ProcessError::Cancelled),
             Wake::Late | Wake::Ready => Ok(()),
         }
     }
@@ -70,12 +100,22 @@ pub(crate) enum Wake {
 }
 
 /// Wait until one of these can be read (or written, as it says), at most until the deadline.
-pub(crate) fn wait(fds: &[(BorrowedFd<'_>, PollFlags)], cancel: &Cancel, deadline: Instant) -> Wake {
+pub(crate) fn wait(
+    fds: &[(BorrowedFd<'_>, PollFlags)],
+    cancel: &Cancel,
+    deadline: Instant,
+) -> Wake {
     loop {
         let mut polled = vec![PollFd::new(&*cancel.event, PollFlags::IN)];
-        polled.extend(fds.iter().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)));
+        polled.extend(
+            fds.iter()
+                .map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)),
+        );
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::from(i32::MAX), tv_nsec: 0 });
+        let timeout = Timespec::try_from(left).unwrap_or(Timespec {
+            tv_sec: i64::from(i32::MAX),
+            tv_nsec: 0,
+        });
         let outcome = poll(&mut polled, Some(&timeout));
         if !polled[0].revents().is_empty() {
             return Wake::Cancelled;
@@ -94,7 +134,9 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Run a closure in a thread that never ends.
 ///
 /// `PR_SET_PDEATHSIG` fires when the *thread* that forked ends (prctl(2)), and a guest may be passed on by a thread that does.
-fn on_lasting_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+fn on_lasting_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     static JOBS: OnceLock<Sender<Job>> = OnceLock::new();
     let jobs = JOBS.get_or_init(|| {
         let (sender, receiver) = mpsc::channel::<Job>();
@@ -105,15 +147,22 @@ fn on_lasting_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     let job: Job = Box::new(move || {
         let _ = answer.send(work());
     });
-    jobs.send(job).map_err(|_| io::Error::other("the thread that starts processes is gone"))?;
-    result.recv().map_err(|_| io::Error::other("the thread that starts processes is gone"))
+    jobs.send(job)
+        .map_err(|_| io::Error::other("the thread that starts processes is gone"))?;
+    result
+        .recv()
+        .map_err(|_| io::Error::other("the thread that starts processes is gone"))
 }
 
 /// The command as a shell would take it.
 pub fn shell_line(argv: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
     let words = argv.iter().map(|word| {
-        if !word.is_empty() && word.chars().all(plain) { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -132,20 +181,32 @@ pub struct Process {
 
 impl Process {
     /// Start `argv`; it inherits these descriptors under the numbers that they have here.
-    pub fn spawn(argv: &[String], inherit: Vec<OwnedFd>, cancel: &Cancel) -> Result<Self, GuestError> {
+    pub fn spawn(
+        argv: &[String],
+        inherit: Vec<OwnedFd>,
+        cancel: &Cancel,
+    ) -> Result<Self, ProcessError> {
         let command = shell_line(argv);
-        let failed = |source| GuestError::Spawn { command: command.clone(), source };
+        let failed = |source| ProcessError::Spawn {
+            command: command.clone(),
+            source,
+        };
         let Some((program, arguments)) = argv.split_first() else {
             return Err(failed(io::Error::from(io::ErrorKind::InvalidInput)));
         };
         if cancel.is_cancelled() {
-            return Err(GuestError::Cancelled);
+            return Err(ProcessError::Cancelled);
         }
         // A file, not a pipe: nobody has to drain it, and what is in it can be read after the end.
         let errors: OwnedFd = tempfile::tempfile().map_err(failed)?.into();
         let mut builder = Command::new(program);
         let stderr = errors.try_clone().map_err(failed)?;
-        builder.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).process_group(0);
+        builder
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .process_group(0);
         let parent = rustix::process::getpid();
         let numbers: Vec<_> = inherit.iter().map(AsRawFd::as_raw_fd).collect();
         let prepare = move || {
@@ -175,10 +236,26 @@ impl Process {
                 return Err(failed(error.into()));
             }
         };
-        cancel.live.lock().unwrap_or_else(PoisonError::into_inner).push(group);
-        let process = Self { child, group, pidfd, command, errors, cancel: cancel.clone(), ended: None };
+        cancel
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(group);
+        let process = Self {
+            child,
+            group,
+            pidfd,
+            command,
+            errors,
+            cancel: cancel.clone(),
+            ended: None,
+        };
         // Cancelled between the check above and the registration: nobody else kills it.
-        if cancel.is_cancelled() { Err(GuestError::Cancelled) } else { Ok(process) }
+        if cancel.is_cancelled() {
+            Err(ProcessError::Cancelled)
+        } else {
+            Ok(process)
+        }
     }
 
     /// The whole command.
@@ -213,7 +290,11 @@ impl Process {
 
     /// Wait until it ends or the time is over.
     pub fn wait_end(&mut self, time: Duration) -> Option<ExitStatus> {
-        wait(&[(self.pidfd.as_fd(), PollFlags::IN)], &self.cancel, Instant::now() + time);
+        wait(
+            &[(self.pidfd.as_fd(), PollFlags::IN)],
+            &self.cancel,
+            Instant::now() + time,
+        );
         self.try_wait()
     }
 
@@ -221,12 +302,18 @@ impl Process {
     pub fn errors(&self) -> String {
         let mut bytes = vec![0; 16 << 10];
         let n = rustix::io::pread(&self.errors, &mut bytes, 0).unwrap_or(0);
-        String::from_utf8_lossy(&bytes[..n]).lines().fold(String::new(), |all, line| all + "\n  " + line)
+        String::from_utf8_lossy(&bytes[..n])
+            .lines()
+            .fold(String::new(), |all, line| all + "\n  " + line)
     }
 
     /// Kill its group and reap it.
     pub fn kill(&mut self) {
-        let mut live = self.cancel.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut live = self
+            .cancel
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Not reaped yet, so the number is still its own.
         if let Some(at) = live.iter().position(|&pid| pid == self.group) {
             live.swap_remove(at);
@@ -271,7 +358,11 @@ mod tests {
     fn a_process_outlives_the_thread_that_asked_for_it() {
         let cancel = Cancel::new().unwrap();
         let theirs = cancel.clone();
-        let mut process = std::thread::spawn(move || Process::spawn(&argv(&["sleep", "100"]), Vec::new(), &theirs).unwrap()).join().unwrap();
+        let mut process = std::thread::spawn(move || {
+            Process::spawn(&argv(&["sleep", "100"]), Vec::new(), &theirs).unwrap()
+        })
+        .join()
+        .unwrap();
         assert_eq!(process.wait_end(Duration::from_millis(100)), None);
     }
 
@@ -285,18 +376,25 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20));
             other.cancel();
         });
-        assert!(matches!(cancel.sleep(Duration::from_secs(50)), Err(GuestError::Cancelled)));
+        assert!(matches!(
+            cancel.sleep(Duration::from_secs(50)),
+            Err(ProcessError::Cancelled)
+        ));
         assert!(start.elapsed() < Duration::from_secs(20));
         process.kill();
         assert!(process.try_wait().is_some());
-        assert!(matches!(Process::spawn(&argv(&["true"]), Vec::new(), &cancel), Err(GuestError::Cancelled)));
+        assert!(matches!(
+            Process::spawn(&argv(&["true"]), Vec::new(), &cancel),
+            Err(ProcessError::Cancelled)
+        ));
     }
 
     #[test]
     fn a_program_that_is_not_there_shows_the_command() {
         let cancel = Cancel::new().unwrap();
-        let error = Process::spawn(&argv(&["/no/qemu", "-append", "a b"]), Vec::new(), &cancel).unwrap_err();
-        assert_eq!(error.to_string(), "cannot start QEMU: /no/qemu -append 'a b'");
+        let error = Process::spawn(&argv(&["/no/qemu", "-append", "a b"]), Vec::new(), &cancel)
+            .unwrap_err();
+        assert_eq!(error.to_string(), "cannot start /no/qemu -append 'a b'");
     }
 
     #[test]
@@ -306,7 +404,8 @@ mod tests {
         let number = theirs.as_raw_fd();
         let other = mine.as_raw_fd();
         let script = format!("test -e /proc/self/fd/{number} && ! test -e /proc/self/fd/{other}");
-        let mut process = Process::spawn(&argv(&["sh", "-c", &script]), vec![theirs.into()], &cancel).unwrap();
+        let mut process =
+            Process::spawn(&argv(&["sh", "-c", &script]), vec![theirs.into()], &cancel).unwrap();
         assert!(process.wait_end(Duration::from_secs(10)).unwrap().success());
     }
 }

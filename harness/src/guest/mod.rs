@@ -1,0 +1,1 @@
+//! Guest programs and the initramfs, from source to artifact.

@@ -1,0 +1,1 @@
+//! The machine that the harness runs on: packages, toolchains, acceleration.

@@ -1,0 +1,1 @@
+//! Sinks on one stream of events.

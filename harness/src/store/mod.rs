@@ -1,0 +1,1 @@
+//! Artifacts by content hash, published with one rename.
