@@ -1,9 +1,10 @@
 //! Everything between a scenario file and a verdict.
 //!
 //! The layers, each using only those to its left:
-//! arch -> process -> store -> kernel, guest -> qemu -> scenario -> trial -> oracle -> report.
+//! arch -> process -> store -> build -> kernel, guest -> qemu -> scenario -> trial -> oracle -> report.
 
 pub mod arch;
+pub mod build;
 pub mod guest;
 pub mod host;
 pub mod kernel;
