@@ -1,8 +1,10 @@
 //! Child processes (QEMU, make, cargo): started so that they cannot outlive us, watched, killed and reaped.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -167,6 +169,19 @@ pub fn shell_line(argv: &[String]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// Where a build tool runs, what differs in its environment, and where its output goes.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// Its working directory.
+    pub dir: &'a Path,
+    /// Variables that it gets.
+    pub set: &'a [(&'a str, &'a str)],
+    /// Variables of ours that it does not get.
+    pub unset: &'a [&'a str],
+    /// Standard output and standard error, in the order in which they are written. Open for reading too.
+    pub log: &'a File,
+}
+
 /// A running program in a process group of its own; dropped, it is killed and reaped.
 #[derive(Debug)]
 pub struct Process {
@@ -186,26 +201,70 @@ impl Process {
         inherit: Vec<OwnedFd>,
         cancel: &Cancel,
     ) -> Result<Self, ProcessError> {
+        let failed = |source| ProcessError::Spawn {
+            command: shell_line(argv),
+            source,
+        };
+        // A file, not a pipe: nobody has to drain it, and what is in it can be read after the end.
+        let errors = tempfile::tempfile().map_err(failed)?;
+        let mut builder = Command::new(argv.first().map_or("", String::as_str));
+        builder
+            .stdout(Stdio::null())
+            .stderr(errors.try_clone().map_err(failed)?);
+        Self::start(builder, argv, errors.into(), inherit, cancel)
+    }
+
+    /// Start a build tool: `argv` in its surroundings.
+    pub fn spawn_logged(
+        argv: &[String],
+        surroundings: &Surroundings<'_>,
+        cancel: &Cancel,
+    ) -> Result<Self, ProcessError> {
+        let failed = |source| ProcessError::Spawn {
+            command: shell_line(argv),
+            source,
+        };
+        let &Surroundings {
+            dir,
+            set,
+            unset,
+            log,
+        } = surroundings;
+        let mut builder = Command::new(argv.first().map_or("", String::as_str));
+        builder
+            .current_dir(dir)
+            .envs(set.iter().copied())
+            .stdout(log.try_clone().map_err(failed)?)
+            .stderr(log.try_clone().map_err(failed)?);
+        for name in unset {
+            builder.env_remove(name);
+        }
+        let errors = log.try_clone().map_err(failed)?;
+        Self::start(builder, argv, errors.into(), Vec::new(), cancel)
+    }
+
+    /// Start what `builder` says, with the arguments of `argv`.
+    fn start(
+        mut builder: Command,
+        argv: &[String],
+        errors: OwnedFd,
+        inherit: Vec<OwnedFd>,
+        cancel: &Cancel,
+    ) -> Result<Self, ProcessError> {
         let command = shell_line(argv);
         let failed = |source| ProcessError::Spawn {
             command: command.clone(),
             source,
         };
-        let Some((program, arguments)) = argv.split_first() else {
+        if argv.is_empty() {
             return Err(failed(io::Error::from(io::ErrorKind::InvalidInput)));
-        };
+        }
         if cancel.is_cancelled() {
             return Err(ProcessError::Cancelled);
         }
-        // A file, not a pipe: nobody has to drain it, and what is in it can be read after the end.
-        let errors: OwnedFd = tempfile::tempfile().map_err(failed)?.into();
-        let mut builder = Command::new(program);
-        let stderr = errors.try_clone().map_err(failed)?;
         builder
-            .args(arguments)
+            .args(&argv[1..])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr)
             .process_group(0);
         let parent = rustix::process::getpid();
         let numbers: Vec<_> = inherit.iter().map(AsRawFd::as_raw_fd).collect();
@@ -296,6 +355,24 @@ impl Process {
             Instant::now() + time,
         );
         self.try_wait()
+    }
+
+    /// Wait until it ends, however long that takes; `tick` is called every so often, and once after the end.
+    pub fn finish(
+        &mut self,
+        every: Duration,
+        mut tick: impl FnMut(),
+    ) -> Result<ExitStatus, ProcessError> {
+        loop {
+            let ended = self.wait_end(every);
+            if self.cancel.is_cancelled() {
+                return Err(ProcessError::Cancelled);
+            }
+            tick();
+            if let Some(status) = ended {
+                return Ok(status);
+            }
+        }
     }
 
     /// What it wrote to its standard error, each line after a line break and indented.
@@ -395,6 +472,29 @@ mod tests {
         let error = Process::spawn(&argv(&["/no/qemu", "-append", "a b"]), Vec::new(), &cancel)
             .unwrap_err();
         assert_eq!(error.to_string(), "cannot start /no/qemu -append 'a b'");
+    }
+
+    #[test]
+    fn a_build_tool_has_its_folder_environment_and_log() {
+        let cancel = Cancel::new().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let log = tempfile::tempfile().unwrap();
+        let surroundings = Surroundings {
+            dir: scratch.path(),
+            set: &[("WORD", "two")],
+            unset: &["PWD"],
+            log: &log,
+        };
+        let script = "echo one; echo $WORD >&2; touch here; exit 3";
+        let mut process =
+            Process::spawn_logged(&argv(&["sh", "-c", script]), &surroundings, &cancel).unwrap();
+        let mut ticks = 0;
+        let status = process
+            .finish(Duration::from_secs(10), || ticks += 1)
+            .unwrap();
+        assert_eq!((status.code(), ticks), (Some(3), 1));
+        assert_eq!(process.errors(), "\n  one\n  two");
+        assert!(scratch.path().join("here").exists());
     }
 
     #[test]
