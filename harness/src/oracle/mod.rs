@@ -1,1 +1,5 @@
-//! From evidence to verdict: pure functions on bytes.
+//! From evidence to verdict: pure functions on bytes and values.
+
+mod verdict;
+
+pub use verdict::{Oracle, Verdict};
