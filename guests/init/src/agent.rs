@@ -202,9 +202,9 @@ impl Agent {
             command.push("--container".to_owned());
         }
         command.extend(args);
-        if let Some(old) = self.tree.take() {
-            reap::forget(old.root);
-        }
+        self.tree = None;
+        // The root's pid is the image's, and any earlier child may have had it.
+        reap::forget_all();
         let reply = run_tool(&command, &log)?;
         if let Reply::Tool {
             code: 0, stdout, ..

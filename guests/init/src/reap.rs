@@ -73,6 +73,12 @@ pub(crate) fn forget(pid: i32) {
     statuses().remove(&pid);
 }
 
+/// Forget all children that have ended: their pids may come again.
+pub(crate) fn forget_all() {
+    collect();
+    statuses().clear();
+}
+
 /// The wait status of a child that has ended; stays known until it is forgotten.
 pub(crate) fn status(pid: i32) -> Option<i32> {
     collect();
