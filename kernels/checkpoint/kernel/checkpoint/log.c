@@ -27,7 +27,7 @@ static void log_line(struct ckpt_ctx *ctx, const char *line, size_t len)
 int ckpt_err(struct ckpt_ctx *ctx, int err, const char *fmt, ...)
 {
 	char line[sizeof(ctx->err_text)];
-	const char *name = errname(err);
+	const char *name = errname(-err);
 	size_t len = 0;
 	va_list args;
 
