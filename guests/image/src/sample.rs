@@ -226,7 +226,7 @@ fn memory(to: &mut Writer) {
             flags: 0x3b,
             start: 0x1000,
             end: 0x3000,
-            pgoff: 1,
+            pgoff: 0,
             file: 0,
             pad: 0,
         },

@@ -439,7 +439,7 @@ enum ckpt_vma_kind {
  * @kind:	enum ckpt_vma_kind
  * @flags:	CKPT_VMA_*
  * @start, @end: first address and the one behind the last
- * @pgoff:	offset in the file in pages, or of anonymous memory its virtual page number
+ * @pgoff:	offset in the file in pages, 0 where there is none
  * @file:	objref of the mapped file, or 0
  */
 struct ckpt_rec_vma {
