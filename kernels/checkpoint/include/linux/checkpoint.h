@@ -22,6 +22,7 @@
 #include <linux/xxhash.h>
 #include <uapi/linux/checkpoint.h>
 
+struct bio_vec;
 struct ckpt_ctx;
 struct ckpt_member;
 struct cred;
@@ -52,6 +53,7 @@ struct ckpt_task {
  * @total:	bytes of the image so far
  * @checksum:	running checksum over these bytes
  * @buf, @buf_len, @buf_off: records gathered for one write, or read ahead
+ * @bvec:	the pages that are being written or read
  * @rec, @rec_size: restart: the record that is being restored, and the memory it has
  * @rec_name, @rec_at: its type and its offset in the image, for messages
  * @flags:	flags of the system call
@@ -76,6 +78,7 @@ struct ckpt_ctx {
 	void *buf;
 	size_t buf_len;
 	size_t buf_off;
+	struct bio_vec *bvec;
 	struct ckpt_hdr *rec;
 	size_t rec_size;
 	const char *rec_name;
@@ -222,6 +225,8 @@ void ckpt_tree_free(struct ckpt_ctx *ctx);
 int ckpt_task_check_frozen(struct ckpt_ctx *ctx, struct ckpt_task *t);
 /* Freeze the cgroup that the members, and nobody else, are in. */
 int ckpt_freeze_members(struct ckpt_ctx *ctx);
+/* Wait until the members that were let go are where the freezer holds them. */
+void ckpt_wait_frozen(struct ckpt_ctx *ctx);
 
 /* --- task.c --- */
 int ckpt_task_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
@@ -245,8 +250,18 @@ int ckpt_restart_block_restore(struct ckpt_ctx *ctx);
 /* Last step of a member: turn the time that is left into a deadline. */
 void ckpt_restart_block_arm(struct ckpt_member *m);
 
+/**
+ * struct ckpt_holder - what a file or a path is held by
+ * @name:	for messages: "fd 3", "working directory"
+ * @err:	what a refusal of the file or the path returns: EBADF of a descriptor, EBUSY else
+ */
+struct ckpt_holder {
+	const char *name;
+	int err;
+};
+
 /* files.c: files and tables of descriptors; refuses what it cannot write, naming pid and fd */
-int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const char *what);
+int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_holder *holder);
 int ckpt_file_restore(struct ckpt_ctx *ctx);		/* opens it, adds it to the hash */
 int ckpt_files_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_files_restore(struct ckpt_ctx *ctx);		/* into a table of current's own */
@@ -258,10 +273,11 @@ int ckpt_fs_restore(struct ckpt_ctx *ctx);
 int ckpt_fs_install(struct ckpt_ctx *ctx, int objref);
 /*
  * The absolute name of @path below the root task's root in @buf (PATH_MAX
- * bytes), checked to lead back to @path; ERR_PTR and a log line (@what names
- * the holder: "fd 3", "cwd") if it is unlinked, unreachable or covered.
+ * bytes), checked to lead back to @path; ERR_PTR and a log line if it was
+ * deleted, is unreachable or covered.
  */
-char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf, const char *what);
+char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf,
+		     const struct ckpt_holder *holder);
 
 /* mm.c, pages.c: address spaces */
 int ckpt_mm_save(struct ckpt_ctx *ctx, struct task_struct *task);

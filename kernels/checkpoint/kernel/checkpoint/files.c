@@ -97,40 +97,44 @@ static bool is_named_fs(const struct file *file)
 	return false;
 }
 
-/* The file's kind, or 0 and a line that says what it is instead. */
-static u32 file_kind(struct ckpt_ctx *ctx, const struct file *file, const char *what)
+/* The file's kind, or 0 for one that has no record. */
+static u32 file_kind(const struct file *file)
 {
 	const struct inode *inode = file_inode(file);
 
-	if (file->f_mode & FMODE_PATH) {
-		ckpt_err(ctx, -EBADF, "%s: a descriptor opened with O_PATH is not supported", what);
+	if (file->f_mode & FMODE_PATH)
 		return 0;
-	}
 	switch (inode->i_mode & S_IFMT) {
 	case S_IFREG:
-		if (is_named_fs(file))
-			return CKPT_FILE_REG;
-		break;
+		return is_named_fs(file) ? CKPT_FILE_REG : 0;
 	case S_IFDIR:
-		if (is_named_fs(file))
-			return CKPT_FILE_DIR;
-		break;
+		return is_named_fs(file) ? CKPT_FILE_DIR : 0;
 	case S_IFCHR:
-		if (is_plain_device(inode->i_rdev))
-			return CKPT_FILE_CHR;
-		ckpt_err(ctx, -EBADF, "%s: character device %u:%u (%pD) is not supported", what,
-			 MAJOR(inode->i_rdev), MINOR(inode->i_rdev), file);
-		return 0;
-	case S_IFIFO:
-		ckpt_err(ctx, -EBADF, "%s: a pipe is not supported", what);
-		return 0;
-	case S_IFSOCK:
-		ckpt_err(ctx, -EBADF, "%s: a socket is not supported", what);
-		return 0;
+		return is_plain_device(inode->i_rdev) ? CKPT_FILE_CHR : 0;
 	}
-	ckpt_err(ctx, -EBADF, "%s: %pD of file system %s is not supported", what, file,
-		 inode->i_sb->s_type->name);
 	return 0;
+}
+
+/* Say what it is instead, by the name that /proc/PID/fd shows. */
+static int refuse_file(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_holder *holder,
+		       char *buf)
+{
+	const struct inode *inode = file_inode(file);
+	const char *name = d_path(&file->f_path, buf, PATH_MAX);
+	const char *kind = "a file";
+
+	if (IS_ERR(name))
+		name = "(a long name)";
+	if (file->f_mode & FMODE_PATH)
+		kind = "a descriptor opened with O_PATH";
+	else if (S_ISCHR(inode->i_mode))
+		kind = "a character device";
+	else if (S_ISFIFO(inode->i_mode))
+		kind = inode->i_sb->s_magic == PIPEFS_MAGIC ? "a pipe" : "a fifo";
+	else if (S_ISSOCK(inode->i_mode))
+		kind = "a socket";
+	return ckpt_err(ctx, holder->err, "%s: %s (%s on %s) is not supported", holder->name, kind,
+			name, inode->i_sb->s_type->name);
 }
 
 static const char *lock_held(struct file *file, fl_owner_t owner)
@@ -164,9 +168,13 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, const char *what)
 
 	lock = lock_held(file, ctx->current_task ? ctx->current_task->files : NULL);
 	if (lock)
-		return ckpt_err(ctx, -EBADF, "%s: %s", what, lock);
-	if (owner && rcu_access_pointer(owner->pid))
-		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, F_NOTIFY)",
+		return ckpt_err(ctx, -EBUSY, "%s: %s", what, lock);
+	/* On a directory it also stands for dnotify, which may have lost its owner. */
+	if (owner && S_ISDIR(file_inode(file)->i_mode))
+		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, dnotify)",
+				what);
+	if (owner && (rcu_access_pointer(owner->pid) || READ_ONCE(owner->signum)))
+		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, F_SETSIG)",
 				what);
 	if (file->f_flags & FASYNC)
 		return ckpt_err(ctx, -EBUSY, "%s: O_ASYNC is set", what);
@@ -179,11 +187,11 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, const char *what)
  * ckpt_file_save - write an open file
  * @ctx: the context
  * @file: the file
- * @what: who holds it, for messages: "fd 3"
+ * @holder: who holds it
  *
  * Return: its objref, or EBADF or EBUSY where it cannot be opened again as it is.
  */
-int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const char *what)
+int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_holder *holder)
 {
 	char *buf __free(kfree) = NULL;
 	struct ckpt_rec_file *rec __free(kfree) = NULL;
@@ -197,19 +205,19 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const char *what)
 	objref = ckpt_obj_ref(ctx, file, CKPT_OBJ_FILE, &first);
 	if (objref < 0 || !first)
 		return objref;
-	kind = file_kind(ctx, file, what);
+	buf = kmalloc(PATH_MAX, GFP_KERNEL);
+	if (!buf)
+		return ckpt_err(ctx, -ENOMEM, "no memory for a name");
+	kind = file_kind(file);
 	if (!kind)
-		return ctx->err;
-	err = check_file(ctx, file, what);
+		return refuse_file(ctx, file, holder, buf);
+	err = check_file(ctx, file, holder->name);
 	if (err)
 		return err;
 	cred = ckpt_cred_save(ctx, file->f_cred);
 	if (cred < 0)
 		return cred;
-	buf = kmalloc(PATH_MAX, GFP_KERNEL);
-	if (!buf)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a name");
-	name = ckpt_path_name(ctx, &file->f_path, buf, what);
+	name = ckpt_path_name(ctx, &file->f_path, buf, holder);
 	if (IS_ERR(name))
 		return PTR_ERR(name);
 
@@ -371,14 +379,15 @@ static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct ckpt_
 {
 	unsigned int fd = 0;
 	struct file *file;
-	char what[16];
+	char name[16];
+	struct ckpt_holder holder = { .name = name, .err = -EBADF };
 	u32 i = 0;
 
 	for (; (file = next_file(ctx, task, &fd)); fd++) {
 		int objref;
 
-		snprintf(what, sizeof(what), "fd %u", fd);
-		objref = i < nr ? ckpt_file_save(ctx, file, what) :
+		snprintf(name, sizeof(name), "fd %u", fd);
+		objref = i < nr ? ckpt_file_save(ctx, file, &holder) :
 				  ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
 		fput(file);
 		if (objref < 0)

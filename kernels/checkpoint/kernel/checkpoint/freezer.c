@@ -9,6 +9,7 @@
  */
 #include <linux/cgroup.h>
 #include <linux/checkpoint.h>
+#include <linux/delay.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 
@@ -85,4 +86,28 @@ int ckpt_freeze_members(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EPERM,
 				"RESTART_FROZEN needs all tasks, and nobody else, in one cgroup below the root");
 	return 0;
+}
+
+/*
+ * A member is on its way from restart(2) to the freezer.  There is nothing to
+ * be done about one that is killed or thawed meanwhile, nor about a signal: the
+ * restart is over.
+ */
+static bool wait_frozen(struct task_struct *task)
+{
+	while (!task->frozen || !wait_task_inactive(task, TASK_INTERRUPTIBLE)) {
+		if (READ_ONCE(task->flags) & PF_EXITING || !in_frozen_cgroup(task))
+			return true;
+		if (signal_pending(current))
+			return false;
+		usleep_range(50, 200);
+	}
+	return true;
+}
+
+void ckpt_wait_frozen(struct ckpt_ctx *ctx)
+{
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
+		if (!wait_frozen(ctx->tasks[i].task))
+			return;
 }

@@ -47,7 +47,8 @@ int ckpt_fs_users(void *obj)
 	return fs->users - 1;
 }
 
-char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf, const char *what)
+char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf,
+		     const struct ckpt_holder *holder)
 {
 	struct path found;
 	char *name;
@@ -55,33 +56,36 @@ char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf, c
 	int err;
 
 	if (d_unlinked(path->dentry)) {
-		ckpt_err(ctx, -EBADF, "%s: %pd is unlinked", what, path->dentry);
-		return ERR_PTR(-EBADF);
+		ckpt_err(ctx, holder->err, "%s: %pd was deleted", holder->name, path->dentry);
+		return ERR_PTR(holder->err);
 	}
 	name = __d_path(path, &ctx->root_path, buf, PATH_MAX);
 	if (!name)
-		name = ERR_PTR(-EBADF);
+		name = ERR_PTR(holder->err);
 	if (IS_ERR(name)) {
 		ckpt_err(ctx, PTR_ERR(name), "%s: %pd cannot be reached from the tree's root directory",
-			 what, path->dentry);
+			 holder->name, path->dentry);
 		return name;
 	}
 	err = vfs_path_lookup(ctx->root_path.dentry, ctx->root_path.mnt, name, 0, &found);
 	if (err) {
-		ckpt_err(ctx, err, "%s: %s cannot be looked up", what, name);
+		ckpt_err(ctx, err, "%s: %s cannot be looked up", holder->name, name);
 		return ERR_PTR(err);
 	}
 	same = path_equal(&found, path);
 	path_put(&found);
 	if (!same) {
-		ckpt_err(ctx, -EBADF, "%s: %s leads to something else by now", what, name);
-		return ERR_PTR(-EBADF);
+		ckpt_err(ctx, holder->err, "%s: %s leads to something else by now",
+			 holder->name, name);
+		return ERR_PTR(holder->err);
 	}
 	return name;
 }
 
 int ckpt_fs_save(struct ckpt_ctx *ctx, struct task_struct *task)
 {
+	static const struct ckpt_holder root_holder = { "root directory", -EBUSY };
+	static const struct ckpt_holder cwd_holder = { "working directory", -EBUSY };
 	char *buf __free(kfree) = kmalloc(2 * PATH_MAX, GFP_KERNEL);
 	struct ckpt_rec_fs *rec __free(kfree) = NULL;
 	struct path root, cwd;
@@ -97,9 +101,9 @@ int ckpt_fs_save(struct ckpt_ctx *ctx, struct task_struct *task)
 		return ckpt_err(ctx, -ENOMEM, "no memory for names");
 	get_fs_root(task->fs, &root);
 	get_fs_pwd(task->fs, &cwd);
-	root_name = ckpt_path_name(ctx, &root, buf, "root directory");
+	root_name = ckpt_path_name(ctx, &root, buf, &root_holder);
 	cwd_name = IS_ERR(root_name) ? root_name :
-		   ckpt_path_name(ctx, &cwd, buf + PATH_MAX, "working directory");
+		   ckpt_path_name(ctx, &cwd, buf + PATH_MAX, &cwd_holder);
 	path_put(&cwd);
 	path_put(&root);
 	if (IS_ERR(cwd_name))

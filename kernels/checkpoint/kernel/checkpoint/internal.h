@@ -15,6 +15,8 @@
 
 /* Bytes gathered for one write, or read ahead */
 #define CKPT_BUF_SIZE	SZ_64K
+/* Pages that one call of the file system gets at most: those of one record */
+#define CKPT_BVECS	(CKPT_PAGES_MAX_BYTES >> PAGE_SHIFT)
 
 /* restart.c: the two sides of restart(2) */
 long ckpt_restart_member(pid_t pid);

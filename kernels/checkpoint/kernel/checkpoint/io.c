@@ -19,9 +19,6 @@
 
 #include "internal.h"
 
-/* Pages that one call of the file system gets at most */
-#define CKPT_BVECS	64
-
 static int write_out(struct ckpt_ctx *ctx, const void *data, size_t len)
 {
 	while (len) {
@@ -99,9 +96,11 @@ static void checksum_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned i
 	ctx->total += (u64)nr << PAGE_SHIFT;
 }
 
-/* Point @bvec at @nr pages, the first @skip bytes left out. */
-static size_t fill_bvec(struct bio_vec *bvec, struct page **pages, unsigned int nr, size_t skip)
+/* Point ctx->bvec at @nr pages, the first @skip bytes left out. */
+static size_t fill_bvec(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr, size_t skip)
 {
+	struct bio_vec *bvec = ctx->bvec;
+
 	for (unsigned int i = 0; i < nr; i++)
 		bvec_set_page(&bvec[i], pages[i], PAGE_SIZE, 0);
 	bvec[0].bv_offset += skip;
@@ -111,7 +110,6 @@ static size_t fill_bvec(struct bio_vec *bvec, struct page **pages, unsigned int 
 
 int ckpt_write_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr)
 {
-	struct bio_vec bvec[CKPT_BVECS];
 	struct iov_iter iter;
 	size_t skip = 0;
 	int err;
@@ -122,10 +120,10 @@ int ckpt_write_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr)
 	checksum_pages(ctx, pages, nr);
 	while (nr) {
 		unsigned int n = min(nr, CKPT_BVECS);
-		size_t len = fill_bvec(bvec, pages, n, skip);
+		size_t len = fill_bvec(ctx, pages, n, skip);
 		ssize_t done;
 
-		iov_iter_bvec(&iter, ITER_SOURCE, bvec, n, len);
+		iov_iter_bvec(&iter, ITER_SOURCE, ctx->bvec, n, len);
 		done = vfs_iter_write(ctx->file, &iter, &ctx->pos, 0);
 		if (done <= 0)
 			return ckpt_err(ctx, done ? done : -EIO,
@@ -277,7 +275,6 @@ int ckpt_read_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr)
 {
 	struct page **first = pages;
 	unsigned int all = nr;
-	struct bio_vec bvec[CKPT_BVECS];
 	struct iov_iter iter;
 	size_t skip = 0;
 
@@ -296,10 +293,10 @@ int ckpt_read_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr)
 	}
 	while (nr) {
 		unsigned int n = min(nr, CKPT_BVECS);
-		size_t len = fill_bvec(bvec, pages, n, skip);
+		size_t len = fill_bvec(ctx, pages, n, skip);
 		ssize_t done;
 
-		iov_iter_bvec(&iter, ITER_DEST, bvec, n, len);
+		iov_iter_bvec(&iter, ITER_DEST, ctx->bvec, n, len);
 		done = vfs_iter_read(ctx->file, &iter, &ctx->pos, 0);
 		if (done < 0)
 			return ckpt_err(ctx, done == -ERESTARTSYS ? -EINTR : done,

@@ -9,8 +9,8 @@
  * On restart a task keeps its struct mm_struct: everything in it is unmapped,
  * the vdso is mapped first, and each mapping where the image has it.  Mappings
  * are not trusted to be what was asked for: flags and place are compared
- * afterwards.  The offset of anonymous memory is not restored: it only matters
- * to pages that are there already, and there are none.
+ * afterwards.  The offset of anonymous memory is left out: it only matters to
+ * pages that are there already, and there are none.
  */
 #include <linux/aio.h>
 #include <linux/auxvec.h>
@@ -112,7 +112,7 @@ static vm_flags_t known_flags(void)
 
 static int refuse_vma(struct ckpt_ctx *ctx, const struct vma_copy *v, const char *what)
 {
-	return ckpt_err(ctx, -ENOSYS, "mapping %#lx-%#lx: %s is not supported",
+	return ckpt_err(ctx, -EBUSY, "mapping %#lx-%#lx: %s is not supported",
 			v->start, v->end, what);
 }
 
@@ -126,7 +126,7 @@ static int check_vma(struct ckpt_ctx *ctx, const struct vma_copy *v)
 	if (!v->kind)
 		return refuse_vma(ctx, v, "a special mapping");
 	if (v->flags & ~(known_flags() | VM_SOFTDIRTY))
-		return ckpt_err(ctx, -ENOSYS, "mapping %#lx-%#lx: flags %#llx are not supported",
+		return ckpt_err(ctx, -EBUSY, "mapping %#lx-%#lx: flags %#llx are not supported",
 				v->start, v->end,
 				(u64)(v->flags & ~(known_flags() | VM_SOFTDIRTY)));
 	if (v->file && v->file->f_mode & FMODE_BACKING)
@@ -286,14 +286,16 @@ static void describe_layout(struct mm_struct *mm, struct ckpt_rec_mm *rec)
 static int save_files(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vma_copy *copies,
 		      u32 nr, int *exe)
 {
+	static const struct ckpt_holder exe_holder = { "/proc/PID/exe", -EBUSY };
+	char name[48];
+	struct ckpt_holder holder = { .name = name, .err = -EBUSY };
 	struct file *file;
-	char what[48];
 
 	for (u32 i = 0; i < nr; i++) {
 		if (copies[i].kind != CKPT_VMA_FILE)
 			continue;
-		snprintf(what, sizeof(what), "mapping %#lx-%#lx", copies[i].start, copies[i].end);
-		copies[i].objref = ckpt_file_save(ctx, copies[i].file, what);
+		snprintf(name, sizeof(name), "mapping %#lx-%#lx", copies[i].start, copies[i].end);
+		copies[i].objref = ckpt_file_save(ctx, copies[i].file, &holder);
 		if (copies[i].objref < 0)
 			return copies[i].objref;
 	}
@@ -301,7 +303,7 @@ static int save_files(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vma_cop
 	file = get_mm_exe_file(mm);
 	if (!file)
 		return 0;
-	*exe = ckpt_file_save(ctx, file, "/proc/PID/exe");
+	*exe = ckpt_file_save(ctx, file, &exe_holder);
 	fput(file);
 	return min(*exe, 0);
 }
@@ -317,7 +319,7 @@ static int save_vmas(struct ckpt_ctx *ctx, struct mm_struct *mm, const struct vm
 			.flags = special ? 0 : flags_to_image(v->flags),
 			.start = v->start,
 			.end = v->end,
-			.pgoff = v->pgoff,
+			.pgoff = v->kind == CKPT_VMA_FILE ? v->pgoff : 0,
 			.file = v->objref,
 		};
 		int err;
@@ -523,7 +525,7 @@ static int check_vma_record(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec
 	    (rec->kind == CKPT_VMA_FILE && rec->flags & CKPT_VMA_GROWSDOWN) ||
 	    (rec->kind >= CKPT_VMA_VDSO && rec->flags))
 		return ckpt_err(ctx, -EINVAL, "flags %#x", rec->flags);
-	if (rec->kind == CKPT_VMA_FILE && rec->pgoff > (u64)MAX_LFS_FILESIZE >> PAGE_SHIFT)
+	if (rec->pgoff > (rec->kind == CKPT_VMA_FILE ? (u64)MAX_LFS_FILESIZE >> PAGE_SHIFT : 0))
 		return ckpt_err(ctx, -EINVAL, "offset of %llu pages", rec->pgoff);
 	return 0;
 }

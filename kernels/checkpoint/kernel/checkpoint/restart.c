@@ -522,5 +522,7 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid)
 	else
 		release(ctx);
 	put_members(ctx);
+	if (!err && ctx->flags & RESTART_FROZEN)
+		ckpt_wait_frozen(ctx);
 	return err;
 }

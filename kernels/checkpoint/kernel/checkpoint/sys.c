@@ -2,6 +2,7 @@
 /*
  * checkpoint(2) and restart(2): entry, context, order of work.
  */
+#include <linux/bvec.h>
 #include <linux/checkpoint.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -41,7 +42,8 @@ struct ckpt_ctx *ckpt_ctx_alloc(int fd, unsigned long flags, int logfd, bool res
 	xxh64_reset(&ctx->checksum, 0);
 	ctx->objs = ckpt_objhash_alloc();
 	ctx->buf = kvmalloc(CKPT_BUF_SIZE, GFP_KERNEL_ACCOUNT);
-	if (!ctx->objs || !ctx->buf)
+	ctx->bvec = kvmalloc_array(CKPT_BVECS, sizeof(*ctx->bvec), GFP_KERNEL_ACCOUNT);
+	if (!ctx->objs || !ctx->buf || !ctx->bvec)
 		goto err;
 	err = -EBADF;
 	ctx->file = fget(fd);
@@ -76,6 +78,7 @@ void ckpt_ctx_put(struct ckpt_ctx *ctx)
 	if (ctx->logfile)
 		fput(ctx->logfile);
 	kvfree(ctx->buf);
+	kvfree(ctx->bvec);
 	kvfree(ctx->rec);
 	kfree(ctx);
 }
