@@ -1,1 +1,296 @@
 //! Kernels, from source to artifact.
+//!
+//! A kernel is made from a source, the patches of `kernels/patches/6.12`, the overlay `kernels/checkpoint`
+//! and configuration fragments, in a private tree that persists, and kept in the store under a key of all of these.
+
+mod config;
+mod error;
+mod make;
+mod source;
+mod tools;
+mod tree;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::arch::Arch;
+use crate::build::{BuildContext, OnProgress, Progress};
+use crate::store::{Artifact, Key, KeyBuilder, StoreError, walk};
+use config::Fragment;
+pub use config::Unmet;
+pub use error::{Hunk, KernelError};
+use make::Make;
+pub use source::{PACKAGE, Source};
+use tools::Tools;
+use tree::{Overlay, Tree};
+
+/// The kernel that the patches are for, and their folder.
+const VERSION: &str = "6.12";
+
+/// A kernel configuration on top of the architecture's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavor {
+    /// As quick as it gets.
+    Fast,
+    /// With lockdep and other checks.
+    Debug,
+}
+
+impl Flavor {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Debug => "debug",
+        }
+    }
+
+    /// Its configuration fragments below `kernels/configs`.
+    fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Self::Fast => &[],
+            Self::Debug => &["debug.config"],
+        }
+    }
+}
+
+impl fmt::Display for Flavor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that no flavor has.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no flavor is called {0:?}: there are fast and debug")]
+pub struct UnknownFlavor(pub String);
+
+impl FromStr for Flavor {
+    type Err = UnknownFlavor;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFlavor> {
+        [Self::Fast, Self::Debug]
+            .into_iter()
+            .find(|flavor| flavor.name() == name)
+            .ok_or_else(|| UnknownFlavor(name.to_owned()))
+    }
+}
+
+/// A kernel in the store.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Its architecture.
+    pub arch: Arch,
+    /// Its flavor.
+    pub flavor: Flavor,
+    /// What QEMU boots.
+    pub image: PathBuf,
+    /// The ELF file; with debug information only if the flavor has it. `System.map` and `config` lie beside it.
+    pub vmlinux: PathBuf,
+    /// What it was made from.
+    pub key: Key,
+    /// Was it built just now?
+    pub built: bool,
+    /// How long that took, or to find it.
+    pub time: Duration,
+}
+
+/// Everything that a kernel is made from, read at one moment: an edit during the build belongs to the next one.
+struct Inputs {
+    arch: Arch,
+    flavor: Flavor,
+    source: source::Found,
+    /// Paths in the checkout, and contents, in the order of their numbers.
+    patches: Vec<(PathBuf, Vec<u8>)>,
+    patches_key: Key,
+    overlay: Overlay,
+    fragments: Vec<Fragment>,
+    /// The compiler's name and version.
+    compiler: String,
+}
+
+/// The kernel of an architecture and a flavor: from the store, or built.
+pub fn build(
+    ctx: &BuildContext,
+    arch: Arch,
+    flavor: Flavor,
+    source: &Source,
+    progress: OnProgress<'_>,
+) -> Result<Kernel, KernelError> {
+    build_with(ctx, &Tools::system(), arch, flavor, source, progress)
+}
+
+/// The key of the kernel that [`build`] would return.
+///
+/// Quick when warm; a source from Debian that was never fetched is fetched, for its version is part of the key.
+pub fn key(
+    ctx: &BuildContext,
+    arch: Arch,
+    flavor: Flavor,
+    source: &Source,
+) -> Result<Key, KernelError> {
+    let inputs = Inputs::read(ctx, &Tools::system(), arch, flavor, source, &|_| ())?;
+    Ok(inputs.key())
+}
+
+fn build_with(
+    ctx: &BuildContext,
+    tools: &Tools,
+    arch: Arch,
+    flavor: Flavor,
+    source: &Source,
+    progress: OnProgress<'_>,
+) -> Result<Kernel, KernelError> {
+    let start = Instant::now();
+    let inputs = Inputs::read(ctx, tools, arch, flavor, source, progress)?;
+    let Artifact { dir, key, built } =
+        ctx.store
+            .get_or_build("kernel", &inputs.key(), |out| -> Result<(), KernelError> {
+                progress(Progress::Started {
+                    what: format!("kernel {arch} {flavor}"),
+                });
+                let name = format!("kernel-{arch}-{flavor}-{}", inputs.source.place);
+                let work = ctx.store.work_dir(&name)?;
+                let mut tree = Tree::open(ctx, tools, work.path(), &inputs, progress)?;
+                // The tree was copied over seconds; did it hold still?
+                if source::find(ctx, tools, source, progress)?.key != inputs.source.key {
+                    return Err(KernelError::Source {
+                        path: tree.path(),
+                        why: "was copied from a tree that changed meanwhile: run again",
+                    });
+                }
+                let make = Make {
+                    ctx,
+                    tools,
+                    inputs: &inputs,
+                    progress,
+                };
+                make.run(&mut tree)?;
+                collect(arch, &tree.path(), out).map_err(KernelError::from)
+            })?;
+    Ok(Kernel {
+        arch,
+        flavor,
+        image: dir.join("image"),
+        vmlinux: dir.join("vmlinux"),
+        key,
+        built,
+        time: start.elapsed(),
+    })
+}
+
+/// Copy what is of use out of a kernel tree.
+fn collect(arch: Arch, tree: &Path, out: &Path) -> Result<(), StoreError> {
+    let files = [
+        (arch.row().image, "image"),
+        ("vmlinux", "vmlinux"),
+        (".config", "config"),
+        ("System.map", "System.map"),
+    ];
+    for (from, to) in files {
+        let from = tree.join(from);
+        fs::copy(&from, out.join(to)).map_err(|error| StoreError::file(&from, "keep", error))?;
+    }
+    Ok(())
+}
+
+impl Inputs {
+    fn read(
+        ctx: &BuildContext,
+        tools: &Tools,
+        arch: Arch,
+        flavor: Flavor,
+        source: &Source,
+        progress: OnProgress<'_>,
+    ) -> Result<Self, KernelError> {
+        let row = arch.row();
+        let fragments = row.fragments.iter().chain(flavor.fragments());
+        let fragments = fragments.map(|name| -> Result<_, StoreError> {
+            let file = format!("kernels/configs/{name}");
+            let text = String::from_utf8_lossy(&read(&ctx.repo.join(&file))?).into_owned();
+            Ok(Fragment { file, text })
+        });
+        let folder = Path::new("kernels/patches").join(VERSION);
+        let patches: Vec<_> = read_all(&ctx.repo.join(&folder))?
+            .into_iter()
+            .filter(|(name, _)| name.extension().is_some_and(|it| it == "patch"))
+            .map(|(name, bytes)| (folder.join(name), bytes))
+            .collect();
+        let mut patches_key = KeyBuilder::new("patches");
+        for (_, bytes) in &patches {
+            patches_key = patches_key.bytes("patch", bytes);
+        }
+        Ok(Self {
+            arch,
+            flavor,
+            source: source::find(ctx, tools, source, progress)?,
+            patches_key: patches_key.finish(),
+            patches,
+            overlay: read_all(&ctx.repo.join("kernels/checkpoint"))?,
+            fragments: fragments.collect::<Result<_, _>>()?,
+            compiler: compiler(arch)?,
+        })
+    }
+
+    fn key(&self) -> Key {
+        // A new field is a question: does a kernel depend on it?
+        let Self {
+            arch,
+            flavor,
+            source,
+            patches: _,
+            patches_key,
+            overlay,
+            fragments,
+            compiler,
+        } = self;
+        let mut key = KeyBuilder::new("kernel")
+            .text("arch", arch.name())
+            .text("flavor", flavor.name())
+            .text("source", source.key.as_str())
+            .text("patches", patches_key.as_str())
+            .text("compiler", compiler);
+        for (file, bytes) in overlay {
+            key = key.bytes(&file.to_string_lossy(), bytes);
+        }
+        for fragment in fragments {
+            key = key.text("fragment", &fragment.text);
+        }
+        key.finish()
+    }
+}
+
+/// The compiler's name and version, as it says them.
+fn compiler(arch: Arch) -> Result<String, KernelError> {
+    let row = arch.row();
+    let compiler = format!("{}gcc", row.cross_compile);
+    let version = tools::read(&[&compiler, "--version"], Path::new("/"));
+    let version = version.map_err(|_| KernelError::NoCompiler {
+        arch,
+        compiler,
+        packages: row.kernel_packages.join(" "),
+    })?;
+    let version = String::from_utf8_lossy(&version);
+    Ok(version.lines().next().unwrap_or_default().to_owned())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
+    fs::read(path).map_err(|error| StoreError::file(path, "read", error))
+}
+
+/// Contents of every file below a folder, by relative path.
+fn read_all(root: &Path) -> Result<Overlay, StoreError> {
+    walk(root)?
+        .into_iter()
+        .map(|name| Ok((name.clone(), read(&root.join(name))?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,12 @@ use super::StoreError;
 pub struct Key(String);
 
 impl Key {
+    /// A key that was written as text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        valid.then(|| Self(text.to_owned()))
+    }
+
     /// All digits.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::process::{Cancel, ProcessError};
 use digest::Found;
+pub(crate) use key::walk;
 pub use key::{Key, KeyBuilder};
 
 /// Pause between two attempts at a lock that another run holds.
