@@ -194,25 +194,27 @@ fn file_error(path: &Path, source: io::Error) -> GuestBuildError {
 }
 
 /// Is the linker there, with a static C library?
-pub(crate) fn can_link(row: &Row) -> Result<(), GuestBuildError> {
-    let packages = || row.guest_packages.join(" ");
+fn can_link(row: &Row) -> Result<(), GuestBuildError> {
+    let (cc, arch) = (row.guest_cc, row.arch);
+    let packages = row.guest_packages.join(" ");
+    match finds_libc(cc) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(GuestBuildError::NoLibc { cc, arch, packages }),
+        Err(source) => Err(GuestBuildError::NoLinker {
+            cc,
+            arch,
+            packages,
+            source,
+        }),
+    }
+}
+
+/// Does this C compiler find a static C library?
+pub(crate) fn finds_libc(cc: &str) -> io::Result<bool> {
     // gcc prints the whole path of a file that it finds, and the bare name of one that it does not.
-    let output = scrubbed(row.guest_cc)
+    let output = scrubbed(cc)
         .arg("-print-file-name=libc.a")
         .stderr(Stdio::null())
-        .output()
-        .map_err(|source| GuestBuildError::NoLinker {
-            cc: row.guest_cc,
-            arch: row.arch,
-            packages: packages(),
-            source,
-        })?;
-    if output.stdout.contains(&b'/') {
-        return Ok(());
-    }
-    Err(GuestBuildError::NoLibc {
-        cc: row.guest_cc,
-        arch: row.arch,
-        packages: packages(),
-    })
+        .output()?;
+    Ok(output.stdout.contains(&b'/'))
 }

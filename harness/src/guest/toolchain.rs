@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use crate::arch::Arch;
 
@@ -163,31 +163,34 @@ impl fmt::Display for Toolchain {
 pub struct Compilers(pub Vec<(&'static str, Result<Compiler, Unusable>)>);
 
 impl Compilers {
-    /// Ask them, side by side; each takes a twentieth of a second.
+    /// Ask them, side by side; each takes a twentieth of a second. [`Compilers::known`] then says the same.
     pub fn detect() -> Self {
         // Debian's packages install there, hidden by rustup's on `PATH`.
         let candidates = [("rustc", "cargo"), ("/usr/bin/rustc", "/usr/bin/cargo")];
-        Self(std::thread::scope(|scope| {
+        let found = std::thread::scope(|scope| {
             let asked =
                 candidates.map(|(rustc, cargo)| (rustc, scope.spawn(move || ask(rustc, cargo))));
+            let broken = |_| {
+                Err(Unusable::Broken(
+                    "the thread that asked it panicked".to_owned(),
+                ))
+            };
             asked
-                .into_iter()
-                .map(|(rustc, thread)| {
-                    let broken = |_| {
-                        Err(Unusable::Broken(
-                            "the thread that asked it panicked".to_owned(),
-                        ))
-                    };
-                    (rustc, thread.join().unwrap_or_else(broken))
-                })
-                .collect()
-        }))
+                .map(|(rustc, thread)| (rustc, thread.join().unwrap_or_else(broken)))
+                .to_vec()
+        });
+        let found = Self(found);
+        *known().lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+        found
     }
 
-    /// What [`Compilers::detect`] said when it was first asked in this process.
-    pub fn known() -> &'static Self {
-        static KNOWN: OnceLock<Compilers> = OnceLock::new();
-        KNOWN.get_or_init(Self::detect)
+    /// What [`Compilers::detect`] said last in this process.
+    pub fn known() -> Self {
+        let known = known()
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        known.unwrap_or_else(Self::detect)
     }
 
     /// The one for this architecture: an installed target rather than one to build, the preferred compiler rather than the other.
@@ -231,6 +234,12 @@ impl Compilers {
         all.dedup();
         all.join(", ")
     }
+}
+
+/// The compilers do not change while we run, unless we install one.
+fn known() -> &'static Mutex<Option<Compilers>> {
+    static KNOWN: Mutex<Option<Compilers>> = Mutex::new(None);
+    &KNOWN
 }
 
 fn ask(rustc: &'static str, cargo: &'static str) -> Result<Compiler, Unusable> {
