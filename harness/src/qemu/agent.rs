@@ -76,7 +76,7 @@ struct Patient<'a> {
     stream: &'a UnixStream,
     buffer: &'a mut Vec<u8>,
     at: &'a mut usize,
-    process: &'a Process,
+    process: &'a mut Process,
     deadline: Instant,
 }
 
@@ -104,6 +104,8 @@ fn must_wait(error: &io::Error) -> bool {
 impl Read for Patient<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while *self.at == self.buffer.len() {
+            // Looked at before the read: what the guest said before its end is still read.
+            let over = self.process.try_wait().is_some();
             self.buffer.resize(64 << 10, 0);
             *self.at = 0;
             let outcome = self.stream.read(self.buffer);
@@ -111,7 +113,7 @@ impl Read for Patient<'_> {
             match outcome {
                 Ok(0) => return Ok(0),
                 Ok(_) => {}
-                Err(error) if must_wait(&error) => self.wait(PollFlags::IN)?,
+                Err(error) if must_wait(&error) && !over => self.wait(PollFlags::IN)?,
                 Err(error) => return Err(error),
             }
         }
@@ -126,7 +128,9 @@ impl Write for Patient<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         loop {
             match self.stream.write(data) {
-                Err(error) if must_wait(&error) => self.wait(PollFlags::OUT)?,
+                Err(error) if must_wait(&error) && self.process.try_wait().is_none() => {
+                    self.wait(PollFlags::OUT)?;
+                }
                 other => return other,
             }
         }
@@ -178,7 +182,7 @@ impl Agent {
             stream: &self.stream,
             buffer: &mut self.buffer,
             at: &mut self.at,
-            process: &self.process,
+            process: &mut self.process,
             deadline,
         }
     }
@@ -537,6 +541,20 @@ mod tests {
             matches!(error, GuestError::Died { phase: "probe", .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_dead_guest_is_seen_though_another_holds_its_port() {
+        let (keep, kept) = std::sync::mpsc::channel();
+        let mut agent = agent(&Cancel::new().unwrap(), move |port| {
+            keep.send(port).unwrap();
+        });
+        let _port = kept.recv().unwrap();
+        agent.process().kill();
+        let start = Instant::now();
+        let error = agent.done(&Request::Probe, LONG).unwrap_err();
+        assert!(matches!(error, GuestError::Died { .. }), "{error}");
+        assert!(start.elapsed() < LONG / 2);
     }
 
     #[test]

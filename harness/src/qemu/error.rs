@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::process::ProcessError;
+use crate::store::StoreError;
 
 /// Lines of the console that an error shows.
 pub const CONSOLE_LINES: usize = 40;
@@ -156,6 +157,19 @@ pub enum GuestError {
     },
 }
 
+impl From<StoreError> for GuestError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::DiskFull { path } => Self::DiskFull { path },
+            StoreError::Cancelled => Self::Cancelled,
+            StoreError::File { what, path, source } => Self::File {
+                what: format!("{what} {}", path.display()),
+                source,
+            },
+        }
+    }
+}
+
 impl From<ProcessError> for GuestError {
     fn from(error: ProcessError) -> Self {
         match error {
@@ -177,6 +191,39 @@ impl GuestError {
                 source,
             },
         }
+    }
+
+    /// The same, during something of which the request or command was a part.
+    #[must_use]
+    pub(crate) fn during(mut self, whole: &'static str) -> Self {
+        match &mut self {
+            Self::Died { phase, .. }
+            | Self::TimedOut { phase, .. }
+            | Self::Port { phase, .. }
+            | Self::Protocol { phase, .. }
+            | Self::Agent { phase, .. } => *phase = whole,
+            Self::Spawn { .. }
+            | Self::DiskFull { .. }
+            | Self::Cancelled
+            | Self::Monitor { .. }
+            | Self::File { .. }
+            | Self::Damaged { .. } => {}
+        }
+        self
+    }
+
+    /// The same, when the console has been moved.
+    #[must_use]
+    pub(crate) fn with_console_at(mut self, path: &Path) -> Self {
+        if let Self::Died { console, .. }
+        | Self::TimedOut { console, .. }
+        | Self::Port { console, .. }
+        | Self::Protocol { console, .. }
+        | Self::Agent { console, .. } = &mut self
+        {
+            path.clone_into(&mut console.path);
+        }
+        self
     }
 
     /// The console that the error carries.

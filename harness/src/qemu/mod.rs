@@ -1,9 +1,18 @@
 //! Guests under QEMU: argument lists, the monitor, the agent's port, templates and clones.
 
+pub mod accel;
 mod agent;
+mod argv;
 mod error;
 mod qmp;
+mod shell;
+mod spec;
+mod template;
 
+pub use accel::Accel;
 pub use agent::{Agent, Folder, phase};
 pub use error::{CONSOLE_LINES, ConsoleTail, GuestError};
-pub use qmp::Qmp;
+pub use qmp::{Call, Qmp};
+pub use shell::{Served, Shell};
+pub use spec::{BOOT_TIME, CPUS, GuestSpec, MEMORY_MIB, qemu_version};
+pub use template::{Template, boot};

@@ -1,7 +1,7 @@
 //! The monitor: one JSON object a line (QEMU's `docs/interop/qmp-spec`).
 
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::{ConsoleTail, GuestError};
-use crate::process::{Process, Wake, wait};
+use crate::process::{Process, Wake, shell_line, wait};
 
 /// Pause between two looks at a migration.
-const POLL: Duration = Duration::from_millis(5);
+const POLL: Duration = Duration::from_millis(2);
 
 /// What QEMU says.
 #[derive(Debug, Deserialize)]
@@ -41,6 +41,17 @@ struct Trouble {
     desc: String,
 }
 
+/// Whom a command goes to, and how long it may take.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The QEMU.
+    pub process: &'a mut Process,
+    /// Its guest's console, for messages.
+    pub console: &'a Path,
+    /// When to give up.
+    pub deadline: Instant,
+}
+
 /// The monitor of one QEMU.
 #[derive(Debug)]
 pub struct Qmp {
@@ -50,7 +61,7 @@ pub struct Qmp {
 
 impl Qmp {
     /// Our end of the socket pair whose other end QEMU has. Says nothing yet: see [`Qmp::negotiate`].
-    pub fn new(stream: UnixStream) -> std::io::Result<Self> {
+    pub fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Self {
             stream,
@@ -59,127 +70,57 @@ impl Qmp {
     }
 
     /// Leave the mode in which only capabilities are negotiated.
-    pub fn negotiate(
-        &mut self,
-        process: &mut Process,
-        console: &Path,
-        deadline: Instant,
-    ) -> Result<(), GuestError> {
-        self.execute(process, console, deadline, "qmp_capabilities", json!({}))
-            .map(drop)
+    pub fn negotiate(&mut self, call: &mut Call<'_>) -> Result<(), GuestError> {
+        self.execute(call, "qmp_capabilities", json!({})).map(drop)
     }
 
     /// Let migration leave out RAM that is shared with a file. Both sides must say so.
-    pub fn ignore_shared(
-        &mut self,
-        process: &mut Process,
-        console: &Path,
-        deadline: Instant,
-    ) -> Result<(), GuestError> {
-        let capabilities =
+    pub fn ignore_shared(&mut self, call: &mut Call<'_>) -> Result<(), GuestError> {
+        let arguments =
             json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] });
-        self.execute(
-            process,
-            console,
-            deadline,
-            "migrate-set-capabilities",
-            capabilities,
-        )
-        .map(drop)
-    }
-
-    /// Stop the guest, so that RAM file and device state are of one moment.
-    pub fn stop(
-        &mut self,
-        process: &mut Process,
-        console: &Path,
-        deadline: Instant,
-    ) -> Result<(), GuestError> {
-        self.execute(process, console, deadline, "stop", json!({}))
-            .map(drop)
-    }
-
-    /// Let the guest run.
-    pub fn cont(
-        &mut self,
-        process: &mut Process,
-        console: &Path,
-        deadline: Instant,
-    ) -> Result<(), GuestError> {
-        self.execute(process, console, deadline, "cont", json!({}))
+        self.execute(call, "migrate-set-capabilities", arguments)
             .map(drop)
     }
 
     /// Write the device state to a file and wait until that is done.
-    pub fn save(
-        &mut self,
-        process: &mut Process,
-        console: &Path,
-        deadline: Instant,
-        state: &Path,
-    ) -> Result<(), GuestError> {
+    ///
+    /// QEMU stops the guest before it writes, for good, so RAM file and device state are of one moment.
+    /// The state says that the guest ran, and so it runs on where it is loaded; that of a guest that was stopped would not.
+    pub fn save(&mut self, call: &mut Call<'_>, state: &Path) -> Result<(), GuestError> {
         // `file:` came with QEMU 8.2; a shell's redirection works with all.
-        let uri = format!(
-            "exec:cat > '{}'",
-            state.display().to_string().replace('\'', r"'\''")
-        );
-        self.execute(process, console, deadline, "migrate", json!({ "uri": uri }))?;
-        self.migrated(process, console, deadline, "migrate")
-    }
-
-    /// Read the device state from a descriptor that QEMU inherited and wait until that is done.
-    pub fn load(
-        &mut self,
-        process: &mut Process,
-        console: &Path,
-        deadline: Instant,
-        fd: i32,
-    ) -> Result<(), GuestError> {
-        self.execute(
-            process,
-            console,
-            deadline,
-            "migrate-incoming",
-            json!({ "uri": format!("fd:{fd}") }),
-        )?;
-        self.migrated(process, console, deadline, "migrate-incoming")
-    }
-
-    fn migrated(
-        &mut self,
-        process: &mut Process,
-        console: &Path,
-        deadline: Instant,
-        command: &'static str,
-    ) -> Result<(), GuestError> {
+        let uri = format!("exec:cat > {}", shell_line(&[state.display().to_string()]));
+        self.execute(call, "migrate", json!({ "uri": uri }))?;
         loop {
-            let answer = self.execute(process, console, deadline, "query-migrate", json!({}))?;
+            let answer = self.execute(call, "query-migrate", json!({}))?;
             match answer["status"].as_str() {
                 Some("completed") => return Ok(()),
                 Some("failed" | "cancelled") => {
-                    let message = answer["error-desc"]
+                    let said = answer["error-desc"]
                         .as_str()
-                        .unwrap_or("the migration failed")
-                        .to_owned();
-                    return Err(GuestError::Monitor {
-                        command,
-                        message: message + &process.errors(),
-                    });
+                        .unwrap_or("the migration failed");
+                    return Err(not_saved(state, said, &call.process.errors()));
                 }
-                _ => process
+                _ => call
+                    .process
                     .cancel()
-                    .clone()
-                    .sleep(POLL.min(deadline.saturating_duration_since(Instant::now())))?,
+                    .sleep(POLL.min(call.deadline.saturating_duration_since(Instant::now())))?,
             }
         }
+    }
+
+    /// Read the device state from a descriptor that QEMU inherited, and run.
+    ///
+    /// Returns before that is done: a guest that answers was loaded, and QEMU ends when it cannot load one.
+    pub fn load(&mut self, call: &mut Call<'_>, fd: RawFd) -> Result<(), GuestError> {
+        let uri = format!("fd:{fd}");
+        self.execute(call, "migrate-incoming", json!({ "uri": uri }))
+            .map(drop)
     }
 
     /// Run one command; events that come before its answer are skipped.
     fn execute(
         &mut self,
-        process: &mut Process,
-        console: &Path,
-        deadline: Instant,
+        call: &mut Call<'_>,
         command: &'static str,
         arguments: Value,
     ) -> Result<Value, GuestError> {
@@ -188,16 +129,10 @@ impl Qmp {
         line.push('\n');
         // A command is far smaller than a socket's buffer.
         if let Err(source) = self.stream.write_all(line.as_bytes()) {
-            return Err(
-                ended(process, console, command).unwrap_or_else(|| GuestError::Port {
-                    phase: command,
-                    source,
-                    console: ConsoleTail::read(console),
-                }),
-            );
+            return Err(lost(call, command, source));
         }
         loop {
-            while let Some(message) = self.line(command, console)? {
+            while let Some(message) = self.line(command, call.console)? {
                 match message {
                     Message::Return { value } => return Ok(value),
                     Message::Error { error } => {
@@ -210,54 +145,45 @@ impl Qmp {
                     Message::Greeting { .. } => {}
                 }
             }
-            match wait(
-                &[(self.stream.as_fd(), PollFlags::IN)],
-                process.cancel(),
-                deadline,
-            ) {
+            // Looked at before the read: what it said before its end is still read.
+            let over = call.process.try_wait().is_some();
+            match self.fill() {
+                Ok(()) => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !over => {}
+                Err(error) => return Err(lost(call, command, error)),
+            }
+            let fds = [
+                (self.stream.as_fd(), PollFlags::IN),
+                (call.process.pidfd(), PollFlags::IN),
+            ];
+            match wait(&fds, call.process.cancel(), call.deadline) {
+                Wake::Ready => {}
                 Wake::Cancelled => return Err(GuestError::Cancelled),
                 Wake::Late => {
                     return Err(GuestError::TimedOut {
                         phase: command,
                         after: start.elapsed(),
-                        console: ConsoleTail::read(console),
+                        console: ConsoleTail::read(call.console),
                     });
                 }
-                Wake::Ready => self.fill(process, console, command)?,
             }
         }
     }
 
-    fn fill(
-        &mut self,
-        process: &mut Process,
-        console: &Path,
-        phase: &'static str,
-    ) -> Result<(), GuestError> {
+    /// Read what there is.
+    fn fill(&mut self) -> io::Result<()> {
         let mut buffer = [0; 4096];
-        let source = match self.stream.read(&mut buffer) {
-            Ok(0) => std::io::Error::from(std::io::ErrorKind::UnexpectedEof),
-            Ok(n) => {
-                self.received.extend_from_slice(&buffer[..n]);
-                return Ok(());
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    self.received.extend_from_slice(&buffer[..n]);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted
-                ) =>
-            {
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        Err(
-            ended(process, console, phase).unwrap_or_else(|| GuestError::Port {
-                phase,
-                source,
-                console: ConsoleTail::read(console),
-            }),
-        )
+        }
     }
 
     /// The next whole line, if there is one.
@@ -277,6 +203,28 @@ impl Qmp {
                 })
             }
         }
+    }
+}
+
+/// The error for a connection that failed: that QEMU ended, if it did.
+fn lost(call: &mut Call<'_>, phase: &'static str, source: io::Error) -> GuestError {
+    ended(call.process, call.console, phase).unwrap_or_else(|| GuestError::Port {
+        phase,
+        source,
+        console: ConsoleTail::read(call.console),
+    })
+}
+
+/// The error for a state that could not be written; the shell that writes it says so if the disk is full.
+fn not_saved(state: &Path, said: &str, errors: &str) -> GuestError {
+    if errors.contains("No space left on device") || errors.contains("Disk quota exceeded") {
+        return GuestError::DiskFull {
+            path: state.to_owned(),
+        };
+    }
+    GuestError::Monitor {
+        command: "migrate",
+        message: format!("{said}{errors}"),
     }
 }
 
@@ -337,21 +285,24 @@ mod tests {
         )
     }
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(10)
+    /// A call that may take this long.
+    fn call(process: &mut Process, millis: u64) -> Call<'_> {
+        Call {
+            process,
+            console: Path::new("/no/console"),
+            deadline: Instant::now() + Duration::from_millis(millis),
+        }
     }
-
-    const NONE: &str = "/no/console";
 
     #[test]
     fn greeting_and_events_are_skipped() {
         let (mut qmp, mut process) = monitor(&[
             "{\"QMP\": {\"version\": {}, \"capabilities\": []}}\n{\"return\": {}}",
-            "{\"event\": \"STOP\", \"timestamp\": {}}\n{\"return\": {}}",
+            "{\"event\": \"RESUME\", \"timestamp\": {}}\n{\"return\": {}}",
         ]);
-        qmp.negotiate(&mut process, Path::new(NONE), soon())
-            .unwrap();
-        qmp.stop(&mut process, Path::new(NONE), soon()).unwrap();
+        let mut call = call(&mut process, 10_000);
+        qmp.negotiate(&mut call).unwrap();
+        qmp.load(&mut call, 7).unwrap();
     }
 
     #[test]
@@ -360,7 +311,7 @@ mod tests {
             "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no such capability\"}}",
         ]);
         let error = qmp
-            .ignore_shared(&mut process, Path::new(NONE), soon())
+            .ignore_shared(&mut call(&mut process, 10_000))
             .unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -373,26 +324,49 @@ mod tests {
         let (mut qmp, mut process) = monitor(&[
             "{\"return\": {}}",
             "{\"return\": {\"status\": \"active\"}}",
-            "{\"return\": {\"status\": \"failed\", \"error-desc\": \"disk\"}}",
+            "{\"return\": {\"status\": \"failed\", \"error-desc\": \"broken pipe\"}}",
         ]);
         let error = qmp
-            .save(&mut process, Path::new(NONE), soon(), Path::new("/x"))
+            .save(&mut call(&mut process, 10_000), Path::new("/x"))
             .unwrap_err();
-        assert_eq!(error.to_string(), "QEMU refused migrate: disk");
+        assert_eq!(error.to_string(), "QEMU refused migrate: broken pipe");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_apart() {
+        let errors = "\n  cat: write error: No space left on device";
+        let error = not_saved(Path::new("/t/state"), "broken pipe", errors);
+        assert_eq!(error.to_string(), "the disk that holds /t/state is full");
     }
 
     #[test]
     fn silence_ends_at_the_deadline_and_death_is_seen() {
         let (mut qmp, mut process) = monitor(&[]);
-        let deadline = Instant::now() + Duration::from_millis(30);
         assert!(matches!(
-            qmp.cont(&mut process, Path::new(NONE), deadline),
-            Err(GuestError::TimedOut { phase: "cont", .. })
+            qmp.load(&mut call(&mut process, 30), 7),
+            Err(GuestError::TimedOut {
+                phase: "migrate-incoming",
+                ..
+            })
         ));
         process.kill();
         assert!(matches!(
-            qmp.cont(&mut process, Path::new(NONE), soon()),
+            qmp.load(&mut call(&mut process, 10_000), 7),
             Err(GuestError::Died { .. })
         ));
+    }
+
+    #[test]
+    fn death_is_seen_though_another_holds_the_connection() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut qmp = Qmp::new(ours).unwrap();
+        let argv = ["true"].map(str::to_owned);
+        let mut process = Process::spawn(&argv, Vec::new(), &Cancel::new().unwrap()).unwrap();
+        let start = Instant::now();
+        assert!(matches!(
+            qmp.negotiate(&mut call(&mut process, 10_000)),
+            Err(GuestError::Died { .. })
+        ));
+        assert!(start.elapsed() < Duration::from_secs(5));
     }
 }

@@ -1,0 +1,232 @@
+//! Templates and clones: boot once, save, and start every guest from what was saved.
+//!
+//! A template is a folder of the store: the RAM file, which is sparse, the device state, and the console of its boot.
+//! A clone maps the RAM file privately, so it costs what it touches, and the file never changes.
+
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crossthaw_protocol::Request;
+
+use super::accel::host_cpu;
+use super::agent::Agent;
+use super::argv::{self, Ends, Memory};
+use super::error::GuestError;
+use super::qmp::{Call, Qmp};
+use super::spec::GuestSpec;
+use crate::arch::Arch;
+use crate::process::{Cancel, Process};
+use crate::store::{Key, KeyBuilder, Store};
+
+/// Raised when templates are made or used in another way, so that those of before are not taken.
+const FORM: &str = "1";
+
+/// The guest's memory.
+const RAM: &str = "ram";
+/// Everything else of the guest.
+const STATE: &str = "state";
+/// What it said while it booted.
+const CONSOLE: &str = "console";
+
+/// Longest time from a clone's start to its first answer; about 0.05 s on an idle host.
+const CLONE_TIME: Duration = Duration::from_secs(20);
+/// Longest time that saving may take; about 0.02 s.
+const SAVE_TIME: Duration = Duration::from_secs(30);
+/// Longest time that a booted guest is given to [`settle`].
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+/// Pause between two looks whether it has.
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// A guest that booted once, its agent waiting; every [`Template::start`] is a guest of its own.
+#[derive(Clone, Debug)]
+pub struct Template {
+    spec: GuestSpec,
+    dir: PathBuf,
+    built: bool,
+    time: Duration,
+}
+
+impl Template {
+    /// The template of this guest: from the store, or booted and saved now.
+    ///
+    /// A guest that does not boot leaves its console in the store's `failed` folder, which the error names.
+    pub fn get(store: &Store, spec: &GuestSpec, cancel: &Cancel) -> Result<Self, GuestError> {
+        let start = Instant::now();
+        let key = key(spec);
+        let artifact = store.get_or_build("template", &key, |scratch| {
+            make(spec, scratch, cancel)
+                .map_err(|error| keep_console(error, store, spec.arch, scratch))
+        })?;
+        Ok(Self {
+            spec: spec.clone(),
+            dir: artifact.dir,
+            built: artifact.built,
+            time: start.elapsed(),
+        })
+    }
+
+    /// The architecture.
+    pub fn arch(&self) -> Arch {
+        self.spec.arch
+    }
+
+    /// What its guests are made of.
+    pub fn spec(&self) -> &GuestSpec {
+        &self.spec
+    }
+
+    /// Was it booted just now?
+    pub fn built(&self) -> bool {
+        self.built
+    }
+
+    /// How long it took to have it.
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// The console of its boot.
+    pub fn boot_console(&self) -> PathBuf {
+        self.dir.join(CONSOLE)
+    }
+
+    /// Start a clone; it has answered when this returns. Its console goes to that file.
+    pub fn start(&self, console: &Path, cancel: &Cancel) -> Result<Agent, GuestError> {
+        self.try_start(console, cancel)
+            .map_err(|error| match error {
+                // Nothing of a clone is on a disk that could be full: its memory could not be read.
+                GuestError::DiskFull { .. } => GuestError::Damaged {
+                    path: self.dir.clone(),
+                    why: format!("a part of `{RAM}` could not be read"),
+                },
+                other => other.during("clone"),
+            })
+    }
+
+    fn try_start(&self, console: &Path, cancel: &Cancel) -> Result<Agent, GuestError> {
+        let path = self.dir.join(STATE);
+        let state = File::open(&path).map_err(|error| GuestError::file(&path, "open", error))?;
+        let number = state.as_raw_fd();
+        let ram = self.dir.join(RAM);
+        let (mut agent, mut qmp) = launch(
+            &self.spec,
+            Memory::Clone(&ram),
+            console,
+            vec![state.into()],
+            cancel,
+        )?;
+        let deadline = Instant::now() + CLONE_TIME;
+        let mut call = Call {
+            process: agent.process(),
+            console,
+            deadline,
+        };
+        qmp.negotiate(&mut call)?;
+        qmp.ignore_shared(&mut call)?;
+        qmp.load(&mut call, number)?;
+        // Waits in the socket until the guest runs.
+        agent.hello(deadline.saturating_duration_since(Instant::now()))?;
+        Ok(agent)
+    }
+}
+
+/// Boot a guest that no template is made of.
+pub fn boot(spec: &GuestSpec, console: &Path, cancel: &Cancel) -> Result<Agent, GuestError> {
+    boot_with(spec, Memory::Own, console, cancel).map(|(agent, _)| agent)
+}
+
+fn boot_with(
+    spec: &GuestSpec,
+    memory: Memory<'_>,
+    console: &Path,
+    cancel: &Cancel,
+) -> Result<(Agent, Qmp), GuestError> {
+    let (mut agent, qmp) = launch(spec, memory, console, Vec::new(), cancel)?;
+    agent
+        .hello(spec.boot_time)
+        .map_err(|error| error.during("boot"))?;
+    Ok((agent, qmp))
+}
+
+/// Start QEMU with an agent's port and a monitor, over sockets that have no name anywhere.
+fn launch(
+    spec: &GuestSpec,
+    memory: Memory<'_>,
+    console: &Path,
+    mut inherit: Vec<OwnedFd>,
+    cancel: &Cancel,
+) -> Result<(Agent, Qmp), GuestError> {
+    let socket = |source| GuestError::File {
+        what: "make a pair of sockets".to_owned(),
+        source,
+    };
+    let (agent, port) = UnixStream::pair().map_err(socket)?;
+    let (monitor, control) = UnixStream::pair().map_err(socket)?;
+    let ends = Ends {
+        agent: port.as_raw_fd(),
+        monitor: control.as_raw_fd(),
+    };
+    inherit.extend([port.into(), control.into()]);
+    let argv = argv::agent_guest(spec, memory, console, ends);
+    let process = Process::spawn(&argv, inherit, cancel)?;
+    let qmp = Qmp::new(monitor).map_err(socket)?;
+    Ok((Agent::new(agent, process, console)?, qmp))
+}
+
+fn key(spec: &GuestSpec) -> Key {
+    KeyBuilder::new("template")
+        .text("form", FORM)
+        .text("kernel", spec.kernel_key.as_str())
+        .text("guest", spec.guest_key.as_str())
+        .text("qemu", &spec.qemu_version)
+        .text("argv", &argv::identity(spec))
+        // The guest has measured the speed of the host's counter, and KVM's guests have seen its features.
+        .text("host", &host_cpu())
+        .finish()
+}
+
+/// Boot a guest and save it into this folder.
+fn make(spec: &GuestSpec, dir: &Path, cancel: &Cancel) -> Result<(), GuestError> {
+    let (ram, console) = (dir.join(RAM), dir.join(CONSOLE));
+    let (mut agent, mut qmp) = boot_with(spec, Memory::Template(&ram), &console, cancel)?;
+    settle(&mut agent, cancel).map_err(|error| error.during("boot"))?;
+    let mut call = Call {
+        process: agent.process(),
+        console: &console,
+        deadline: Instant::now() + SAVE_TIME,
+    };
+    let saved = qmp
+        .negotiate(&mut call)
+        .and_then(|()| qmp.ignore_shared(&mut call))
+        .and_then(|()| qmp.save(&mut call, &dir.join(STATE)));
+    saved.map_err(|error| error.during("save"))
+}
+
+/// Wait until the kernel has found its clock: what is still to come would come in every clone, in the middle of a trial.
+///
+/// x86 replaces `tsc-early` by `tsc` a second after boot, with the whole machine stopped.
+fn settle(agent: &mut Agent, cancel: &Cancel) -> Result<(), GuestError> {
+    let clock = Request::PullFile {
+        path: "/sys/devices/system/clocksource/clocksource0/current_clocksource".to_owned(),
+    };
+    let deadline = Instant::now() + SETTLE_TIME;
+    while agent.pull(&clock, SETTLE_TIME)?.ends_with(b"-early\n") && Instant::now() < deadline {
+        cancel.sleep(SETTLE_PAUSE)?;
+    }
+    Ok(())
+}
+
+/// Scratch goes away with the failure; the console stays, where the error says.
+fn keep_console(error: GuestError, store: &Store, arch: Arch, scratch: &Path) -> GuestError {
+    let folder = store.root().join("failed");
+    let kept = folder.join(format!("template-{arch}.console"));
+    let copied = fs::create_dir_all(&folder).and_then(|()| fs::copy(scratch.join(CONSOLE), &kept));
+    match copied {
+        Ok(_) => error.with_console_at(&kept),
+        // The error has the console's last lines with it.
+        Err(_) => error,
+    }
+}
