@@ -9,12 +9,12 @@ use crate::error::{Error, Result};
 pub(crate) struct Args(BTreeMap<String, String>);
 
 impl Args {
-    /// Reads `KEY=VALUE` words.
-    pub(crate) fn parse(words: &[String]) -> Result<Self> {
+    /// Reads `KEY=VALUE` words; a key that the workload does not take would go unnoticed, and is an error.
+    pub(crate) fn parse(words: &[String], keys: &[&str]) -> Result<Self> {
         words
             .iter()
             .map(|word| match word.split_once('=') {
-                Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+                Some((key, value)) if keys.contains(&key) => Ok((key.to_owned(), value.to_owned())),
                 _ => Err(Error::Argument(word.clone())),
             })
             .collect::<Result<_>>()
@@ -47,6 +47,7 @@ mod tests {
                 .iter()
                 .map(|word| (*word).to_owned())
                 .collect::<Vec<_>>(),
+            &["size", "how"],
         )
     }
 
@@ -63,6 +64,7 @@ mod tests {
     fn refuses_other_words() {
         assert!(parse(&["size"]).is_err());
         assert!(parse(&["=3"]).is_err());
+        assert!(parse(&["count=3"]).is_err());
         assert!(parse(&["size=many"]).unwrap().number("size", 1).is_err());
     }
 }

@@ -3,7 +3,7 @@
 //! A workload builds its situation, reports ready, is checkpointed, and is resumed: once as it was, and once as restored from the image in another kernel.
 //! Then it checks itself against what it knows from before, by means that do not share code with what is tested, and reports (see [`stage`]).
 //!
-//! The host harness depends on this crate for [`NAMES`] alone: scenario files are checked against it.
+//! The host harness depends on this crate for [`NAMES`] and [`keys`] alone: scenario files are checked against them.
 //!
 //! What holds in every workload, between ready and resumed:
 //! - processes with one thread; private memory only; regular files, directories and memory devices as descriptors;
@@ -38,11 +38,14 @@ use stage::Stage;
 /// A workload's function.
 type Run = fn(&mut Stage, &Args) -> Result<(), Error>;
 
-/// Fills [`NAMES`] and [`TABLE`] from one list, so that they cannot differ.
+/// Fills [`NAMES`], [`KEYS`] and [`TABLE`] from one list of names with their arguments, so that they cannot differ.
 macro_rules! registry {
-    ($($family:ident: $($name:ident)*;)*) => {
+    ($($family:ident: $($name:ident $(($($key:ident)*))?)*;)*) => {
         /// Every workload's name, `FAMILY::NAME`, families in alphabetical order.
         pub const NAMES: &[&str] = &[$($(concat!(stringify!($family), "::", stringify!($name)),)*)*];
+
+        /// The arguments that each takes, in the order of [`NAMES`].
+        const KEYS: &[&[&str]] = &[$($(&[$($(stringify!($key)),*)?],)*)*];
 
         /// The functions, in the order of [`NAMES`].
         const TABLE: &[Run] = &[$($($family::$name,)*)*];
@@ -54,16 +57,16 @@ registry! {
     files: append close_on_exec cwd_root_umask devices dup gaps offset readdir shared_table symlink;
     images: rich;
     iterated: counter;
-    memory: cow_fork dirty file_private heap holes mappings protections stack_deep vdso;
-    process_tree: idle orphan three_levels wide;
+    memory: cow_fork dirty(mib) file_private heap holes(mib step) mappings(count) protections stack_deep(depth) vdso;
+    process_tree: idle orphan three_levels wide(count);
     refusals: advice affinity async_owner dead_group_leader deleted_cwd device dnotify epoll eventfd fifo flock inotify itimer lease memfd
         mlock namespace nice no_new_privs parent_death_signal pending_signal pidfd pipe posix_lock posix_timer proc_file scheduler seccomp
         shared_anonymous shared_file shared_mm signalfd socket stopped subreaper sysv_shm thread timer_slack timerfd traced unlinked
         unlinked_mapping vfork zombie;
-    registers: fpu gpr registrations thread_pointer vector;
+    registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
     signals: altstack handlers in_handler mask sigsuspend;
-    simple: blocked counter identity self_file self_pipe;
-    sleeps: left order;
+    simple: blocked(call) counter identity self_file self_pipe;
+    sleeps: left(call) order;
 }
 
 /// Runs the program with these arguments (the program's name left out) and returns its exit code: 0 all checks held, 1 one did not, 2 usage.
@@ -76,7 +79,10 @@ pub fn main(words: &[String]) -> ExitCode {
             ExitCode::SUCCESS
         }
         [probe, rest @ ..] if probe == files::PROBE => files::probe_descriptors(rest),
-        [name, rest @ ..] => match (find(name), Args::parse(rest)) {
+        [name, rest @ ..] => match (
+            find(name),
+            Args::parse(rest, keys(name).unwrap_or_default()),
+        ) {
             (Some(run), Ok(args)) => stage::perform(&scenario_dir(), run, &args),
             (None, _) => usage(&format!("no workload is called {name:?}")),
             (_, Err(error)) => usage(&error.to_string()),
@@ -89,6 +95,12 @@ pub fn main(words: &[String]) -> ExitCode {
 fn find(name: &str) -> Option<Run> {
     let index = NAMES.iter().position(|known| *known == name)?;
     TABLE.get(index).copied()
+}
+
+/// The arguments that a workload takes; `None` if there is no such workload.
+pub fn keys(name: &str) -> Option<&'static [&'static str]> {
+    let index = NAMES.iter().position(|known| *known == name)?;
+    KEYS.get(index).copied()
 }
 
 /// The scenario's folder; `CROSSTHAW_SCENARIO_DIR` names another one, to try a workload on the host.
@@ -115,7 +127,10 @@ mod tests {
             assert!(!NAMES[..index].contains(name), "{name} twice");
             assert!(find(name).is_some());
         }
-        assert_eq!(NAMES.len(), TABLE.len());
+        assert_eq!((NAMES.len(), NAMES.len()), (TABLE.len(), KEYS.len()));
+        assert_eq!(keys("memory::holes"), Some(&["mib", "step"][..]));
+        assert_eq!(keys("memory::heap"), Some(&[][..]));
+        assert_eq!(keys("memory::nothing"), None);
         assert!(find("simple::nothing").is_none());
     }
 }
