@@ -1,0 +1,316 @@
+//! One scenario file: from its tree to a model in which nothing is wrong any more.
+
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use crossthaw_workloads::{NAMES, keys};
+
+use super::case::{By, Checkpoint, Expect, KnownFailure, Restart, Tamper};
+use super::expect::{expect, known_failure, tamper};
+use super::fields::{Fields, Report, choice, distinct, items, set, text};
+use super::words::{is_scenario, is_snake, is_symbol, is_value, remedy, time};
+use super::yaml::{Node, Place, Value};
+use crate::arch::Arch;
+
+/// A scenario as its file has it, with the family's defaults.
+#[derive(Debug)]
+pub(super) struct Scenario {
+    pub(super) family: String,
+    pub(super) name: String,
+    pub(super) about: String,
+    pub(super) workload: String,
+    pub(super) axes: Vec<(String, Vec<String>)>,
+    pub(super) settings: Settings,
+    pub(super) generations: u32,
+    pub(super) freeze: bool,
+    pub(super) tamper: Option<Tamper>,
+    pub(super) expect: Expect,
+    /// The architectures on which it is known.
+    pub(super) known_failure: Option<(Vec<Arch>, KnownFailure)>,
+}
+
+/// What a family can say for all of its scenarios.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) archs: Vec<Arch>,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) restart: Restart,
+    pub(super) timeout: Duration,
+    pub(super) needs: Vec<String>,
+}
+
+const FAMILY_KEYS: &[&str] = &["family", "about", "defaults", "scenarios"];
+const SETTINGS_KEYS: &[&str] = &["archs", "checkpoint", "restart", "timeout", "needs"];
+const SCENARIO_KEYS: &[&str] = &[
+    "name",
+    "about",
+    "workload",
+    "axes",
+    "archs",
+    "checkpoint",
+    "restart",
+    "timeout",
+    "needs",
+    "generations",
+    "freeze",
+    "tamper",
+    "expect",
+    "known_failure",
+];
+
+/// Most generations: a trial of more is a benchmark.
+const MOST_GENERATIONS: u32 = 1000;
+
+/// Read a family; what is wrong goes to the report, and then what is returned is not whole.
+pub(super) fn family(
+    root: &Node,
+    stem: &str,
+    today: NaiveDate,
+    report: &mut Report,
+) -> Vec<Scenario> {
+    let Some(fields) = Fields::open(root, "a scenario file", FAMILY_KEYS, report) else {
+        return Vec::new();
+    };
+    let expected = format!("{stem}, as the file is called");
+    if fields
+        .need_text("family", &expected, |name| name == stem, report)
+        .is_some()
+        && !is_snake(stem)
+    {
+        report.at(
+            root.place,
+            format!("expected a file name such as process_tree.yaml, found {stem}.yaml"),
+        );
+    }
+    about(&fields, report);
+    let mut defaults = Settings {
+        archs: Arch::ALL.to_vec(),
+        checkpoint: Checkpoint::Container,
+        restart: Restart::Fresh,
+        timeout: Duration::from_secs(30),
+        needs: Vec::new(),
+    };
+    if let Some(node) = fields.get("defaults")
+        && let Some(fields) = Fields::open(node, "the block of defaults", SETTINGS_KEYS, report)
+    {
+        defaults = settings(&fields, &defaults, report);
+    }
+    let expected = "a list of scenarios";
+    let Some(node) = fields.need("scenarios", expected, report) else {
+        return Vec::new();
+    };
+    let mut names: Vec<(String, Place)> = Vec::new();
+    let mut scenarios = Vec::new();
+    for node in items(node, expected, report) {
+        let Some((scenario, place)) = scenario(node, stem, &defaults, today, report) else {
+            continue;
+        };
+        match names.iter().find(|(name, _)| *name == scenario.name) {
+            Some((name, first)) => report.at(
+                place,
+                format!("the scenario in line {} is called {name:?} too", first.line),
+            ),
+            None => names.push((scenario.name.clone(), place)),
+        }
+        scenarios.push(scenario);
+    }
+    scenarios
+}
+
+fn about(fields: &Fields, report: &mut Report) -> Option<String> {
+    let expected = "a sentence that a kernel developer understands, with its full stop";
+    let sentence = |text: &str| text.trim().len() > 1 && text.ends_with('.');
+    let (text, _) = fields.need_text("about", expected, sentence, report)?;
+    Some(text.to_owned())
+}
+
+pub(super) fn archs(node: &Node, report: &mut Report) -> Vec<Arch> {
+    let words = Arch::ALL.map(|arch| (arch.name(), arch));
+    set(
+        node,
+        "a list of architectures such as [x86_64, s390x]",
+        |node, report| choice(node, &words, report),
+        report,
+    )
+}
+
+fn settings(fields: &Fields, defaults: &Settings, report: &mut Report) -> Settings {
+    let mut it = defaults.clone();
+    if let Some(node) = fields.get("archs") {
+        it.archs = archs(node, report);
+    }
+    if let Some(node) = fields.get("checkpoint") {
+        let words = [
+            ("container", Checkpoint::Container),
+            ("subtree", Checkpoint::Subtree),
+            ("self", Checkpoint::SelfTask),
+        ];
+        it.checkpoint = choice(node, &words, report).unwrap_or(it.checkpoint);
+    }
+    if let Some(node) = fields.get("restart") {
+        let words = [("fresh", Restart::Fresh), ("same", Restart::Same)];
+        it.restart = choice(node, &words, report).unwrap_or(it.restart);
+    }
+    if let Some(node) = fields.get("timeout") {
+        let expected = "a time of at most an hour such as 500ms, 20s or 2m";
+        let text = text(node, expected, |text| time(text).is_some(), report);
+        it.timeout = text.and_then(time).unwrap_or(it.timeout);
+    }
+    if let Some(node) = fields.get("needs") {
+        let expected = "a kernel symbol such as CONFIG_UNIX";
+        let symbol = |node, report: &mut Report| text(node, expected, is_symbol, report);
+        let symbols = set(
+            node,
+            "a list of kernel symbols such as [CONFIG_UNIX]",
+            symbol,
+            report,
+        );
+        it.needs = symbols.into_iter().map(str::to_owned).collect();
+    }
+    it
+}
+
+/// Read a scenario; also where its name is.
+fn scenario(
+    node: &Node,
+    family: &str,
+    defaults: &Settings,
+    today: NaiveDate,
+    report: &mut Report,
+) -> Option<(Scenario, Place)> {
+    let before = report.count();
+    let fields = Fields::open(node, "a scenario", SCENARIO_KEYS, report)?;
+    let expected = "a name of small letters, digits and hyphens such as three-levels";
+    let name = fields.need_text("name", expected, is_scenario, report);
+    let mut it = Scenario {
+        family: family.to_owned(),
+        name: String::new(),
+        about: about(&fields, report).unwrap_or_default(),
+        workload: workload(&fields, report).unwrap_or_default().to_owned(),
+        axes: Vec::new(),
+        settings: settings(&fields, defaults, report),
+        generations: 1,
+        freeze: true,
+        tamper: None,
+        expect: Expect::Pass,
+        known_failure: None,
+    };
+    if let Some(node) = fields.get("axes") {
+        it.axes = axes(node, &it.workload, report);
+    }
+    if let Some(node) = fields.get("generations") {
+        it.generations = generations(node, report).unwrap_or(it.generations);
+    }
+    if let Some(node) = fields.get("freeze") {
+        let words = [("true", true), ("false", false)];
+        it.freeze = choice(node, &words, report).unwrap_or(it.freeze);
+    }
+    if let Some(node) = fields.get("tamper") {
+        it.tamper = tamper(node, report);
+    }
+    if let Some(node) = fields.get("expect") {
+        it.expect = expect(node, report).unwrap_or(it.expect);
+    }
+    if let Some(node) = fields.get("known_failure") {
+        it.known_failure = known_failure(node, &it.settings.archs, today, report);
+    }
+    // What is wrong in itself need not be wrong together with others.
+    if report.count() == before {
+        together(&it, &fields, report);
+    }
+    let (name, place) = name?;
+    name.clone_into(&mut it.name);
+    Some((it, place))
+}
+
+/// What each key may be by itself, but not beside the others.
+fn together(it: &Scenario, fields: &Fields, report: &mut Report) {
+    let refuses = match it.expect {
+        Expect::Pass => None,
+        Expect::Refuse { by, .. } => Some(by),
+    };
+    let mistakes = [
+        (
+            "tamper",
+            it.tamper.is_some() && refuses != Some(By::Restart),
+            "a damaged image must be refused: expected expect: {refuse: {by: restart}} beside it",
+        ),
+        (
+            "generations",
+            refuses.is_some(),
+            "what is refused has no generations: remove one of the two",
+        ),
+        (
+            "freeze",
+            !it.freeze && it.settings.checkpoint == Checkpoint::SelfTask,
+            "a task that checkpoints itself is never frozen: remove this",
+        ),
+        (
+            "freeze",
+            !it.freeze && refuses != Some(By::Checkpoint),
+            "what is not frozen must be refused: expected expect: {refuse: {by: checkpoint}} beside it",
+        ),
+    ];
+    for (key, wrong, message) in mistakes {
+        if let Some(node) = fields.get(key).filter(|_| wrong) {
+            report.at(node.place, message);
+            return;
+        }
+    }
+}
+
+fn workload<'a>(fields: &Fields<'a>, report: &mut Report) -> Option<&'a str> {
+    let expected = "the name of a function in guests/workloads, FAMILY::NAME";
+    let (name, place) = fields.need_text("workload", expected, |_| true, report)?;
+    if NAMES.contains(&name) {
+        return Some(name);
+    }
+    let remedy = remedy(name, NAMES.iter().copied(), "");
+    report.at(place, format!("no workload is called {name:?}{remedy}"));
+    None
+}
+
+/// Axes in the file's order; without a workload it is not known which it takes.
+fn axes(node: &Node, workload: &str, report: &mut Report) -> Vec<(String, Vec<String>)> {
+    let expected = "axes, each a list of values, such as {size: [4096, 65536]}";
+    let mapping = match &node.value {
+        Value::Mapping(mapping) if !mapping.is_empty() => mapping,
+        _ => {
+            report.expected(expected, node);
+            return Vec::new();
+        }
+    };
+    let mut axes = Vec::new();
+    for (axis, place, values) in distinct(mapping, report) {
+        match keys(workload) {
+            Some(keys) if !keys.contains(&axis) => {
+                let remedy = match keys {
+                    [] => "; it takes none: remove the axis".to_owned(),
+                    _ => remedy(axis, keys.iter().copied(), "it takes"),
+                };
+                report.at(
+                    place,
+                    format!("{workload} takes no argument {axis:?}{remedy}"),
+                );
+            }
+            _ => {}
+        }
+        let expected = format!("the values of {axis}, a list such as [1, 2]");
+        let value = |node, report: &mut Report| {
+            let expected = "a value of letters, digits and any of . _ + -";
+            text(node, expected, is_value, report).map(str::to_owned)
+        };
+        axes.push((axis.to_owned(), set(values, &expected, value, report)));
+    }
+    axes
+}
+
+fn generations(node: &Node, report: &mut Report) -> Option<u32> {
+    let number = |text: &str| {
+        let number = text.parse().ok()?;
+        (1..=MOST_GENERATIONS).contains(&number).then_some(number)
+    };
+    let expected = format!("a number from 1 to {MOST_GENERATIONS}");
+    let text = text(node, &expected, |text| number(text).is_some(), report)?;
+    number(text)
+}
