@@ -40,8 +40,8 @@ pub(super) struct Settings {
 }
 
 const FAMILY_KEYS: &[&str] = &["family", "about", "defaults", "scenarios"];
-const SETTINGS_KEYS: &[&str] = &["archs", "checkpoint", "restart", "timeout", "needs"];
-const SCENARIO_KEYS: &[&str] = &[
+pub(super) const SETTINGS_KEYS: &[&str] = &["archs", "checkpoint", "restart", "timeout", "needs"];
+pub(super) const SCENARIO_KEYS: &[&str] = &[
     "name",
     "about",
     "workload",

@@ -217,3 +217,24 @@ fn a_kernel_without_what_a_case_needs_skips_it() {
     case.check_needs(|symbol| symbol == "CONFIG_A");
     assert_eq!(case.skip.as_deref(), Some("the kernel has no CONFIG_B"));
 }
+
+#[test]
+fn the_reference_has_every_key_and_its_examples_are_right() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/scenarios.md");
+    let page = fs::read_to_string(page).unwrap();
+    let blocks = page.split("```yaml\n").skip(1);
+    let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    let [item, whole] = blocks[..] else {
+        panic!("one first scenario and one whole file are expected")
+    };
+    let first = parse(&format!("{HEAD}scenarios:\n{item}")).unwrap();
+    assert_eq!(first.scenarios.len(), 1);
+    let mut mistakes = Vec::new();
+    read(Path::new("example.yaml"), whole, today(), &mut mistakes);
+    assert_eq!(mistakes, []);
+    for key in model::SCENARIO_KEYS.iter().chain(model::SETTINGS_KEYS) {
+        let row = format!("\n| `{key}` | ");
+        assert!(page.contains(&row), "{key} is not described");
+        assert!(whole.contains(&format!("{key}:")), "{key} is not shown");
+    }
+}
