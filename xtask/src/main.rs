@@ -4,6 +4,10 @@
 
 mod context;
 mod exit;
+mod image;
+mod list;
+mod output;
+mod select;
 
 use std::process::ExitCode;
 
@@ -24,10 +28,16 @@ struct Cli {
 
 /// What to do.
 #[derive(Subcommand)]
-enum Verb {}
+enum Verb {
+    List(list::Options),
+    Image(image::Options),
+}
 
-fn run(verb: Verb, _cx: &Context) -> anyhow::Result<ExitCode> {
-    match verb {}
+fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::List(opts) => list::run(&opts, cx),
+        Verb::Image(opts) => image::run(&opts, cx),
+    }
 }
 
 fn trace(verbose: u8) {
