@@ -1,5 +1,9 @@
 //! From evidence to verdict: pure functions on bytes and values.
 
+pub mod kernel_log;
+pub mod leak;
+pub mod refusal;
+pub mod self_check;
 mod verdict;
 
 pub use verdict::{Oracle, Verdict};

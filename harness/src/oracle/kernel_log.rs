@@ -1,0 +1,441 @@
+//! The oracle **kernel**: faults that a kernel reports on its console, and new taint.
+//!
+//! Patterns are those of Linux 6.12; each is anchored in the message, behind its time stamp, so that a word alone is no fault.
+
+use std::fmt;
+
+/// Lines of a report that a verdict carries.
+const LINES: usize = 40;
+
+/// A report may begin this many lines before the line that tells its class.
+const BEFORE: usize = 3;
+
+/// The line that begins many reports.
+const CUT_HERE: &str = "------------[ cut here ]------------";
+
+/// What kind of fault a kernel reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// The kernel gave up.
+    Panic,
+    /// A trap in kernel mode.
+    Oops,
+    /// `BUG()`, or a `BUG:` of no other class.
+    Bug,
+    /// `WARN()`.
+    Warning,
+    /// A lock taken in a way that can deadlock, or held too long.
+    Lockdep,
+    /// RCU used without protection.
+    Rcu,
+    /// Memory used out of bounds or after it was freed.
+    Kasan,
+    /// Undefined behaviour.
+    Ubsan,
+    /// A CPU that does not let RCU go on.
+    RcuStall,
+    /// A CPU that does not schedule.
+    SoftLockup,
+    /// A CPU that takes no interrupts.
+    HardLockup,
+    /// A task that sleeps without end.
+    HungTask,
+    /// A reference count that went wrong.
+    Refcount,
+    /// A list whose links are broken.
+    List,
+    /// Sleeping or scheduling where that is forbidden.
+    AtomicSleep,
+    /// A slab object that was overwritten or freed twice.
+    Slab,
+    /// A page in a state that cannot be.
+    BadPage,
+    /// Memory that nobody refers to.
+    MemoryLeak,
+    /// An allocation that could not be served.
+    Allocation,
+    /// Tasks killed for want of memory.
+    OutOfMemory,
+    /// A taint flag without a report.
+    Taint,
+}
+
+impl Class {
+    /// Its name in verdicts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Oops => "oops",
+            Self::Bug => "bug",
+            Self::Warning => "warning",
+            Self::Lockdep => "lockdep",
+            Self::Rcu => "rcu",
+            Self::Kasan => "kasan",
+            Self::Ubsan => "ubsan",
+            Self::RcuStall => "rcu-stall",
+            Self::SoftLockup => "soft-lockup",
+            Self::HardLockup => "hard-lockup",
+            Self::HungTask => "hung-task",
+            Self::Refcount => "refcount",
+            Self::List => "list-corruption",
+            Self::AtomicSleep => "atomic-sleep",
+            Self::Slab => "slab",
+            Self::BadPage => "bad-page",
+            Self::MemoryLeak => "memory-leak",
+            Self::Allocation => "allocation",
+            Self::OutOfMemory => "out-of-memory",
+            Self::Taint => "taint",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a kernel reports of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Its kind.
+    pub class: Class,
+    /// The report's first lines.
+    pub lines: Vec<String>,
+}
+
+/// How a message is recognised.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// It begins so.
+    Begins(&'static str),
+    /// It begins so, and has this further on.
+    BeginsHas(&'static str, &'static str),
+    /// It has this, where what comes before is one word with a colon, such as `watchdog: `, or nothing.
+    Prefixed(&'static str),
+    /// `NAME: WORDS`, where the name is a task's.
+    OfTask(&'static str),
+    /// A trap in kernel mode: these words, a code, and the number of the trap, `: 0000 [#1]`.
+    Trap(&'static str),
+}
+
+impl Form {
+    fn matches(self, message: &str) -> bool {
+        match self {
+            Self::Begins(text) => message.starts_with(text),
+            Self::BeginsHas(text, part) => message
+                .strip_prefix(text)
+                .is_some_and(|rest| rest.contains(part)),
+            Self::Prefixed(text) => {
+                message.starts_with(text)
+                    || message.split_once(": ").is_some_and(|(prefix, rest)| {
+                        prefix.split(' ').count() <= 2 && rest.starts_with(text)
+                    })
+            }
+            Self::OfTask(text) => message
+                .split_once(": ")
+                .is_some_and(|(_, rest)| rest.starts_with(text)),
+            Self::Trap(text) => {
+                let rest = message.strip_prefix("Oops: ").unwrap_or(message);
+                rest.strip_prefix(text).is_some_and(is_trap)
+            }
+        }
+    }
+}
+
+/// Does this hold `[#1]`, the number of a trap?
+fn is_trap(text: &str) -> bool {
+    text.split("[#")
+        .skip(1)
+        .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.contains(']'))
+}
+
+use Form::{Begins, BeginsHas, OfTask, Prefixed, Trap};
+
+/// The first form that matches gives the class: special ones before general ones.
+const FORMS: &[(Class, Form)] = &[
+    (Class::Panic, Begins("Kernel panic - not syncing")),
+    (Class::Kasan, Begins("BUG: KASAN: ")),
+    (Class::Kasan, Begins("BUG: KFENCE: ")),
+    (Class::Kasan, Begins("BUG: KMSAN: ")),
+    (Class::Ubsan, Begins("UBSAN: ")),
+    (Class::Refcount, Begins("refcount_t: ")),
+    (Class::List, Begins("list_add corruption")),
+    (Class::List, Begins("list_del corruption")),
+    (Class::List, Begins("list_add double add")),
+    // kernel/locking/lockdep.c, kernel/rcu/: the headline of a report between two rules.
+    (Class::Rcu, Begins("WARNING: suspicious RCU usage")),
+    (Class::Rcu, Begins("INFO: suspicious RCU usage")),
+    (Class::Lockdep, BeginsHas("WARNING: possible ", "lock")),
+    (Class::Lockdep, BeginsHas("[ INFO: possible ", "lock")),
+    (Class::Lockdep, Begins("WARNING: inconsistent lock state")),
+    (Class::Lockdep, Begins("WARNING: bad unlock balance")),
+    (Class::Lockdep, Begins("WARNING: bad contention detected")),
+    (Class::Lockdep, Begins("WARNING: held lock freed")),
+    (Class::Lockdep, Begins("WARNING: lock held when returning")),
+    (Class::Lockdep, Begins("WARNING: Nested lock was not taken")),
+    (
+        Class::Lockdep,
+        BeginsHas("WARNING: ", "lock order detected"),
+    ),
+    (
+        Class::Lockdep,
+        BeginsHas("WARNING: ", "still has locks held"),
+    ),
+    (Class::Lockdep, Begins("[ BUG: Invalid wait context ]")),
+    (
+        Class::Lockdep,
+        Begins("INFO: trying to register non-static key"),
+    ),
+    (Class::Lockdep, BeginsHas("BUG: key ", "not in .data")),
+    (Class::Lockdep, Begins("BUG: MAX_LOCK")),
+    (Class::Lockdep, Begins("BUG: workqueue leaked lock")),
+    (Class::Lockdep, BeginsHas("BUG: ", "lock bad magic")),
+    (
+        Class::Lockdep,
+        BeginsHas("BUG: spinlock", "lockup suspected"),
+    ),
+    (Class::SoftLockup, Prefixed("BUG: soft lockup - CPU#")),
+    (Class::SoftLockup, Prefixed("BUG: workqueue lockup")),
+    (Class::HardLockup, BeginsHas("watchdog: ", "ard LOCKUP")),
+    (Class::HardLockup, BeginsHas("NMI watchdog: ", "ard LOCKUP")),
+    (Class::RcuStall, BeginsHas("rcu: ", "stall")),
+    (Class::RcuStall, BeginsHas("rcu: ", "kthread starved")),
+    (Class::RcuStall, BeginsHas("INFO: rcu_", "stall")),
+    (
+        Class::HungTask,
+        BeginsHas("INFO: task ", " blocked for more than "),
+    ),
+    (Class::AtomicSleep, Begins("BUG: sleeping function called")),
+    (Class::AtomicSleep, Begins("BUG: scheduling while atomic")),
+    (
+        Class::AtomicSleep,
+        Begins("BUG: using smp_processor_id() in preemptible"),
+    ),
+    (
+        Class::AtomicSleep,
+        Begins("BUG: assuming non migratable context"),
+    ),
+    (Class::Slab, BeginsHas("BUG ", "ainted): ")),
+    (Class::Slab, Begins("ODEBUG: ")),
+    (Class::BadPage, Begins("BUG: Bad page ")),
+    (Class::BadPage, Begins("BUG: Bad rss-counter state")),
+    (Class::BadPage, Begins("BUG: non-zero pgtables_bytes")),
+    (
+        Class::MemoryLeak,
+        BeginsHas("kmemleak: ", "new suspected memory leak"),
+    ),
+    // x86: arch/x86/mm/fault.c, arch/x86/kernel/dumpstack.c.
+    (Class::Oops, Begins("BUG: kernel NULL pointer dereference")),
+    (Class::Oops, Begins("BUG: unable to handle ")),
+    (Class::Oops, Trap("general protection fault")),
+    (Class::Oops, Trap("invalid opcode")),
+    (Class::Oops, Trap("divide error")),
+    (Class::Oops, Trap("int3")),
+    (Class::Oops, Trap("stack segment")),
+    (Class::Oops, Trap("alignment check")),
+    (Class::Oops, Trap("control protection fault")),
+    (Class::Oops, Begins("traps: PANIC: double fault")),
+    (Class::Oops, Begins("BUG: TASK stack guard page was hit")),
+    (Class::Oops, Begins("BUG: IRQ stack guard page was hit")),
+    // s390: arch/s390/mm/fault.c, arch/s390/kernel/traps.c.
+    (Class::Oops, Begins("Unable to handle kernel ")),
+    (Class::Oops, Trap("illegal operation")),
+    (Class::Oops, Trap("specification exception")),
+    (Class::Oops, Trap("addressing exception")),
+    (Class::Oops, Trap("execute exception")),
+    (Class::Oops, Trap("privileged operation")),
+    (Class::Oops, Trap("translation exception")),
+    (Class::Oops, Trap("operand exception")),
+    (Class::Oops, Trap("data exception")),
+    (Class::Oops, Trap("fixpoint divide exception")),
+    (Class::Oops, Trap("stack overflow")),
+    (Class::Oops, Begins("Kernel stack overflow")),
+    // powerpc: arch/powerpc/mm/fault.c, arch/powerpc/kernel/traps.c.
+    (Class::Oops, Begins("BUG: Kernel NULL pointer dereference")),
+    (Class::Oops, Begins("BUG: Unable to handle kernel ")),
+    (Class::Oops, Begins("Kernel attempted to ")),
+    (Class::Oops, Begins("Unrecoverable exception ")),
+    (Class::Oops, Begins("Bad kernel stack pointer")),
+    (Class::Oops, Begins("Machine check in kernel mode")),
+    (Class::Oops, BeginsHas("Oops: ", "[#")),
+    (Class::Bug, Begins("kernel BUG at ")),
+    (Class::Bug, Begins("BUG: ")),
+    (Class::Warning, BeginsHas("WARNING: CPU: ", " at ")),
+    (Class::Warning, Begins("WARNING: ")),
+    (Class::Allocation, OfTask("page allocation failure: order:")),
+    (Class::Allocation, OfTask("vmalloc error: size ")),
+    (
+        Class::OutOfMemory,
+        BeginsHas("", " invoked oom-killer: gfp_mask="),
+    ),
+    (Class::OutOfMemory, Begins("Out of memory: Killed process ")),
+];
+
+/// A line without its carriage return, log level, time stamp and caller: `<4>[    1.234567] [    T7] `.
+fn message(line: &str) -> &str {
+    let mut rest = line.trim_end_matches('\r').trim_start();
+    let bracketed = |text: &str, inner: &dyn Fn(&str) -> bool| {
+        let close = text.find(']')?;
+        let open = text.strip_prefix('[')?;
+        inner(open.get(..close - 1)?.trim()).then(|| close + 1)
+    };
+    if let Some((level, after)) = rest.strip_prefix('<').and_then(|text| text.split_once('>'))
+        && level.parse::<u16>().is_ok()
+    {
+        rest = after;
+    }
+    let is_time = |text: &str| {
+        text.split_once('.').is_some_and(|(whole, part)| {
+            [whole, part]
+                .iter()
+                .all(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+        })
+    };
+    if let Some(end) = bracketed(rest, &is_time) {
+        rest = rest[end..].trim_start();
+    }
+    let is_caller = |text: &str| {
+        text.strip_prefix(['T', 'C'])
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+    };
+    if let Some(end) = bracketed(rest, &is_caller) {
+        rest = rest[end..].trim_start();
+    }
+    rest
+}
+
+fn class(line: &str) -> Option<Class> {
+    let message = message(line);
+    FORMS
+        .iter()
+        .find(|(_, form)| form.matches(message))
+        .map(|&(class, _)| class)
+}
+
+/// What was written to the console after the last line that has this mark in it; all of it if there is none.
+pub fn after_mark<'a>(console: &'a str, mark: &str) -> &'a str {
+    match console.rfind(mark) {
+        Some(at) => console[at..].split_once('\n').map_or("", |(_, rest)| rest),
+        None => console,
+    }
+}
+
+/// The first fault that is reported in this text: what follows is often a consequence of it.
+pub fn judge(console: &str) -> Option<Fault> {
+    let lines: Vec<&str> = console.lines().collect();
+    let (at, class) = lines
+        .iter()
+        .enumerate()
+        .find_map(|(at, line)| Some((at, class(line)?)))?;
+    let begin = (at.saturating_sub(BEFORE)..at)
+        .rev()
+        .find(|&at| message(lines[at]) == CUT_HERE)
+        .unwrap_or(at);
+    let lines = lines[begin..]
+        .iter()
+        .take(LINES)
+        .map(|line| line.trim_end_matches('\r').to_owned())
+        .collect();
+    Some(Fault { class, lines })
+}
+
+/// Letter and meaning of each bit of the taint mask, Documentation/admin-guide/tainted-kernels.rst.
+const TAINTS: [(char, &str); 19] = [
+    ('P', "a proprietary module was loaded"),
+    ('F', "a module was force loaded"),
+    ('S', "the kernel runs on an out of specification system"),
+    ('R', "a module was force unloaded"),
+    ('M', "the processor reported a machine check"),
+    (
+        'B',
+        "a bad page was referenced, or some unexpected page flags",
+    ),
+    ('U', "taint was requested by a program"),
+    ('D', "the kernel died recently: there was an Oops or BUG"),
+    ('A', "an ACPI table was overridden"),
+    ('W', "the kernel issued a warning"),
+    ('C', "a staging driver was loaded"),
+    (
+        'I',
+        "a workaround for a bug in platform firmware was applied",
+    ),
+    ('O', "an externally built module was loaded"),
+    ('E', "an unsigned module was loaded"),
+    ('L', "a soft lockup occurred"),
+    ('K', "the kernel was live patched"),
+    ('X', "an auxiliary taint of the distribution"),
+    (
+        'T',
+        "the kernel was built with the struct randomization plugin",
+    ),
+    ('N', "an in-kernel test was run"),
+];
+
+/// Taint that was not there before.
+pub fn judge_taint(before: u64, after: u64) -> Option<Fault> {
+    let new = after & !before;
+    if new == 0 {
+        return None;
+    }
+    let mut lines = vec![format!("taint {before:#x} became {after:#x}")];
+    let bits = (0..64).filter(|bit| new & (1 << bit) != 0);
+    lines.extend(bits.map(|bit| match TAINTS.get(bit) {
+        Some((letter, meaning)) => format!("{letter}: {meaning}"),
+        None => format!("bit {bit}"),
+    }));
+    Some(Fault {
+        class: Class::Taint,
+        lines,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_is_what_follows_the_stamps() {
+        for line in [
+            "BUG: x",
+            "BUG: x\r",
+            "[    1.234567] BUG: x",
+            "[12345.000001][    T7] BUG: x",
+            "[    1.234567] [   C0] BUG: x",
+            "<4>[    1.234567] BUG: x",
+        ] {
+            assert_eq!(message(line), "BUG: x", "{line:?}");
+        }
+        for line in ["[ BUG: Invalid wait context ]", "[#1] x", "[1.2", "<x> y"] {
+            assert_eq!(message(line), line);
+        }
+    }
+
+    #[test]
+    fn a_report_begins_at_its_cut() {
+        let text = "a\n[    1.0] ------------[ cut here ]------------\r\n[    1.0] refcount_t: underflow; use-after-free.\r\n[    1.0] WARNING: CPU: 0 PID: 1 at lib/refcount.c:28 x+0x1/0x2\r\n";
+        let fault = judge(text).unwrap();
+        assert_eq!((fault.class, fault.lines.len()), (Class::Refcount, 3));
+        assert_eq!(
+            fault.lines[0],
+            "[    1.0] ------------[ cut here ]------------"
+        );
+    }
+
+    #[test]
+    fn what_comes_before_the_mark_is_not_judged() {
+        let text = "BUG: old\n[1.0] mark 7\nnothing\n";
+        assert_eq!(after_mark(text, "mark 7"), "nothing\n");
+        assert_eq!(judge(after_mark(text, "mark 7")), None);
+        assert!(judge(after_mark(text, "mark 8")).is_some());
+        assert_eq!(after_mark("mark 7", "mark 7"), "");
+    }
+
+    #[test]
+    fn only_new_taint_counts() {
+        assert_eq!(judge_taint(0x200, 0x200), None);
+        let fault = judge_taint(0x200, 0x280).unwrap();
+        assert_eq!(fault.class, Class::Taint);
+        assert!(fault.lines[1].starts_with("D: "), "{fault:?}");
+    }
+}

@@ -1,0 +1,104 @@
+//! The oracle **kernel**: files and memory that do not come back after many refused restarts.
+//!
+//! A figure of the whole guest is noisy, so only what every attempt would have to lose is called a leak.
+
+/// What a guest has in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Open files, `/proc/sys/fs/file-nr`.
+    pub files: u64,
+    /// Memory that is neither free nor a cache, in KiB, `/proc/meminfo`.
+    pub memory_kib: u64,
+}
+
+/// Open files more than before that are no leak: those of the agent and of tasks that are being reaped.
+const FILES: u64 = 16;
+
+/// Growth that is no leak, in KiB: caches of free pages on each CPU, slabs that are partly used, freeing that waits for RCU.
+const MEMORY_KIB: u64 = 2048;
+
+/// Growth for each attempt that is no leak, in KiB.
+const MEMORY_KIB_EACH: u64 = 4;
+
+/// Read the texts of `/proc/sys/fs/file-nr` and `/proc/meminfo`.
+pub fn parse(file_nr: &str, meminfo: &str) -> Option<Usage> {
+    let field = |name: &str| {
+        let rest = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        rest.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    // The images and the scenario's folder are in `Cached`.
+    let unused = ["MemFree", "Buffers", "Cached", "SReclaimable"]
+        .iter()
+        .filter_map(|name| field(name))
+        .sum();
+    Some(Usage {
+        files: file_nr.split_whitespace().next()?.parse().ok()?,
+        memory_kib: field("MemTotal")?.saturating_sub(unused),
+    })
+}
+
+/// What `attempts` refused restarts have not given back.
+pub fn judge(before: Usage, after: Usage, attempts: u64) -> Result<(), String> {
+    let files = after.files.saturating_sub(before.files);
+    let memory = after.memory_kib.saturating_sub(before.memory_kib);
+    let mut lost = Vec::new();
+    if files > FILES {
+        lost.push(format!("{files} open files"));
+    }
+    if memory > MEMORY_KIB + MEMORY_KIB_EACH * attempts {
+        lost.push(format!("{memory} KiB of memory"));
+    }
+    if lost.is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
+            "after {attempts} refused restarts the kernel has not got back {}",
+            lost.join(" and ")
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMINFO: &str = "MemTotal:         245000 kB\nMemFree:          180000 kB\nMemAvailable:     190000 kB\nBuffers:               0 kB\nCached:            30000 kB\nSwapCached:            0 kB\nSReclaimable:       5000 kB\n";
+
+    #[test]
+    fn usage_is_read_from_proc() {
+        let usage = parse("96\t0\t24000\n", MEMINFO);
+        assert_eq!(
+            usage,
+            Some(Usage {
+                files: 96,
+                memory_kib: 30000
+            })
+        );
+        assert_eq!(parse("", MEMINFO), None);
+        assert_eq!(parse("96\t0\t24000\n", ""), None);
+    }
+
+    #[test]
+    fn only_what_every_attempt_loses_is_a_leak() {
+        let before = Usage {
+            files: 90,
+            memory_kib: 30000,
+        };
+        for (files, memory_kib, wrong) in [
+            (90, 30000, None),
+            (80, 20000, None),
+            (106, 32448, None),
+            (190, 30000, Some("100 open files")),
+            (90, 36000, Some("6000 KiB of memory")),
+            (190, 36000, Some("100 open files and 6000 KiB of memory")),
+        ] {
+            let found = judge(before, Usage { files, memory_kib }, 100);
+            match wrong {
+                None => assert_eq!(found, Ok(())),
+                Some(part) => assert!(found.unwrap_err().ends_with(part)),
+            }
+        }
+    }
+}
