@@ -4,6 +4,7 @@ pub mod kernel_log;
 pub mod leak;
 pub mod refusal;
 pub mod self_check;
+pub mod state;
 mod verdict;
 
 pub use verdict::{Oracle, Verdict};
