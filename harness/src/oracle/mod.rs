@@ -1,5 +1,6 @@
 //! From evidence to verdict: pure functions on bytes and values.
 
+pub mod golden;
 pub mod kernel_log;
 pub mod leak;
 pub mod refusal;
