@@ -1,0 +1,147 @@
+//! The files that are written as a whole: `results.json`, `junit.xml`, `report.html`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{Event, ReportError, Results, Sink, html, junit};
+
+/// How often `results.json` follows a run.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Replace a file in one step: a reader, or we after a crash, find the old one or the new one.
+fn replace(path: &Path, contents: &[u8]) -> Result<(), ReportError> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    let new = path.with_file_name(name);
+    // Nobody else writes in the run's folder, so the name can be fixed.
+    let written = std::fs::write(&new, contents)
+        .and_then(|()| std::fs::rename(&new, path))
+        .map_err(|source| ReportError::file("write", path, source));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&new);
+    }
+    written
+}
+
+/// Writes the three; `results.json` from the start, so that a run that is cut short, however, leaves a valid one.
+pub struct Files {
+    dir: PathBuf,
+    results: Results,
+    written: Option<Instant>,
+}
+
+impl Files {
+    /// They will be in this folder.
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            results: Results::default(),
+            written: None,
+        }
+    }
+
+    fn results(&mut self) -> Result<(), ReportError> {
+        self.written = Some(Instant::now());
+        let text = self
+            .results
+            .to_json()
+            .map_err(|source| ReportError::Format {
+                format: "results.json",
+                source: source.into(),
+            })?;
+        replace(&self.dir.join("results.json"), &text)
+    }
+
+    fn last(&mut self) -> Result<(), ReportError> {
+        self.results()?;
+        let junit = junit::render(&self.results).map_err(|source| ReportError::Format {
+            format: "junit.xml",
+            source: source.into(),
+        })?;
+        replace(&self.dir.join("junit.xml"), junit.as_bytes())?;
+        replace(
+            &self.dir.join("report.html"),
+            html::render(&self.results).as_bytes(),
+        )
+    }
+}
+
+impl Sink for Files {
+    fn take(&mut self, event: &Event) -> Result<(), ReportError> {
+        self.results.apply(event);
+        match event {
+            Event::RunStarted { .. } => self.results(),
+            Event::RunFinished { .. } => self.last(),
+            Event::TrialFinished(_)
+                if self.written.is_none_or(|last| last.elapsed() >= INTERVAL) =>
+            {
+                self.results()
+            }
+            Event::TrialFinished(_)
+            | Event::BuildStarted { .. }
+            | Event::BuildProgress { .. }
+            | Event::BuildFinished { .. }
+            | Event::TrialStarted { .. } => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Verdict;
+    use crate::report::tests::{finished, planned};
+
+    fn start(dir: &Path) -> (Files, Event) {
+        let cases = vec![planned("s390x/pipes/full"), planned("ppc64/pipes/full")];
+        let started = Event::RunStarted {
+            id: "1".to_owned(),
+            dir: dir.to_owned(),
+            started: "2026-01-01T00:00:00Z".to_owned(),
+            archs: vec![crate::arch::Arch::S390x, crate::arch::Arch::Ppc64],
+            cases,
+        };
+        (Files::new(dir), started)
+    }
+
+    fn json(dir: &Path) -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(dir.join("results.json")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_run_that_is_killed_leaves_valid_results() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (mut files, started) = start(scratch.path());
+        files.take(&started).unwrap();
+        let before = json(scratch.path());
+        assert_eq!(before["run"]["complete"], false);
+        assert_eq!(before["cases"].as_array().unwrap().len(), 2);
+        files.written = None;
+        let event = Event::TrialFinished(Box::new(finished("s390x/pipes/full", Verdict::Pass)));
+        files.take(&event).unwrap();
+        drop(files);
+        let after = json(scratch.path());
+        assert_eq!(
+            (&after["cases"][0]["verdict"], &after["cases"][1]["verdict"]),
+            (&"pass".into(), &serde_json::Value::Null)
+        );
+        assert_eq!(after["run"]["unfinished"], 1);
+    }
+
+    #[test]
+    fn a_full_disk_keeps_the_older_results() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (mut files, started) = start(scratch.path());
+        files.take(&started).unwrap();
+        let before = json(scratch.path());
+        std::os::unix::fs::symlink("/dev/full", scratch.path().join(".results.json")).unwrap();
+        files.written = None;
+        let event = Event::TrialFinished(Box::new(finished("s390x/pipes/full", Verdict::Pass)));
+        let error = files.take(&event).unwrap_err();
+        assert!(matches!(error, ReportError::DiskFull { .. }), "{error}");
+        assert_eq!(json(scratch.path()), before);
+        files.written = None;
+        files.take(&event).unwrap();
+        assert_eq!(json(scratch.path())["run"]["passed"], 1);
+    }
+}
