@@ -1,7 +1,7 @@
 //! Everything between a scenario file and a verdict.
 //!
 //! The layers, each using only those to its left:
-//! arch -> process -> store -> build -> kernel, guest -> qemu -> scenario -> trial -> oracle -> report.
+//! arch -> process -> store -> build -> kernel, guest -> qemu -> scenario -> trial -> oracle -> report -> run.
 
 pub mod arch;
 pub mod build;
@@ -12,6 +12,7 @@ pub mod oracle;
 pub mod process;
 pub mod qemu;
 pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod store;
 pub mod trial;

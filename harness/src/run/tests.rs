@@ -1,0 +1,212 @@
+//! Runs without a guest: what goes wrong where costs only what it must.
+
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use super::*;
+use crate::kernel::Flavor;
+use crate::report::tests::{id, planned};
+use crate::report::{Event, Outcome, Planned, ReportError, Sink};
+use crate::scenario::{Checkpoint, Expect, Restart};
+
+fn case(name: &str) -> Case {
+    let Planned {
+        arch,
+        family,
+        scenario,
+        about,
+        axes,
+        ..
+    } = planned(name);
+    Case {
+        id: id(name),
+        arch,
+        family,
+        scenario,
+        about,
+        args: axes.clone(),
+        axes,
+        flavor: Flavor::Fast,
+        workload: "a::b".to_owned(),
+        checkpoint: Checkpoint::Container,
+        restart: Restart::Fresh,
+        timeout: Duration::from_secs(1),
+        generations: 1,
+        freeze: true,
+        tamper: None,
+        expect: Expect::Pass,
+        known_failure: None,
+        needs: Vec::new(),
+        skip: (name.ends_with("skip")).then(|| "not today".to_owned()),
+    }
+}
+
+fn infra(cause: &str) -> Verdict {
+    Verdict::Infra {
+        cause: cause.to_owned(),
+    }
+}
+
+/// Fails where the name of the scenario says so.
+struct Fake {
+    broken_build: Option<Arch>,
+    broken_boot: Option<Arch>,
+    cancel: Cancel,
+    tried: Mutex<Vec<String>>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        Self {
+            broken_build: None,
+            broken_boot: None,
+            cancel: Cancel::new().unwrap(),
+            tried: Mutex::default(),
+        }
+    }
+}
+
+impl Backend for Fake {
+    type Built = Arch;
+    type Ready = Arch;
+
+    fn build(&self, arch: Arch, _: &Report) -> Result<Arch, Failure> {
+        match self.broken_build {
+            Some(broken) if broken == arch => Err(Failure {
+                verdict: infra("mm.c:1: error: expected ';'"),
+                console: Vec::new(),
+            }),
+            _ => Ok(arch),
+        }
+    }
+
+    fn boot(&self, arch: Arch, built: &Arch, _: &Report) -> Result<Arch, Failure> {
+        assert_eq!(arch, *built);
+        match self.broken_boot {
+            Some(broken) if broken == arch => Err(Failure {
+                verdict: Verdict::Timeout {
+                    phase: "boot".to_owned(),
+                },
+                console: vec!["Loading initial ramdisk".to_owned()],
+            }),
+            _ => Ok(arch),
+        }
+    }
+
+    fn trial(&self, case: &Case, ready: &Arch, dir: &Path) -> Tried {
+        assert_eq!(case.arch, *ready);
+        std::fs::write(dir.join("console-a"), "Linux").unwrap();
+        self.tried.lock().unwrap().push(case.id.to_string());
+        match &*case.scenario {
+            "panics" => panic!("index out of bounds"),
+            "fails" => Tried {
+                diff: Some("+1".to_owned()),
+                ..Tried::infra("no agent".to_owned())
+            },
+            "cancels" => {
+                self.cancel.cancel();
+                Tried::infra("cancelled".to_owned())
+            }
+            _ => Tried {
+                verdict: Verdict::Pass,
+                phases: vec![("clone".to_owned(), Duration::from_millis(100))],
+                diff: None,
+                console: Vec::new(),
+            },
+        }
+    }
+}
+
+struct Log(Arc<Mutex<Vec<Finished>>>);
+
+impl Sink for Log {
+    fn take(&mut self, event: &Event) -> Result<(), ReportError> {
+        if let Event::TrialFinished(finished) = event {
+            self.0.lock().unwrap().push((**finished).clone());
+        }
+        Ok(())
+    }
+}
+
+/// Run these cases; what came out is in the order of the names.
+fn check(fake: &Fake, names: &[&str], keep: bool) -> (Outcome, Vec<Finished>, tempfile::TempDir) {
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(scratch.path(), SystemTime::now()).unwrap();
+    let cases: Vec<_> = names.iter().map(|name| case(name)).collect();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let planned = cases.iter().map(|case| Planned::new(case, String::new()));
+    let report = Report::start(&folder, planned.collect(), vec![Box::new(Log(log.clone()))]);
+    let options = Options {
+        width: 2,
+        keep,
+        cancel: fake.cancel.clone(),
+    };
+    run(fake, &cases, &folder, &options, &report).unwrap();
+    let outcome = report.finish(fake.cancel.is_cancelled());
+    let mut finished = std::mem::take(&mut *log.lock().unwrap());
+    finished.sort_by_key(|finished| finished.case.clone());
+    (outcome, finished, scratch)
+}
+
+#[test]
+fn each_case_has_its_verdict_and_only_failures_leave_a_folder() {
+    let names = [
+        "ppc64/a/fails",
+        "ppc64/a/panics",
+        "s390x/a/skip",
+        "x86_32/a/passes",
+    ];
+    let (outcome, finished, _scratch) = check(&Fake::new(), &names, false);
+    let kinds: Vec<_> = finished.iter().map(|case| case.verdict.kind()).collect();
+    assert_eq!(kinds, ["infra", "infra", "skip", "pass"]);
+    let kept: Vec<_> = finished
+        .iter()
+        .map(|case| {
+            case.folder
+                .as_ref()
+                .map(|dir| dir.join("console-a").exists())
+        })
+        .collect();
+    assert_eq!(kept, [Some(true), Some(true), None, None]);
+    let panic = infra("the harness panicked: index out of bounds");
+    assert_eq!(finished[1].verdict, panic);
+    let counts = (outcome.passed, outcome.failed, outcome.skipped);
+    assert_eq!(counts, (1, 2, 1));
+    assert!(outcome.errors.is_empty());
+}
+
+#[test]
+fn evidence_of_a_trial_that_passed_is_kept_on_demand() {
+    let (_, finished, _scratch) = check(&Fake::new(), &["x86_32/a/passes"], true);
+    let folder = finished[0].folder.as_ref().unwrap();
+    assert!(folder.join("console-a").exists());
+}
+
+#[test]
+fn a_broken_build_and_a_kernel_that_does_not_boot_cost_their_architecture() {
+    let fake = Fake {
+        broken_build: Some(Arch::S390x),
+        broken_boot: Some(Arch::Ppc64),
+        ..Fake::new()
+    };
+    let names = ["ppc64/a/b", "s390x/a/b", "s390x/a/c", "x86_64/a/b"];
+    let (_, finished, _scratch) = check(&fake, &names, false);
+    let kinds: Vec<_> = finished.iter().map(|case| case.verdict.kind()).collect();
+    assert_eq!(kinds, ["timeout", "infra", "infra", "pass"]);
+    assert_eq!(finished[0].console, ["Loading initial ramdisk"]);
+    assert_eq!(*fake.tried.lock().unwrap(), ["x86_64/a/b"]);
+}
+
+#[test]
+fn a_run_that_is_cancelled_starts_nothing_more() {
+    let mut names = vec!["x86_32/a/cancels".to_owned()];
+    names.extend((0..20).map(|n| format!("x86_64/a/{n}")));
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let fake = Fake::new();
+    let (outcome, finished, _scratch) = check(&fake, &names, false);
+    let tried = fake.tried.lock().unwrap().len();
+    assert!(tried < names.len());
+    assert!(finished.iter().all(|case| case.verdict == Verdict::Pass));
+    assert_eq!(outcome.unfinished + outcome.passed, names.len());
+    assert_eq!(outcome.failed, 0);
+}
