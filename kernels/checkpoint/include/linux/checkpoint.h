@@ -353,6 +353,8 @@ enum ckpt_regset_action {
 };
 
 enum ckpt_regset_action ckpt_arch_regset(const struct user_regset *regset);
+/* Zero what a register set shows and the task does not have: it would differ with each run. */
+void ckpt_arch_regset_clean(u32 note, void *data);
 
 /* Fill @cpu->syscall, ->word: what register sets do not show (thread flags, interruption code, trap ...). */
 int ckpt_arch_cpu_save(struct ckpt_ctx *ctx, struct task_struct *task, struct ckpt_rec_cpu *cpu);

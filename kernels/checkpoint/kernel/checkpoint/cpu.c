@@ -84,6 +84,7 @@ static int save_regset(struct ckpt_ctx *ctx, struct ckpt_task *t, const struct u
 		return 0;
 	if (ret < 0)
 		return ckpt_err(ctx, ret, "register set %#x cannot be read", rec.note);
+	ckpt_arch_regset_clean(rec.note, data);
 	ret = ckpt_write_begin(ctx, CKPT_REC_REGSET, &rec, sizeof(rec), sizeof(rec) + len);
 	return ret ?: ckpt_write_data(ctx, data, len);
 }

@@ -138,6 +138,18 @@ enum ckpt_regset_action ckpt_arch_regset(const struct user_regset *regset)
 	return CKPT_REGSET_SKIP;
 }
 
+/* Of the last interrupt, and the kernel's own: nothing that the task could tell. */
+void ckpt_arch_regset_clean(u32 note, void *data)
+{
+	struct user_pt_regs *regs = data;
+
+	if (note != NT_PRSTATUS)
+		return;
+	regs->dar = 0;
+	regs->dsisr = 0;
+	regs->result = 0;
+}
+
 /* What save_sprs() does when current is switched away from, as far as a register set shows it. */
 static void sync_sprs(void)
 {
@@ -232,6 +244,9 @@ static int check_general(struct ckpt_ctx *ctx, const struct user_pt_regs *regs)
 {
 	if (regs->msr & STEPPING_BITS)
 		return ckpt_err(ctx, -EINVAL, "MSR %#lx", regs->msr);
+	if (regs->dar || regs->dsisr || regs->result)
+		return ckpt_err(ctx, -EINVAL, "dar %#lx, dsisr %#lx, result %#lx are not zero",
+				regs->dar, regs->dsisr, regs->result);
 	return 0;
 }
 
@@ -253,8 +268,11 @@ void ckpt_arch_cpu_apply_end(struct task_struct *task, const struct ckpt_rec_cpu
 	struct thread_struct *thread = &task->thread;
 	u64 flags = cpu->word[WORD_FLAGS];
 
-	/* The general set leaves bit 0 as it was. */
+	/* The general set leaves bit 0 as it was, and these three. */
 	thread->regs->trap = cpu->word[WORD_TRAP];
+	thread->regs->dar = 0;
+	thread->regs->dsisr = 0;
+	thread->regs->result = 0;
 	ckpt_vmx_set(task, flags & FLAG_USED_VMX, cpu->word[WORD_VRSAVE]);
 	ckpt_vsx_set(task, flags & FLAG_USED_VSX);
 	thread->dscr_inherit = !!(flags & FLAG_DSCR_INHERIT);

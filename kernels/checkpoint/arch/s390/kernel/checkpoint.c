@@ -103,6 +103,10 @@ enum ckpt_regset_action ckpt_arch_regset(const struct user_regset *regset)
 	return CKPT_REGSET_SKIP;
 }
 
+void ckpt_arch_regset_clean(u32 note, void *data)
+{
+}
+
 void ckpt_arch_self_begin(struct pt_regs *regs, unsigned long saved[CKPT_ARCH_SELF_WORDS])
 {
 	saved[0] = regs->gprs[2];
