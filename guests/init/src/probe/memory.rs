@@ -84,10 +84,13 @@ fn anonymous(pagemap: &File, start: u64, end: u64) -> io::Result<Vec<(u64, u64)>
         }?;
         let found = regions.iter().take_while(|region| region.end != 0);
         ranges.extend(found.map(|region| (region.start, region.end)));
-        if scan.walk_end <= at {
+        // Where the kernel fills the vector in several rounds, Linux 6.12 leaves the end of an earlier one in walk_end.
+        let last = ranges.last().map_or(at, |&(_, end)| end);
+        let reached = scan.walk_end.max(last);
+        if reached <= at {
             break;
         }
-        at = scan.walk_end;
+        at = reached;
     }
     Ok(ranges)
 }
