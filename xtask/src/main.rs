@@ -2,6 +2,7 @@
 //!
 //! The only crate that prints, exits and reads the environment.
 
+mod build;
 mod context;
 mod exit;
 mod image;
@@ -29,12 +30,15 @@ struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 enum Verb {
+    /// Build kernels and guest images.
+    Build(build::Options),
     List(list::Options),
     Image(image::Options),
 }
 
 fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
     match verb {
+        Verb::Build(opts) => build::run(opts, cx),
         Verb::List(opts) => list::run(&opts, cx),
         Verb::Image(opts) => image::run(&opts, cx),
     }
