@@ -124,7 +124,7 @@ fn say(arch: Arch, what: &str, built: bool, time: Duration, path: &std::path::Pa
     let how = if built {
         format!("built in {:.1} s", time.as_secs_f64())
     } else {
-        "cached".to_owned()
+        format!("found in {:.2} s", time.as_secs_f64())
     };
     println!("{arch:<6}  {what:<6}  {how:<16}  {}", path.display());
 }

@@ -108,6 +108,10 @@ impl Make<'_> {
         });
         let path = tree.path().join(".config");
         let failed = |error| StoreError::file(&path, "configure", error);
+        if tree.state.compiled == 0 && path.exists() {
+            // A tree that its owner builds in, for another architecture perhaps.
+            self.make(tree, log, &["mrproper"], || ())?;
+        }
         self.make(tree, log, &["tinyconfig"], || ())?;
         let mut text = fs::read_to_string(&path).map_err(failed)?;
         for fragment in &self.inputs.fragments {

@@ -11,6 +11,7 @@ use crate::store::Store;
 const MAKE: &str = r#"#!/bin/sh
 for target; do :; done
 case $target in
+mrproper) find . -name '*.o' -delete; rm .config ;;
 tinyconfig) echo "CONFIG_64BIT=y" > .config ;;
 olddefconfig) grep -v GONE .config > .config.new; mv .config.new .config ;;
 *)
@@ -231,6 +232,17 @@ fn the_overlay_does_not_replace_the_kernels_own_files() {
     assert_eq!(world.message(), message);
     fs::remove_file(world.ctx.repo.join("kernels/checkpoint/kernel/fork.c")).unwrap();
     assert!(world.build().unwrap().built);
+}
+
+#[test]
+fn what_was_built_in_the_users_tree_stays_there() {
+    let world = World::new();
+    world.write("linux/.config", "CONFIG_OLD=y");
+    world.write("linux/kernel/stale.o", "stale");
+    let kernel = world.build().unwrap();
+    let image = fs::read_to_string(&kernel.image).unwrap();
+    assert_eq!(image, "filesmmone\nhook\ntwo\nthree\n");
+    assert!(world.scratch.path().join("linux/kernel/stale.o").exists());
 }
 
 #[test]

@@ -19,10 +19,19 @@ pub(super) const TICK: Duration = Duration::from_millis(200);
 const OUTPUT_LINES: usize = 20;
 
 /// What every tool's environment gets: messages that can be parsed, and compiler results that do not depend on the place.
-const SET: [(&str, &str); 2] = [("LC_ALL", "C"), ("CCACHE_NOHASHDIR", "1")];
+///
+/// The kernel's make drops `LC_ALL`, so the locale is named twice.
+const SET: [(&str, &str); 3] = [
+    ("LC_ALL", "C"),
+    ("LANG", "C.UTF-8"),
+    ("CCACHE_NOHASHDIR", "1"),
+];
 
 /// What would change a kernel behind our back, or join it to another make.
-const UNSET: [&str; 11] = [
+const UNSET: [&str; 14] = [
+    "LANGUAGE",
+    "LC_CTYPE",
+    "LC_MESSAGES",
     "MAKEFLAGS",
     "MFLAGS",
     "MAKELEVEL",
