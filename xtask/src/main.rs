@@ -4,11 +4,13 @@
 
 mod build;
 mod context;
+mod doctor;
 mod exit;
 mod image;
 mod list;
 mod output;
 mod select;
+mod setup;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,8 @@ struct Cli {
 enum Verb {
     /// Build kernels and guest images.
     Build(build::Options),
+    Setup(setup::Options),
+    Doctor(doctor::Options),
     List(list::Options),
     Image(image::Options),
 }
@@ -39,6 +43,8 @@ enum Verb {
 fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Build(opts) => build::run(opts, cx),
+        Verb::Setup(opts) => setup::run(opts, cx),
+        Verb::Doctor(opts) => doctor::run(opts, cx),
         Verb::List(opts) => list::run(&opts, cx),
         Verb::Image(opts) => image::run(&opts, cx),
     }

@@ -179,17 +179,23 @@ mod tests {
     use super::*;
     use crate::guest::toolchain::Compiler;
 
+    fn toolchain(rustc: &'static str, cargo: &'static str, std: Std) -> Toolchain {
+        Toolchain {
+            compiler: Compiler {
+                rustc,
+                cargo,
+                version: String::new(),
+                sysroot: PathBuf::new(),
+                targets: Vec::new(),
+                source: true,
+            },
+            std,
+            why: String::new(),
+        }
+    }
+
     fn command(rustc: &'static str, cargo: &'static str, std: Std, arch: Arch) -> String {
-        let compiler = Compiler {
-            rustc,
-            cargo,
-            version: String::new(),
-            sysroot: PathBuf::new(),
-            targets: Vec::new(),
-            source: true,
-        };
-        let why = String::new();
-        let toolchain = Toolchain { compiler, std, why };
+        let toolchain = toolchain(rustc, cargo, std);
         let row = arch.row();
         let variables = environment(&toolchain, row)
             .into_iter()
@@ -260,5 +266,64 @@ mod tests {
         }
         let long = format!("error: x\n{}", "y\n".repeat(99));
         assert_eq!(first_error(&long).lines().count(), ERROR_LINES);
+    }
+
+    /// A build with a cargo that is a shell script.
+    fn build_with(script: &str, dir: &Path) -> (Result<PathBuf, GuestBuildError>, Vec<Progress>) {
+        use std::os::unix::fs::PermissionsExt;
+        let cargo = dir.join("cargo");
+        std::fs::write(&cargo, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&cargo, PermissionsExt::from_mode(0o755)).unwrap();
+        let cargo: &'static str = cargo.to_string_lossy().into_owned().leak();
+        let ctx = BuildContext {
+            repo: dir.to_owned(),
+            store: crate::store::Store::open(&dir.join("store")).unwrap(),
+            jobs: 1,
+            cancel: crate::process::Cancel::new().unwrap(),
+        };
+        let news = std::sync::Mutex::default();
+        let on_progress = |progress| {
+            let mut news: std::sync::MutexGuard<'_, Vec<_>> = news.lock().unwrap();
+            news.push(progress);
+        };
+        let toolchain = toolchain("/usr/bin/rustc", cargo, Std::Built);
+        let result = build(&ctx, Arch::S390x, &toolchain, dir, &on_progress);
+        (result, news.into_inner().unwrap())
+    }
+
+    #[test]
+    fn a_failed_build_shows_the_first_error_and_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let (result, _) = build_with(
+            "echo '   Compiling a v1'; echo 'error: no such' >&2; exit 101",
+            dir.path(),
+        );
+        let log = dir.path().join("build.log");
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            format!(
+                "cannot build the guest programs for s390x:\n  error: no such\nthe whole log: {}",
+                log.display()
+            )
+        );
+    }
+
+    #[test]
+    fn the_second_build_knows_how_long_it_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "echo '   Compiling a v1'; echo '   Compiling b v1'";
+        for total in [None, Some(2)] {
+            let (result, news) = build_with(script, dir.path());
+            assert!(result.unwrap().ends_with("s390x-unknown-linux-gnu/guest"));
+            let what = "compile b".to_owned();
+            assert_eq!(
+                news.last(),
+                Some(&Progress::Step {
+                    what,
+                    done: 2,
+                    total
+                })
+            );
+        }
     }
 }

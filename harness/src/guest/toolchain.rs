@@ -208,21 +208,24 @@ impl Compilers {
         // Debian's was tried; rustup's source is for the case that there is nothing else.
         let source = |compiler: &&Compiler| compiler.source;
         let system = usable().filter(source).find(|compiler| !compiler.rustup());
-        let why = self.why(arch);
         match system.or_else(|| usable().find(source)) {
-            Some(compiler) => Ok(toolchain(compiler, Std::Built, why)),
+            Some(compiler) => {
+                let why = self.why(arch, Some(compiler));
+                Ok(toolchain(compiler, Std::Built, why))
+            }
             None => Err(NoToolchain {
                 target: arch.row().rust_target,
-                why,
+                why: self.why(arch, None),
             }),
         }
     }
 
-    /// What each lacks.
-    fn why(&self, arch: Arch) -> String {
+    /// What each lacks that is not the chosen one.
+    fn why(&self, arch: Arch, chosen: Option<&Compiler>) -> String {
         let mut all: Vec<_> = self
             .0
             .iter()
+            .filter(|(_, found)| found.as_ref().ok() != chosen || chosen.is_none())
             .map(|(name, found)| match found {
                 Ok(compiler) if compiler.source => compiler.lacks(arch),
                 Ok(compiler) => format!("{} and no source of std", compiler.lacks(arch)),
@@ -385,7 +388,7 @@ mod tests {
     #[test]
     fn a_distributions_source_comes_before_rustups() {
         let text = "/usr/bin/rustc 1.96.0 builds std from source, because \
-            rustup's 1.96.0 has no s390x-unknown-linux-gnu, /usr/bin/rustc 1.96.0 has no s390x-unknown-linux-gnu";
+            rustup's 1.96.0 has no s390x-unknown-linux-gnu";
         check(
             Ok(rustup(&[Arch::X86_64], true)),
             Ok(debian(true)),
@@ -393,7 +396,7 @@ mod tests {
             text,
         );
         let text = "rustup's 1.96.0 builds std from source, because \
-            rustup's 1.96.0 has no powerpc64-unknown-linux-gnu, /usr/bin/rustc is not there";
+            /usr/bin/rustc is not there";
         check(
             Ok(rustup(&[], true)),
             Err(Unusable::Absent),

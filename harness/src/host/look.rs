@@ -120,6 +120,24 @@ pub fn disk_free(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// The first line of what a program says to `--version`.
+pub fn version(program: &Path) -> io::Result<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().next() {
+        Some(line) if output.status.success() => Ok(line.trim().to_owned()),
+        _ => Err(io::Error::other(format!(
+            "{} --version: {}",
+            program.display(),
+            output.status
+        ))),
+    }
+}
+
 fn is_program(path: &Path) -> bool {
     fs::metadata(path)
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)

@@ -11,7 +11,7 @@ use std::fmt;
 use crate::arch::Arch;
 
 pub use apt::{Plan, Policy, Version, parse_policy};
-pub use look::{Host, disk_free};
+pub use look::{Host, disk_free, version};
 
 /// A part of the work that needs something of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
