@@ -176,7 +176,7 @@ pub struct Surroundings<'a> {
     pub dir: &'a Path,
     /// Variables that it gets.
     pub set: &'a [(&'a str, &'a str)],
-    /// Variables of ours that it does not get.
+    /// Variables of ours that it does not get, unless they are also among those above.
     pub unset: &'a [&'a str],
     /// Standard output and standard error, in the order in which they are written. Open for reading too.
     pub log: &'a File,
@@ -233,12 +233,13 @@ impl Process {
         let mut builder = Command::new(argv.first().map_or("", String::as_str));
         builder
             .current_dir(dir)
-            .envs(set.iter().copied())
             .stdout(log.try_clone().map_err(failed)?)
             .stderr(log.try_clone().map_err(failed)?);
         for name in unset {
             builder.env_remove(name);
         }
+        // What is in both is set.
+        builder.envs(set.iter().copied());
         let errors = log.try_clone().map_err(failed)?;
         Self::start(builder, argv, errors.into(), Vec::new(), cancel)
     }
@@ -482,7 +483,7 @@ mod tests {
         let surroundings = Surroundings {
             dir: scratch.path(),
             set: &[("WORD", "two")],
-            unset: &["PWD"],
+            unset: &["PWD", "WORD"],
             log: &log,
         };
         let script = "echo one; echo $WORD >&2; touch here; exit 3";
