@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::accel::Accel;
 use super::error::GuestError;
 use crate::arch::{Arch, Row};
+use crate::guest::GuestImage;
+use crate::kernel::Kernel;
 use crate::store::Key;
 
 /// Memory of a guest, in MiB.
@@ -56,6 +58,24 @@ pub struct GuestSpec {
 }
 
 impl GuestSpec {
+    /// A guest of this kernel and this image, as trials want it, under TCG; [`super::accel::choose`] says whether KVM is possible.
+    pub fn new(kernel: &Kernel, image: &GuestImage, qemu: &Path) -> Result<Self, GuestError> {
+        Ok(Self {
+            arch: kernel.arch,
+            kernel: kernel.image.clone(),
+            initramfs: image.initramfs.clone(),
+            kernel_key: kernel.key.clone(),
+            guest_key: image.key.clone(),
+            memory_mib: MEMORY_MIB,
+            cpus: CPUS,
+            accel: Accel::Tcg,
+            qemu: qemu.to_owned(),
+            qemu_version: qemu_version(qemu)?,
+            extra: Vec::new(),
+            boot_time: BOOT_TIME,
+        })
+    }
+
     /// The architecture's facts.
     pub fn row(&self) -> &'static Row {
         self.arch.row()
