@@ -167,8 +167,8 @@ pub(crate) fn console(console: Console<'_>) -> Argv {
 
 /// The agent's port, over an inherited socket: no file to clash with another run's or to be left behind.
 ///
-/// It is the only device. There is no virtio-rng: every CPU model of the table has an instruction that seeds the kernel at once
-/// (`crng init done` at 0.000000), and a device that feeds it on would tell the clones of one template apart.
+/// It is the only device. There is no virtio-rng: the kernel says `crng init done` before it starts init, by an instruction of the
+/// processor or by its own jitter, and a device that feeds it on would tell the clones of one template apart.
 pub(crate) fn agent_port(row: &Row, fd: RawFd) -> Argv {
     words([
         "-device",

@@ -49,13 +49,13 @@ impl Shell {
         let (console, terminal) = UnixStream::pair().map_err(socket)?;
         let number = terminal.as_raw_fd();
         let mut inherit: Vec<OwnedFd> = vec![terminal.into()];
-        let (mut served, mut server, mut share) = (None, None, None);
+        let (mut served, mut virtiofsd_process, mut share) = (None, None, None);
         if let Some(folder) = folder {
             match serve(spec, folder, virtiofsd, cancel)? {
                 Ok((program, (process, stream))) => {
                     share = Some(Share::Virtiofs(stream.as_raw_fd()));
                     inherit.push(stream.into());
-                    server = Some(process);
+                    virtiofsd_process = Some(process);
                     served = Some(Served::Virtiofs(program));
                 }
                 Err(why) => {
@@ -70,7 +70,7 @@ impl Shell {
             console,
             served,
             process,
-            _virtiofsd: server,
+            _virtiofsd: virtiofsd_process,
         })
     }
 
