@@ -270,8 +270,7 @@ impl Agent {
 
     fn unexpected(&mut self, phase: &'static str, reply: &Reply) -> GuestError {
         self.lost = true;
-        let mut what = format!("{reply:?}");
-        what.truncate(what.floor_char_boundary(200));
+        let what = format!("{reply:?}").chars().take(200).collect();
         GuestError::Protocol {
             phase,
             what,

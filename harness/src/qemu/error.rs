@@ -252,8 +252,8 @@ mod tests {
     fn the_tail_has_the_last_lines_without_carriage_returns() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("console");
-        let text: String = (0..100).map(|n| format!("line {n}\r\n")).collect();
-        std::fs::write(&path, text).unwrap();
+        let text: Vec<_> = (0..100).map(|n| format!("line {n}\r\n")).collect();
+        std::fs::write(&path, text.concat()).unwrap();
         let tail = ConsoleTail::read(&path);
         assert_eq!(tail.lines.len(), CONSOLE_LINES);
         assert_eq!(tail.lines.last().map(String::as_str), Some("line 99"));

@@ -71,14 +71,14 @@ impl Qmp {
 
     /// Leave the mode in which only capabilities are negotiated.
     pub fn negotiate(&mut self, call: &mut Call<'_>) -> Result<(), GuestError> {
-        self.execute(call, "qmp_capabilities", json!({})).map(drop)
+        self.execute(call, "qmp_capabilities", &json!({})).map(drop)
     }
 
     /// Let migration leave out RAM that is shared with a file. Both sides must say so.
     pub fn ignore_shared(&mut self, call: &mut Call<'_>) -> Result<(), GuestError> {
         let arguments =
             json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] });
-        self.execute(call, "migrate-set-capabilities", arguments)
+        self.execute(call, "migrate-set-capabilities", &arguments)
             .map(drop)
     }
 
@@ -89,9 +89,9 @@ impl Qmp {
     pub fn save(&mut self, call: &mut Call<'_>, state: &Path) -> Result<(), GuestError> {
         // `file:` came with QEMU 8.2; a shell's redirection works with all.
         let uri = format!("exec:cat > {}", shell_line(&[state.display().to_string()]));
-        self.execute(call, "migrate", json!({ "uri": uri }))?;
+        self.execute(call, "migrate", &json!({ "uri": uri }))?;
         loop {
-            let answer = self.execute(call, "query-migrate", json!({}))?;
+            let answer = self.execute(call, "query-migrate", &json!({}))?;
             match answer["status"].as_str() {
                 Some("completed") => return Ok(()),
                 Some("failed" | "cancelled") => {
@@ -113,7 +113,7 @@ impl Qmp {
     /// Returns before that is done: a guest that answers was loaded, and QEMU ends when it cannot load one.
     pub fn load(&mut self, call: &mut Call<'_>, fd: RawFd) -> Result<(), GuestError> {
         let uri = format!("fd:{fd}");
-        self.execute(call, "migrate-incoming", json!({ "uri": uri }))
+        self.execute(call, "migrate-incoming", &json!({ "uri": uri }))
             .map(drop)
     }
 
@@ -122,7 +122,7 @@ impl Qmp {
         &mut self,
         call: &mut Call<'_>,
         command: &'static str,
-        arguments: Value,
+        arguments: &Value,
     ) -> Result<Value, GuestError> {
         let start = Instant::now();
         let mut line = json!({ "execute": command, "arguments": arguments }).to_string();
