@@ -249,13 +249,13 @@ fn main() {
                     scope.spawn(|| agent(&arguments));
                 }
             });
-            hang()
-        })
+            hang();
+        });
     }
     std::thread::scope(|scope| {
         scope.spawn(|| monitor(&arguments, &|| ()));
         boot(&arguments);
         agent(&arguments);
-        hang()
-    })
+        hang();
+    });
 }

@@ -1,5 +1,7 @@
 //! Guests that boot, are saved, cloned, die and hang: all with a fake QEMU, through the library's own doors.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
