@@ -9,6 +9,7 @@ mod exit;
 mod image;
 mod list;
 mod output;
+mod review;
 mod select;
 mod setup;
 
@@ -38,6 +39,7 @@ enum Verb {
     Doctor(doctor::Options),
     List(list::Options),
     Image(image::Options),
+    Review(review::Options),
 }
 
 fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
@@ -47,6 +49,7 @@ fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
         Verb::Doctor(opts) => doctor::run(opts, cx),
         Verb::List(opts) => list::run(&opts, cx),
         Verb::Image(opts) => image::run(&opts, cx),
+        Verb::Review(opts) => review::run(&opts, cx),
     }
 }
 

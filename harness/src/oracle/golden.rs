@@ -157,7 +157,8 @@ fn contents(file: &str) -> &str {
     body.trim_end()
 }
 
-fn read(path: &Path) -> Result<Option<String>, GoldenError> {
+/// The state that a golden file holds, without line breaks at its end; `None` if there is no such file.
+pub fn read(path: &Path) -> Result<Option<String>, GoldenError> {
     match fs::read_to_string(path) {
         Ok(file) => Ok(Some(contents(&file.replace("\r\n", "\n")).to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

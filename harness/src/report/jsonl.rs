@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::text::told;
 use super::{Event, ReportError, Sink};
 
 fn line(event: &Event) -> Result<Vec<u8>, ReportError> {
@@ -22,10 +23,7 @@ pub struct JsonLines<W>(pub W);
 impl<W: Write + Send> Sink for JsonLines<W> {
     fn take(&mut self, event: &Event) -> Result<(), ReportError> {
         let line = line(event)?;
-        self.0
-            .write_all(&line)
-            .and_then(|()| self.0.flush())
-            .map_err(ReportError::Output)
+        told(self.0.write_all(&line).and_then(|()| self.0.flush()))
     }
 }
 

@@ -22,7 +22,7 @@ pub use files::Files;
 pub use folder::{RunFolder, TRIALS};
 pub use jsonl::{EventsFile, JsonLines};
 pub use results::{BuildResult, CaseResult, Results, Run};
-pub use text::{Plain, failure, summary};
+pub use text::{Plain, Style, failure, summary};
 
 use crate::arch::Arch;
 use crate::oracle::Verdict;

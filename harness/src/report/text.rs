@@ -1,7 +1,7 @@
 //! Lines for people: what failed at once, each architecture when it is done, and a sign of life now and then.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,30 @@ pub fn summary(passed: usize, failed: usize, skipped: usize) -> String {
     format!("{passed} passed, {failed} failed, {skipped} skipped")
 }
 
+/// How lines look.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// Paths below this folder are relative to it.
+    pub base: PathBuf,
+    /// Colours the label of a verdict, given its kind.
+    pub paint: fn(kind: &'static str, label: String) -> String,
+    /// Whether long work gives signs of life; not where something else shows its progress.
+    pub signs_of_life: bool,
+}
+
+impl Style {
+    /// For logs: no colours.
+    pub fn plain(base: &Path) -> Self {
+        Self {
+            base: base.to_owned(),
+            paint: |_, label| label,
+            signs_of_life: true,
+        }
+    }
+}
+
 /// What is said of a trial that did not pass: one line if it was skipped, more if it failed, nothing if it passed.
-///
-/// Paths are relative to `base` where they lie below it.
-pub fn failure(case: &CaseResult, base: &Path) -> Option<String> {
+pub fn failure(case: &CaseResult, style: &Style) -> Option<String> {
     let CaseResult { plan, finished } = case;
     let Finished {
         case,
@@ -34,18 +54,15 @@ pub fn failure(case: &CaseResult, base: &Path) -> Option<String> {
         diff: _,
         console: _,
     } = finished.as_ref()?;
+    let label = (style.paint)(verdict.kind(), label(verdict));
     match verdict.kind() {
         "pass" => return None,
-        "skip" => return Some(format!("skip {case}: {}", message(verdict))),
+        "skip" => return Some(format!("{label} {case}: {}", message(verdict))),
         _ => {}
     }
     let message = message(verdict);
     let all = message.lines().count();
-    let mut lines = vec![format!(
-        "{} {case} ({:.1} s)",
-        label(verdict),
-        time.as_secs_f64()
-    )];
+    let mut lines = vec![format!("{} {case} ({:.1} s)", label, time.as_secs_f64())];
     lines.extend(
         message
             .lines()
@@ -56,11 +73,19 @@ pub fn failure(case: &CaseResult, base: &Path) -> Option<String> {
         lines.push(format!("    ... {} more lines", all - MESSAGE_LINES));
     }
     if let Some(folder) = folder {
-        let folder = folder.strip_prefix(base).unwrap_or(folder);
+        let folder = folder.strip_prefix(&style.base).unwrap_or(folder);
         lines.push(format!("    evidence: {}", folder.display()));
     }
     lines.push(format!("    repeat:   {}", plan.command));
     Some(lines.join("\n"))
+}
+
+/// A reader that has seen enough, as `head` has, is no error.
+pub(super) fn told(outcome: io::Result<()>) -> Result<(), ReportError> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(ReportError::Output),
+    }
 }
 
 /// `kernel for s390x`.
@@ -71,7 +96,7 @@ fn build_name(what: Build, arch: Arch) -> String {
 /// Plain lines to any writer: for logs, and wherever no person looks on.
 pub struct Plain<W> {
     out: W,
-    base: PathBuf,
+    style: Style,
     results: Results,
     /// Builds that did something, and when that was said last.
     building: HashMap<(Arch, Build), Instant>,
@@ -82,11 +107,11 @@ pub struct Plain<W> {
 }
 
 impl<W: Write + Send> Plain<W> {
-    /// Write to `out`, paths relative to `base`.
-    pub fn new(out: W, base: &Path) -> Self {
+    /// Write to `out`.
+    pub fn new(out: W, style: Style) -> Self {
         Self {
             out,
-            base: base.to_owned(),
+            style,
             results: Results::default(),
             building: HashMap::new(),
             spoke: Instant::now(),
@@ -96,9 +121,7 @@ impl<W: Write + Send> Plain<W> {
 
     fn line(&mut self, line: &str) -> Result<(), ReportError> {
         self.spoke = Instant::now();
-        writeln!(self.out, "{line}")
-            .and_then(|()| self.out.flush())
-            .map_err(ReportError::Output)
+        told(writeln!(self.out, "{line}").and_then(|()| self.out.flush()))
     }
 
     fn build_progress(
@@ -110,6 +133,9 @@ impl<W: Write + Send> Plain<W> {
     ) -> Result<(), ReportError> {
         // A build that is in the store makes no progress, so it is not announced.
         let name = build_name(key.1, key.0);
+        if !self.style.signs_of_life {
+            return Ok(());
+        }
         let first = !self.building.contains_key(&key);
         if !first && self.building[&key].elapsed() < EVERY {
             return Ok(());
@@ -127,7 +153,7 @@ impl<W: Write + Send> Plain<W> {
     fn trial_finished(&mut self, finished: &Finished) -> Result<(), ReportError> {
         let case = self.results.case(&finished.case);
         let arch = case.map(|case| case.plan.arch);
-        if let Some(text) = case.and_then(|case| failure(case, &self.base)) {
+        if let Some(text) = case.and_then(|case| failure(case, &self.style)) {
             self.line(&text)?;
         }
         let Some((left, began)) = arch.and_then(|arch| self.left.get_mut(&arch)) else {
@@ -138,7 +164,7 @@ impl<W: Write + Send> Plain<W> {
         if let Some(arch) = arch.filter(|_| left == 0) {
             let line = self.arch_done(arch, began);
             self.line(&line)
-        } else if self.spoke.elapsed() >= EVERY {
+        } else if self.style.signs_of_life && self.spoke.elapsed() >= EVERY {
             let run = &self.results.run;
             let all = self.results.cases.len();
             let line = format!(
@@ -254,7 +280,7 @@ mod tests {
             plan: planned("s390x/pipes/full"),
             finished: Some(failed),
         };
-        let text = failure(&case, Path::new("/repo")).unwrap();
+        let text = failure(&case, &Style::plain(Path::new("/repo"))).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "fail (state) s390x/pipes/full (0.4 s)");
         assert_eq!(lines[12..14], ["    line 12", "    ... 8 more lines"]);
@@ -309,7 +335,7 @@ mod tests {
                 },
             ))),
         ];
-        let mut sink = Plain::new(Vec::new(), Path::new("/"));
+        let mut sink = Plain::new(Vec::new(), Style::plain(Path::new("/")));
         for event in &events {
             sink.take(event).unwrap();
         }
