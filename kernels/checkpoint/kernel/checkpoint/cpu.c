@@ -184,7 +184,7 @@ int ckpt_regset_restore(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "register set %#x of %u bytes, here it has %u",
 				rec->note, rec->size, regset->n * regset->size);
 	if (rec->h.len != sizeof(*rec) + ALIGN(rec->size, 8) ||
-	    memchr_inv(rec->data + rec->size, 0, ALIGN(rec->size, 8) - rec->size))
+	    !ckpt_is_padded(&rec->h, sizeof(*rec) + rec->size))
 		return ckpt_err(ctx, -EINVAL, "register set %#x: length %u, or padding",
 				rec->note, rec->h.len);
 	err = ckpt_arch_regset_check(ctx, rec->note, rec->data, rec->size);

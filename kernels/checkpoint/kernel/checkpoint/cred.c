@@ -219,7 +219,8 @@ int ckpt_cred_restore(struct ckpt_ctx *ctx)
 
 	ctx->current_objref = rec->objref;
 	if (rec->nr_groups > NGROUPS_MAX || rec->pad ||
-	    struct_size(rec, groups, ALIGN(rec->nr_groups, 2)) != rec->h.len)
+	    struct_size(rec, groups, ALIGN(rec->nr_groups, 2)) != rec->h.len ||
+	    !ckpt_is_padded(&rec->h, struct_size(rec, groups, rec->nr_groups)))
 		return ckpt_err(ctx, -EINVAL, "%u groups in %u bytes", rec->nr_groups, rec->h.len);
 	new = prepare_creds();
 	if (!new)

@@ -261,7 +261,8 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 		return ckpt_err(ctx, -EINVAL, "kind %u with mode %#o", rec->kind, rec->mode);
 	if (rec->path_len > PATH_MAX ||
 	    rec->h.len != sizeof(*rec) + ALIGN(rec->path_len, 8) ||
-	    !ckpt_is_path(rec->path, rec->path_len))
+	    !ckpt_is_path(rec->path, rec->path_len) ||
+	    !ckpt_is_padded(&rec->h, sizeof(*rec) + rec->path_len))
 		return ckpt_err(ctx, -EINVAL, "the name is not an absolute path of %u bytes",
 				rec->path_len);
 	if (rec->flags & ~FILE_FLAGS || (rec->flags & O_ACCMODE) == O_ACCMODE)

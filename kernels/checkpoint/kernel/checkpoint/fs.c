@@ -146,7 +146,7 @@ static int lookup_dir(struct ckpt_ctx *ctx, const char *name, size_t len, struct
 int ckpt_fs_restore(struct ckpt_ctx *ctx)
 {
 	const struct ckpt_rec_fs *rec = (struct ckpt_rec_fs *)ctx->rec;
-	size_t room = rec->h.len - sizeof(*rec);
+	size_t len = (size_t)rec->root_len + rec->cwd_len;
 	struct path root, cwd;
 	int err;
 
@@ -154,8 +154,8 @@ int ckpt_fs_restore(struct ckpt_ctx *ctx)
 	if (ctx->member->own_fs)
 		return ckpt_err(ctx, -EINVAL, "a second record for one task");
 	if (rec->root_len > PATH_MAX || rec->cwd_len > PATH_MAX ||
-	    ALIGN((size_t)rec->root_len + rec->cwd_len, 8) != room ||
-	    rec->umask & ~S_IRWXUGO)
+	    sizeof(*rec) + ALIGN(len, 8) != rec->h.len ||
+	    !ckpt_is_padded(&rec->h, sizeof(*rec) + len) || rec->umask & ~S_IRWXUGO)
 		return ckpt_err(ctx, -EINVAL, "names of %u and %u bytes, umask %#o",
 				rec->root_len, rec->cwd_len, rec->umask);
 	err = lookup_dir(ctx, rec->paths, rec->root_len, &root);

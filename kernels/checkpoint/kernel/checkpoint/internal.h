@@ -11,6 +11,7 @@
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
 #include <linux/sizes.h>
+#include <linux/string.h>
 #include <uapi/linux/futex.h>
 
 /* Bytes gathered for one write, or read ahead */
@@ -28,6 +29,12 @@ int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
 
 /* files.c: is this a path, absolute and terminated, with nothing behind it? */
 bool ckpt_is_path(const char *path, size_t len);
+
+/* What pads a record from @used bytes on is zero. */
+static inline bool ckpt_is_padded(const struct ckpt_hdr *h, size_t used)
+{
+	return !memchr_inv((const u8 *)h + used, 0, h->len - used);
+}
 
 /* Callbacks of the table of objects in ops.c, each defined where the object is. */
 void ckpt_file_grab(void *obj);
