@@ -1,7 +1,7 @@
 //! Everything between a scenario file and a verdict.
 //!
 //! The layers, each using only those to its left:
-//! arch -> process -> store -> build -> kernel, guest -> qemu -> scenario -> trial -> oracle -> report -> run.
+//! arch -> process -> store -> build -> kernel, guest -> qemu -> scenario -> oracle -> trial -> report -> run.
 
 pub mod arch;
 pub mod build;
