@@ -1,0 +1,154 @@
+//! Restarts that must be refused: damaged images, one after the other, in one guest that must not mind.
+
+use std::time::Duration;
+
+use super::damage::{self, Damage};
+use super::life::{Life, Taken};
+use super::machine::{Machine, Step};
+use super::phase::Phase;
+use crate::oracle::leak::{self, Usage};
+use crate::oracle::refusal::{self, Expected, Refuser};
+use crate::oracle::{Oracle, Verdict};
+use crate::scenario::Tamper;
+
+/// Attempts before the guest's use of memory and files is measured for the first time: caches fill.
+const WARM_UP: usize = 8;
+
+/// Fewer attempts than this say nothing about leaks.
+const ENOUGH: usize = 16;
+
+/// What is wrong is told for so many attempts, then it is enough.
+const FINDINGS: usize = 5;
+
+/// Namespaces and files are given back a little later: how often, and after what pause, it is measured again.
+const AGAIN: (u32, Duration) = (5, Duration::from_millis(200));
+
+fn damages(life: &Life<'_>, taken: &Taken) -> Step<Vec<Damage>> {
+    match life.case.tamper {
+        // The image as it is.
+        None => Ok(Vec::new()),
+        Some(Tamper::TruncateEachRecord) => Ok(damage::cuts(&taken.decoded)),
+        Some(Tamper::FlipEachRecord) => Ok(damage::flips(&taken.decoded)),
+        Some(Tamper::Foreign) => {
+            let image = match life.env.foreign {
+                Some(path) => std::fs::read(path).map_err(|error| Verdict::Infra {
+                    cause: format!("cannot read {}: {error}", path.display()),
+                })?,
+                None => damage::disguise(&taken.decoded, &taken.image).ok_or_else(|| {
+                    Verdict::Infra {
+                        cause: "the image cannot be made to look like another architecture's"
+                            .to_owned(),
+                    }
+                })?,
+            };
+            Ok(vec![damage::foreign(image)])
+        }
+    }
+}
+
+/// Restart every damaged image, each of which must be refused without harm.
+pub(super) fn try_all(
+    life: &mut Life<'_>,
+    machine: &mut Machine<'_>,
+    taken: &Taken,
+    expected: &Expected<'_>,
+) -> Step<()> {
+    machine.push_folder(&taken.folder)?;
+    if life.case.tamper.is_none() {
+        return attempt(
+            life,
+            machine,
+            "the image",
+            &taken.image,
+            Refuser::Kernel,
+            expected,
+        );
+    }
+    let damages = damages(life, taken)?;
+    let found = life.evidence.found();
+    let mut before = None;
+    for (number, damage) in damages.iter().enumerate() {
+        if number == WARM_UP && damages.len() >= ENOUGH {
+            before = Some(usage(machine)?);
+        }
+        let image = damage.apply(&taken.image);
+        attempt(
+            life,
+            machine,
+            &damage.what,
+            &image,
+            damage.refuser,
+            expected,
+        )?;
+        if life.evidence.found() >= found + FINDINGS {
+            return Ok(());
+        }
+    }
+    match before {
+        Some(before) => judge_leak(life, machine, before, damages.len() - WARM_UP),
+        None => Ok(()),
+    }
+}
+
+/// One restart that must be refused, and leave nothing.
+fn attempt(
+    life: &mut Life<'_>,
+    machine: &mut Machine<'_>,
+    what: &str,
+    image: &[u8],
+    refuser: Refuser,
+    expected: &Expected<'_>,
+) -> Step<()> {
+    let name = life.image_name();
+    machine.push_image(Phase::Damaged, name, image)?;
+    let end = machine.restart(Phase::Damaged, name, life.enclosure())?;
+    if let Err(message) = refusal::judge_restart(expected, refuser, &end) {
+        life.evidence.keep("image-damaged", image)?;
+        life.evidence
+            .find(Oracle::Refusal, format!("{what}: {message}"));
+    }
+    if end.code == 0 {
+        // It was restarted after all: out of the way of the next one.
+        return machine.kill_all(Phase::Damaged);
+    }
+    let left = machine.survivors(Phase::Damaged)?;
+    if !left.is_empty() {
+        let message = format!("{what}: refused, but tasks are left: {}", left.join(", "));
+        life.evidence.find(Oracle::Refusal, message);
+        machine.kill(Phase::Damaged)?;
+    }
+    Ok(())
+}
+
+fn usage(machine: &mut Machine<'_>) -> Step<Usage> {
+    let mut text = |path: &str| -> Step<String> {
+        let bytes = machine.pull(Phase::Damaged, path)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let (files, memory) = (text("/proc/sys/fs/file-nr")?, text("/proc/meminfo")?);
+    leak::parse(&files, &memory).ok_or_else(|| Verdict::Infra {
+        cause: format!(
+            "unexpected contents of /proc/sys/fs/file-nr or /proc/meminfo: {files:?}, {memory:?}"
+        ),
+    })
+}
+
+fn judge_leak(
+    life: &mut Life<'_>,
+    machine: &mut Machine<'_>,
+    before: Usage,
+    attempts: usize,
+) -> Step<()> {
+    let (times, pause) = AGAIN;
+    let mut judgement = Ok(());
+    for _ in 0..times {
+        judgement = leak::judge(before, usage(machine)?, attempts as u64);
+        if judgement.is_ok() || life.env.cancel.sleep(pause).is_err() {
+            break;
+        }
+    }
+    if let Err(message) = judgement {
+        life.evidence.find(Oracle::Kernel, message);
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! A guest that follows a script, for tests: it does what a good one does, but for what the script says.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossthaw_image::Image;
+use crossthaw_protocol::{IMAGE_DIR, Reply, Request, State};
+use xxhash_rust::xxh64::xxh64;
+
+use super::{Guest, Source};
+use crate::process::Cancel;
+use crate::qemu::{ConsoleTail, Folder, GuestError, phase};
+
+/// A sound image of `x86_64`: a header, a tree of one task, many ends of memory, a trailer.
+pub(super) fn image() -> Vec<u8> {
+    let words = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|w| w.to_le_bytes()).collect() };
+    let mut header = b"crthaw\r\n".to_vec();
+    header.extend(words(&[0x0102_0304, 1, 2, 8, 4096, 0, 3, 0]));
+    header.resize(header.len() + 16 + 3 * 64, 0);
+    let tree = words(&[1, 0, 1, 1, 0, 1, 1, 17]);
+    let mut records = vec![(1, header), (2, tree)];
+    records.extend((0..40).map(|n| (19, words(&[n, 0]))));
+    let mut image = Vec::new();
+    let mut put = |kind: u32, payload: &[u8]| {
+        image.extend(words(&[kind, u32::try_from(payload.len() + 8).unwrap()]));
+        image.extend(payload);
+    };
+    for (kind, payload) in &records {
+        put(*kind, payload);
+    }
+    let mut trailer = b"crthaw\r\n".to_vec();
+    trailer.extend((image.len() as u64).to_le_bytes());
+    trailer.extend(xxh64(&image, 0).to_le_bytes());
+    image.extend(words(&[21, 32]));
+    image.extend(trailer);
+    image
+}
+
+/// The image of a checkpoint that was refused with this line.
+pub(super) fn refused_image(errno: u32, text: &str) -> Vec<u8> {
+    let mut image = image();
+    image.truncate(8 + 40 + 16 + 3 * 64);
+    let len = u32::try_from(text.len() + 1).unwrap();
+    let padded = len.next_multiple_of(8);
+    for word in [20, 24 + padded, errno, 4, 0, len] {
+        image.extend(word.to_le_bytes());
+    }
+    image.extend(text.as_bytes());
+    let missing = usize::try_from(padded).unwrap() - text.len();
+    image.resize(image.len() + missing, 0);
+    image
+}
+
+/// What a guest does at a request instead of what a good one does.
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    /// Answers this.
+    Answer(Reply),
+    /// The agent cannot.
+    Fails(&'static str),
+    /// QEMU ends with this wait status, having said this.
+    Dies(i32, &'static str),
+    /// Nothing comes.
+    Hangs,
+    /// The run is cancelled.
+    Cancelled,
+    /// The console gets these lines, and it goes on.
+    Says(&'static str),
+    /// The console gets these lines, and QEMU ends.
+    SaysAndDies(&'static str),
+    /// The checkpoint is refused, and this image is left.
+    Refuses(&'static str, &'static str, Vec<u8>),
+    /// The checkpoint leaves this image.
+    Leaves(Vec<u8>),
+}
+
+/// From the `nth` request of this phase in this guest on (both from 0), do something else.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) guest: usize,
+    pub(super) phase: &'static str,
+    pub(super) nth: usize,
+    pub(super) action: Action,
+}
+
+/// Where scripted guests come from.
+#[derive(Debug)]
+pub(super) struct Fake {
+    pub(super) rules: Vec<Rule>,
+    pub(super) state: State,
+    /// `GUEST PHASE` of every request.
+    pub(super) log: Arc<Mutex<Vec<String>>>,
+    started: Mutex<usize>,
+}
+
+impl Fake {
+    pub(super) fn new(rules: Vec<Rule>) -> Self {
+        Self {
+            rules,
+            state: crate::oracle::state::tests::state(),
+            log: Arc::default(),
+            started: Mutex::new(0),
+        }
+    }
+}
+
+impl Source for Fake {
+    fn start(&self, console: &Path, _: &Cancel) -> Result<Box<dyn Guest>, GuestError> {
+        let mut started = self.started.lock().unwrap();
+        let number = *started;
+        *started += 1;
+        std::fs::write(console, "").unwrap();
+        let mut guest = FakeGuest {
+            number,
+            rules: self.rules.clone(),
+            seen: BTreeMap::new(),
+            state: self.state.clone(),
+            files: BTreeMap::from([
+                ("/proc/sys/fs/file-nr".to_owned(), b"96 0 24000".to_vec()),
+                (
+                    "/proc/meminfo".to_owned(),
+                    b"MemTotal: 1000 kB\nMemFree: 500 kB\n".to_vec(),
+                ),
+                (format!("{IMAGE_DIR}/self.img"), image()),
+            ]),
+            alive: false,
+            console: console.to_owned(),
+            log: Arc::clone(&self.log),
+        };
+        guest.act("clone").transpose()?;
+        Ok(Box::new(guest))
+    }
+}
+
+#[derive(Debug)]
+struct FakeGuest {
+    number: usize,
+    rules: Vec<Rule>,
+    seen: BTreeMap<&'static str, usize>,
+    state: State,
+    files: BTreeMap<String, Vec<u8>>,
+    alive: bool,
+    console: PathBuf,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+pub(super) fn tool(code: i32, stderr: &str, log: &str) -> Reply {
+    Reply::Tool {
+        code,
+        stdout: String::new(),
+        stderr: stderr.to_owned(),
+        log: log.to_owned(),
+    }
+}
+
+impl FakeGuest {
+    fn say(&self, text: &str) {
+        let mut console = OpenOptions::new().append(true).open(&self.console).unwrap();
+        for line in text.lines() {
+            writeln!(console, "[    1.000000] {line}").unwrap();
+        }
+    }
+
+    fn died(&self, phase: &'static str, status: i32, errors: &str) -> GuestError {
+        GuestError::Died {
+            phase,
+            status: ExitStatus::from_raw(status),
+            command: "qemu".to_owned(),
+            errors: errors.to_owned(),
+            console: ConsoleTail::read(&self.console),
+        }
+    }
+
+    /// What the script says to this, if anything.
+    fn act(&mut self, phase: &'static str) -> Option<Result<Reply, GuestError>> {
+        let count = self.seen.entry(phase).or_default();
+        let nth = *count;
+        *count += 1;
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("{} {phase}", self.number));
+        let rule = self
+            .rules
+            .iter()
+            .rev()
+            .find(|rule| rule.guest == self.number && rule.phase == phase && nth >= rule.nth)?;
+        Some(match rule.action.clone() {
+            Action::Answer(reply) => Ok(reply),
+            Action::Fails(message) => Err(GuestError::Agent {
+                phase,
+                message: message.to_owned(),
+                console: ConsoleTail::read(&self.console),
+            }),
+            Action::Dies(status, errors) => Err(self.died(phase, status, errors)),
+            Action::Hangs => Err(GuestError::TimedOut {
+                phase,
+                after: Duration::from_secs(1),
+                console: ConsoleTail::read(&self.console),
+            }),
+            Action::Cancelled => Err(GuestError::Cancelled),
+            Action::Says(text) => {
+                self.say(text);
+                return None;
+            }
+            Action::SaysAndDies(text) => {
+                self.say(text);
+                Err(self.died(phase, 0, ""))
+            }
+            Action::Refuses(stderr, log, image) => {
+                self.files.insert(format!("{IMAGE_DIR}/image"), image);
+                Ok(tool(1, stderr, log))
+            }
+            Action::Leaves(image) => {
+                self.files.insert(format!("{IMAGE_DIR}/image"), image);
+                Ok(tool(0, "", ""))
+            }
+        })
+    }
+
+    fn restart(&mut self, name: &str) -> Reply {
+        let bytes = self.files.get(&format!("{IMAGE_DIR}/{name}"));
+        let read = Image::read(bytes.map_or(&[][..], Vec::as_slice));
+        if read.is_ok_and(|image| image.arch.name() == "x86_64") {
+            self.alive = true;
+            return tool(0, "", "");
+        }
+        let refused = "restart: refused: EINVAL (Invalid argument)\n";
+        tool(
+            1,
+            refused,
+            "restart: error 22 (EINVAL): record TREE at 264: bad\n",
+        )
+    }
+}
+
+impl Guest for FakeGuest {
+    fn request(&mut self, request: &Request, _: Duration) -> Result<Reply, GuestError> {
+        if let Some(outcome) = self.act(phase(request)) {
+            return outcome;
+        }
+        Ok(match request {
+            Request::Start { .. } => {
+                self.alive = true;
+                Reply::Started { pid: 7 }
+            }
+            Request::WaitReady { .. } => Reply::Ready,
+            Request::Mark { text } => {
+                self.say(text);
+                Reply::Done
+            }
+            Request::Taint => Reply::Taint { mask: 0 },
+            Request::Probe => Reply::State {
+                state: self.state.clone(),
+            },
+            Request::Checkpoint { name, .. } => {
+                self.files.insert(format!("{IMAGE_DIR}/{name}"), image());
+                tool(0, "", "")
+            }
+            Request::Restart { name, .. } => self.restart(name),
+            Request::WaitExit { .. } => {
+                self.alive = false;
+                Reply::Exited {
+                    status: 0,
+                    report: Some("ok a\ndone\n".to_owned()),
+                }
+            }
+            Request::Kill => {
+                self.alive = false;
+                Reply::Done
+            }
+            Request::Survivors => Reply::Tasks {
+                tasks: if self.alive {
+                    vec![(7, "workloads".to_owned())]
+                } else {
+                    Vec::new()
+                },
+            },
+            _ => Reply::Done,
+        })
+    }
+
+    fn pull_file(&mut self, path: &str, _: Duration) -> Result<Vec<u8>, GuestError> {
+        match self.act("pull of a file") {
+            Some(Err(error)) => Err(error),
+            _ => Ok(self.files.get(path).cloned().unwrap_or_default()),
+        }
+    }
+
+    fn push_file(&mut self, path: &str, bytes: &[u8], _: Duration) -> Result<(), GuestError> {
+        self.act("push of a file").transpose()?;
+        self.files.insert(path.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn pull_folder(&mut self, _: Duration) -> Result<Folder, GuestError> {
+        let outcome = self.act("pull of the folder").transpose();
+        outcome.map(|_| Folder::default())
+    }
+
+    fn push_folder(&mut self, _: &Folder, _: Duration) -> Result<(), GuestError> {
+        let outcome = self.act("push of the folder").transpose();
+        outcome.map(drop)
+    }
+}

@@ -1,0 +1,59 @@
+//! What a trial asks of a guest: the real one under QEMU, or a scripted one in tests.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::time::Duration;
+
+use crossthaw_protocol::{Reply, Request};
+
+use crate::process::Cancel;
+use crate::qemu::{Agent, Folder, GuestError, Template};
+
+/// A guest whose agent has answered; it ends with the value.
+pub trait Guest: Debug + Send {
+    /// Send a request that is answered by one reply.
+    fn request(&mut self, request: &Request, time: Duration) -> Result<Reply, GuestError>;
+    /// Fetch a file.
+    fn pull_file(&mut self, path: &str, time: Duration) -> Result<Vec<u8>, GuestError>;
+    /// Write a file.
+    fn push_file(&mut self, path: &str, bytes: &[u8], time: Duration) -> Result<(), GuestError>;
+    /// Fetch the scenario's folder.
+    fn pull_folder(&mut self, time: Duration) -> Result<Folder, GuestError>;
+    /// Replace the scenario's folder.
+    fn push_folder(&mut self, folder: &Folder, time: Duration) -> Result<(), GuestError>;
+}
+
+/// Where guests come from.
+pub trait Source: Sync {
+    /// Start one; its console goes to that file.
+    fn start(&self, console: &Path, cancel: &Cancel) -> Result<Box<dyn Guest>, GuestError>;
+}
+
+impl Guest for Agent {
+    fn request(&mut self, request: &Request, time: Duration) -> Result<Reply, GuestError> {
+        Self::request(self, request, time)
+    }
+
+    fn pull_file(&mut self, path: &str, time: Duration) -> Result<Vec<u8>, GuestError> {
+        let path = path.to_owned();
+        self.pull(&Request::PullFile { path }, time)
+    }
+
+    fn push_file(&mut self, path: &str, bytes: &[u8], time: Duration) -> Result<(), GuestError> {
+        Self::push_file(self, path, 0o600, bytes, time)
+    }
+
+    fn pull_folder(&mut self, time: Duration) -> Result<Folder, GuestError> {
+        Self::pull_folder(self, time)
+    }
+
+    fn push_folder(&mut self, folder: &Folder, time: Duration) -> Result<(), GuestError> {
+        Self::push_folder(self, folder, time)
+    }
+}
+
+impl Source for Template {
+    fn start(&self, console: &Path, cancel: &Cancel) -> Result<Box<dyn Guest>, GuestError> {
+        Self::start(self, console, cancel).map(|agent| Box::new(agent) as Box<dyn Guest>)
+    }
+}

@@ -1,0 +1,403 @@
+//! One guest of a trial: its requests, each of which gives an answer or the verdict that ends the trial.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossthaw_protocol::{Enclosure, IMAGE_DIR, Reply, Request, State};
+
+use super::console;
+use super::guest::{Guest, Source};
+use super::phase::{Clock, Phase};
+use crate::oracle::refusal::ToolEnd;
+use crate::oracle::{Oracle, Verdict, kernel_log, self_check};
+use crate::process::Cancel;
+use crate::qemu::{Folder, GuestError};
+
+/// How much longer the harness waits than the agent, which says what it waited for.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a console may be late.
+const CONSOLE_TIME: Duration = Duration::from_secs(1);
+
+/// A result, or the verdict that ends the trial at once.
+pub(super) type Step<T> = Result<T, Verdict>;
+
+/// What a trial gives to each of its machines.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting<'a> {
+    /// Name of the case.
+    pub(super) case: &'a str,
+    /// Longest time of each wait.
+    pub(super) time: Duration,
+    /// Sums up the times.
+    pub(super) clock: &'a Clock,
+    /// Ends every wait.
+    pub(super) cancel: &'a Cancel,
+}
+
+/// How the root of a tree ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Exit {
+    pub(super) status: i32,
+    pub(super) report: Option<String>,
+}
+
+/// A running guest.
+#[derive(Debug)]
+pub(super) struct Machine<'a> {
+    setting: Setting<'a>,
+    guest: Box<dyn Guest>,
+    console: PathBuf,
+    taint: u64,
+    /// Set once it has been told to say that the trial is over.
+    ending: bool,
+}
+
+fn mark(case: &str, what: &str) -> String {
+    format!("crossthaw: {case} {what}")
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+/// Did QEMU end since the guest did, and not since it was told to?
+fn ended_by_itself(error: &GuestError) -> bool {
+    matches!(error, GuestError::Died { status, errors, .. }
+        if status.success() && !errors.contains("terminating on signal"))
+}
+
+/// What the agent could not do is the tree's fault in these phases, the machine's in the others.
+fn blame(phase: Phase) -> Option<Oracle> {
+    match phase {
+        Phase::Ready | Phase::Finish | Phase::FinishAgain => Some(Oracle::SelfCheck),
+        Phase::Freeze | Phase::Restart | Phase::Damaged => Some(Oracle::Kernel),
+        Phase::Probe | Phase::ProbeAgain => Some(Oracle::State),
+        Phase::Clone
+        | Phase::Start
+        | Phase::Checkpoint
+        | Phase::Pull
+        | Phase::CloneAgain
+        | Phase::Push
+        | Phase::CheckpointAgain
+        | Phase::Judge => None,
+    }
+}
+
+/// What ends the trial when a guest does not do what it should.
+fn verdict(phase: Phase, error: &GuestError, console: &str, case: &str) -> Verdict {
+    if matches!(error, GuestError::Cancelled) {
+        return Verdict::Infra {
+            cause: "cancelled".to_owned(),
+        };
+    }
+    let log = kernel_log::after_mark(console, &mark(case, "begins"));
+    if let Some(fault) = kernel_log::judge(log) {
+        return fault_verdict(fault);
+    }
+    match (error, blame(phase)) {
+        (GuestError::TimedOut { .. }, _) => Verdict::Timeout {
+            phase: phase.name().to_owned(),
+        },
+        _ if ended_by_itself(error) => Verdict::KernelFault {
+            class: "reset".to_owned(),
+            lines: vec![format!(
+                "during {phase} the guest ended without a word: {}",
+                chain(error)
+            )],
+        },
+        (GuestError::Agent { message, .. }, Some(oracle)) => Verdict::Fail {
+            oracle,
+            message: format!("the agent failed during {phase}: {message}"),
+        },
+        _ => Verdict::Infra {
+            cause: chain(error),
+        },
+    }
+}
+
+fn fault_verdict(fault: kernel_log::Fault) -> Verdict {
+    Verdict::KernelFault {
+        class: fault.class.name().to_owned(),
+        lines: fault.lines,
+    }
+}
+
+impl<'a> Machine<'a> {
+    /// Start a clone and mark its console.
+    pub(super) fn start(
+        phase: Phase,
+        setting: Setting<'a>,
+        source: &dyn Source,
+        console: &Path,
+    ) -> Step<Self> {
+        setting.clock.time(phase, || {
+            let guest = source
+                .start(console, setting.cancel)
+                .map_err(|error| verdict(phase, &error, &console::read(console), setting.case))?;
+            let mut machine = Self {
+                setting,
+                guest,
+                console: console.to_owned(),
+                taint: 0,
+                ending: false,
+            };
+            machine.mark(phase, "begins")?;
+            machine.taint = machine.read_taint(phase)?;
+            Ok(machine)
+        })
+    }
+
+    fn fail(&self, phase: Phase, error: &GuestError) -> Verdict {
+        let console = console::read(&self.console);
+        verdict(phase, error, &console, self.setting.case)
+    }
+
+    /// An answer that makes no sense.
+    fn odd(&self, phase: Phase, reply: &Reply) -> Verdict {
+        let what: String = format!("{reply:?}").chars().take(200).collect();
+        Verdict::Infra {
+            cause: format!(
+                "unexpected answer during {phase}: {what}; the console is {}",
+                self.console.display()
+            ),
+        }
+    }
+
+    /// A request of a phase; its time is added to the phase's.
+    fn ask(&mut self, phase: Phase, request: &Request) -> Step<Reply> {
+        // The agent has a deadline of its own where it gets one, and is asked to say so when that passes.
+        let time = self.setting.time + GRACE;
+        let clock = self.setting.clock;
+        let outcome = clock.time(phase, || self.guest.request(request, time));
+        outcome.map_err(|error| self.fail(phase, &error))
+    }
+
+    fn done(&mut self, phase: Phase, request: &Request) -> Step<()> {
+        match self.ask(phase, request)? {
+            Reply::Done => Ok(()),
+            other => Err(self.odd(phase, &other)),
+        }
+    }
+
+    fn timeout_ms(&self) -> u64 {
+        u64::try_from(self.setting.time.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn mark(&mut self, phase: Phase, what: &str) -> Step<()> {
+        let text = mark(self.setting.case, what);
+        self.done(phase, &Request::Mark { text })
+    }
+
+    fn read_taint(&mut self, phase: Phase) -> Step<u64> {
+        match self.ask(phase, &Request::Taint)? {
+            Reply::Taint { mask } => Ok(mask),
+            other => Err(self.odd(phase, &other)),
+        }
+    }
+
+    /// Start a workload and wait until it is ready.
+    pub(super) fn build(&mut self, enclosure: Enclosure, argv: Vec<String>) -> Step<()> {
+        let start = Request::Start {
+            enclosure,
+            argv,
+            env: Vec::new(),
+        };
+        match self.ask(Phase::Start, &start)? {
+            Reply::Started { .. } => {}
+            other => return Err(self.odd(Phase::Start, &other)),
+        }
+        let timeout_ms = self.timeout_ms();
+        match self.ask(Phase::Ready, &Request::WaitReady { timeout_ms })? {
+            Reply::Ready => Ok(()),
+            Reply::TimedOut => Err(self.late(Phase::Ready)),
+            Reply::Exited { status, report } => Err(Verdict::Fail {
+                oracle: Oracle::SelfCheck,
+                message: format!(
+                    "the workload ended before it was ready: {}\n{}",
+                    self_check::describe_status(status),
+                    report.unwrap_or_default().trim_end()
+                ),
+            }),
+            other => Err(self.odd(Phase::Ready, &other)),
+        }
+    }
+
+    /// The agent has waited long enough.
+    fn late(&self, phase: Phase) -> Verdict {
+        let console = console::read(&self.console);
+        let error = GuestError::TimedOut {
+            phase: phase.name(),
+            after: self.setting.time,
+            console: crate::qemu::ConsoleTail {
+                path: self.console.clone(),
+                lines: Vec::new(),
+            },
+        };
+        verdict(phase, &error, &console, self.setting.case)
+    }
+
+    /// Freeze the tree.
+    pub(super) fn freeze(&mut self) -> Step<()> {
+        self.done(Phase::Freeze, &Request::Freeze)
+    }
+
+    /// Probe the frozen tree.
+    pub(super) fn probe(&mut self, phase: Phase) -> Step<State> {
+        match self.ask(phase, &Request::Probe)? {
+            Reply::State { state } => Ok(state),
+            other => Err(self.odd(phase, &other)),
+        }
+    }
+
+    /// Run the checkpoint tool.
+    pub(super) fn checkpoint(&mut self, phase: Phase, name: &str) -> Step<ToolEnd> {
+        let request = Request::Checkpoint {
+            name: name.to_owned(),
+            args: Vec::new(),
+        };
+        self.tool(phase, &request)
+    }
+
+    /// Run the restart tool.
+    pub(super) fn restart(
+        &mut self,
+        phase: Phase,
+        name: &str,
+        enclosure: Enclosure,
+    ) -> Step<ToolEnd> {
+        let request = Request::Restart {
+            name: name.to_owned(),
+            enclosure,
+            args: Vec::new(),
+        };
+        self.tool(phase, &request)
+    }
+
+    fn tool(&mut self, phase: Phase, request: &Request) -> Step<ToolEnd> {
+        match self.ask(phase, request)? {
+            Reply::Tool {
+                code, stderr, log, ..
+            } => Ok(ToolEnd { code, stderr, log }),
+            other => Err(self.odd(phase, &other)),
+        }
+    }
+
+    /// Let the tree run on.
+    pub(super) fn thaw(&mut self, phase: Phase) -> Step<()> {
+        self.done(phase, &Request::Thaw)
+    }
+
+    /// Tell the workload to check itself, and wait until it has ended.
+    pub(super) fn resume(&mut self, phase: Phase) -> Step<Exit> {
+        self.done(phase, &Request::Resume)?;
+        let timeout_ms = self.timeout_ms();
+        match self.ask(phase, &Request::WaitExit { timeout_ms })? {
+            Reply::Exited { status, report } => Ok(Exit { status, report }),
+            Reply::TimedOut => Err(self.late(phase)),
+            other => Err(self.odd(phase, &other)),
+        }
+    }
+
+    /// Kill the tree.
+    pub(super) fn kill(&mut self, phase: Phase) -> Step<()> {
+        self.done(phase, &Request::Kill)
+    }
+
+    /// Kill the tree; nothing of it may be left.
+    pub(super) fn kill_all(&mut self, phase: Phase) -> Step<()> {
+        self.kill(phase)?;
+        let left = self.survivors(phase)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(Verdict::Fail {
+            oracle: Oracle::Kernel,
+            message: format!(
+                "tasks are left after the tree was killed: {}",
+                left.join(", ")
+            ),
+        })
+    }
+
+    /// Tasks that are left, as `PID NAME`.
+    pub(super) fn survivors(&mut self, phase: Phase) -> Step<Vec<String>> {
+        match self.ask(phase, &Request::Survivors)? {
+            Reply::Tasks { tasks } => Ok(tasks
+                .into_iter()
+                .map(|(pid, name)| format!("{pid} {name}"))
+                .collect()),
+            other => Err(self.odd(phase, &other)),
+        }
+    }
+
+    /// Fetch an image.
+    pub(super) fn pull_image(&mut self, name: &str) -> Step<Vec<u8>> {
+        self.pull(Phase::Pull, &format!("{IMAGE_DIR}/{name}"))
+    }
+
+    /// Fetch a file.
+    pub(super) fn pull(&mut self, phase: Phase, path: &str) -> Step<Vec<u8>> {
+        let (clock, time) = (self.setting.clock, self.setting.time);
+        let outcome = clock.time(phase, || self.guest.pull_file(path, time));
+        outcome.map_err(|error| self.fail(phase, &error))
+    }
+
+    /// Fetch the scenario's folder.
+    pub(super) fn pull_folder(&mut self) -> Step<Folder> {
+        let (clock, time) = (self.setting.clock, self.setting.time);
+        let outcome = clock.time(Phase::Pull, || self.guest.pull_folder(time));
+        outcome.map_err(|error| self.fail(Phase::Pull, &error))
+    }
+
+    /// Write an image.
+    pub(super) fn push_image(&mut self, phase: Phase, name: &str, image: &[u8]) -> Step<()> {
+        let path = format!("{IMAGE_DIR}/{name}");
+        let (clock, time) = (self.setting.clock, self.setting.time);
+        let outcome = clock.time(phase, || self.guest.push_file(&path, image, time));
+        outcome.map_err(|error| self.fail(phase, &error))
+    }
+
+    /// Replace the scenario's folder.
+    pub(super) fn push_folder(&mut self, folder: &Folder) -> Step<()> {
+        let (clock, time) = (self.setting.clock, self.setting.time);
+        let outcome = clock.time(Phase::Push, || self.guest.push_folder(folder, time));
+        outcome.map_err(|error| self.fail(Phase::Push, &error))
+    }
+
+    /// Have the kernel say that the trial is over, and look for taint; what it said is judged by [`Machine::end`].
+    ///
+    /// Two steps, so that what else there is to do covers the console's delay.
+    pub(super) fn begin_end(&mut self) -> Step<()> {
+        if !self.ending {
+            self.mark(Phase::Judge, "ends")?;
+            self.ending = true;
+        }
+        Ok(())
+    }
+
+    /// End the guest and judge its kernel.
+    pub(super) fn end(mut self) -> Step<()> {
+        self.begin_end()?;
+        let taint = self.read_taint(Phase::Judge)?;
+        let Setting {
+            case,
+            clock,
+            cancel,
+            ..
+        } = self.setting;
+        let fault = clock.time(Phase::Judge, || {
+            let last = mark(case, "ends");
+            let console = console::read_up_to(&self.console, &last, CONSOLE_TIME, cancel);
+            let log = kernel_log::after_mark(&console, &mark(case, "begins"));
+            kernel_log::judge(log).or_else(|| kernel_log::judge_taint(self.taint, taint))
+        });
+        drop(self.guest);
+        fault.map_or(Ok(()), |fault| Err(fault_verdict(fault)))
+    }
+}

@@ -1,0 +1,658 @@
+//! Every verdict and every early exit, with scripted guests.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crossthaw_protocol::Reply;
+
+use super::fake::{Action, Fake, Rule, image, refused_image, tool};
+use super::*;
+use crate::arch::Arch;
+use crate::kernel::Flavor;
+use crate::scenario::{By, Checkpoint, Expect, KnownFailure, Restart, Tamper};
+use Action::{Answer, Cancelled, Dies, Fails, Hangs, Leaves, Refuses, Says, SaysAndDies};
+
+fn case() -> Case {
+    Case {
+        id: serde_json::from_str("\"x86_64/simple/counter\"").unwrap(),
+        arch: Arch::X86_64,
+        family: "simple".to_owned(),
+        scenario: "counter".to_owned(),
+        about: "About.".to_owned(),
+        axes: Vec::new(),
+        flavor: Flavor::Fast,
+        workload: "simple::counter".to_owned(),
+        args: vec![("size".to_owned(), "1".to_owned())],
+        checkpoint: Checkpoint::Container,
+        restart: Restart::Fresh,
+        timeout: Duration::from_secs(10),
+        generations: 1,
+        freeze: true,
+        tamper: None,
+        expect: Expect::Pass,
+        known_failure: None,
+        needs: Vec::new(),
+        skip: None,
+    }
+}
+
+fn refuse(by: By, errno: &str, log: &str) -> Expect {
+    Expect::Refuse {
+        by,
+        errno: Some(errno.to_owned()),
+        log: Some(log.to_owned()),
+    }
+}
+
+fn rule(guest: usize, phase: &'static str, action: Action) -> Rule {
+    nth(guest, phase, 0, action)
+}
+
+fn nth(guest: usize, phase: &'static str, nth: usize, action: Action) -> Rule {
+    Rule {
+        guest,
+        phase,
+        nth,
+        action,
+    }
+}
+
+/// What a trial came to, and what is left of it.
+struct Tried {
+    outcome: Outcome,
+    log: Vec<String>,
+    scratch: tempfile::TempDir,
+}
+
+impl Tried {
+    fn dir(&self) -> std::path::PathBuf {
+        self.scratch.path().join("case")
+    }
+}
+
+/// The golden of the fake's state.
+fn accept(dir: &Path, fake: &Fake) {
+    let text = crate::oracle::state::golden(&fake.state);
+    std::fs::create_dir_all(dir.join("simple")).unwrap();
+    std::fs::write(dir.join("simple/counter.snap"), text).unwrap();
+}
+
+fn try_with(case: &Case, fake: &Fake, golden: bool) -> Tried {
+    let scratch = tempfile::tempdir().unwrap();
+    let snapshots = scratch.path().join("snapshots");
+    if golden {
+        accept(&snapshots, fake);
+    }
+    let goldens = Goldens::new(snapshots);
+    let outcome = run(
+        case,
+        &Env {
+            template: fake,
+            foreign: None,
+            dir: scratch.path().join("case"),
+            snapshots: &goldens,
+            cancel: Cancel::new().unwrap(),
+        },
+    );
+    let log = fake.log.lock().unwrap().clone();
+    Tried {
+        outcome,
+        log,
+        scratch,
+    }
+}
+
+/// Try a case with these rules: what the verdict begins with, and has in it.
+#[track_caller]
+fn check(case: &Case, rules: Vec<Rule>, kind: &str, part: &str) -> Tried {
+    let tried = try_with(case, &Fake::new(rules), true);
+    let verdict = tried.outcome.verdict.to_string();
+    assert!(
+        verdict.starts_with(kind) && verdict.contains(part),
+        "{kind}, {part:?} are expected: {verdict}"
+    );
+    tried
+}
+
+#[test]
+fn a_good_trial_passes_and_leaves_its_evidence() {
+    let tried = check(&case(), Vec::new(), "pass", "");
+    assert_eq!(
+        tried.log.join(", "),
+        "0 clone, 0 mark, 0 taint, 0 start, 0 ready, 0 freeze, 0 probe, 0 checkpoint, 0 pull of a file, 0 pull of the folder, \
+         0 thaw, 0 resume, 0 exit, 0 mark, 1 clone, 1 mark, 1 taint, 0 taint, \
+         1 push of the folder, 1 push of a file, 1 restart, 1 probe, 1 checkpoint, 1 thaw, 1 resume, 1 exit, 1 mark, 1 taint"
+    );
+    for name in [
+        "console-a.log",
+        "console-b.log",
+        "image-a",
+        "s0.json",
+        "s1.json",
+        "report-a.txt",
+        "report-b.txt",
+    ] {
+        assert!(tried.dir().join(name).exists(), "{name}");
+    }
+    assert_eq!(tried.outcome.phases[0].0, Phase::Clone);
+    assert!(tried.outcome.console.is_empty() && tried.outcome.diff.is_none());
+}
+
+#[test]
+fn restarts_in_the_same_guest_kill_the_original_first() {
+    let case = Case {
+        restart: Restart::Same,
+        ..case()
+    };
+    let tried = check(&case, Vec::new(), "pass", "");
+    let log = tried.log.join(", ");
+    assert!(
+        log.contains("0 pull of the folder, 0 kill, 0 survivors, 0 push of the folder, 0 push of a file, 0 restart"),
+        "{log}"
+    );
+    let left = Reply::Tasks {
+        tasks: vec![(9, "x".to_owned())],
+    };
+    check(
+        &case,
+        vec![rule(0, "survivors", Answer(left))],
+        "fail (kernel)",
+        "9 x",
+    );
+}
+
+#[test]
+fn generations_go_from_guest_to_guest() {
+    let case = Case {
+        generations: 3,
+        ..case()
+    };
+    let tried = check(&case, Vec::new(), "pass", "");
+    let count = |what: &str| tried.log.iter().filter(|line| line.ends_with(what)).count();
+    assert_eq!(
+        (count("clone"), count("restart"), count("checkpoint")),
+        (4, 3, 4)
+    );
+    assert!(tried.dir().join("console-b3.log").exists());
+    let refused = tool(1, "restart: refused: EINVAL (x)\n", "");
+    check(
+        &case,
+        vec![rule(2, "restart", Answer(refused))],
+        "fail (refusal)",
+        "generation 2 was refused",
+    );
+    let mut large = image();
+    let end = large.split_off(large.len() - 32);
+    for _ in 0..10_000 {
+        large.extend([19, 0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    let mut trailer = end[..16].to_vec();
+    trailer.extend((large.len() as u64).to_le_bytes());
+    trailer.extend(xxhash_rust::xxh64::xxh64(&large, 0).to_le_bytes());
+    large.extend(trailer);
+    check(
+        &case,
+        vec![rule(2, "checkpoint", Leaves(large))],
+        "fail (image)",
+        "the image grew",
+    );
+    check(
+        &Case {
+            restart: Restart::Same,
+            ..case
+        },
+        Vec::new(),
+        "pass",
+        "",
+    );
+}
+
+#[test]
+fn what_checkpoints_itself_is_not_asked_to_from_outside() {
+    let case = Case {
+        checkpoint: Checkpoint::SelfTask,
+        ..case()
+    };
+    let tried = check(&case, Vec::new(), "pass", "");
+    assert!(!tried.log.contains(&"0 checkpoint".to_owned()));
+    // Another moment: contents of memory differ, and that is well.
+    let mut later = crate::oracle::state::tests::state();
+    later.tasks[0].maps[1].hash = Some(99);
+    let later = || {
+        Answer(Reply::State {
+            state: later.clone(),
+        })
+    };
+    check(&case, vec![rule(1, "probe", later())], "pass", "");
+    check(
+        &super::tests::case(),
+        vec![rule(1, "probe", later())],
+        "fail (state)",
+        "restored state is not",
+    );
+}
+
+#[test]
+fn an_oracle_that_is_not_content_fails_the_trial() {
+    let exited = |status, report: &str| {
+        Answer(Reply::Exited {
+            status,
+            report: Some(report.to_owned()),
+        })
+    };
+    let mut other = crate::oracle::state::tests::state();
+    other.tasks[0].comm = "other".to_owned();
+    let other = || {
+        Answer(Reply::State {
+            state: other.clone(),
+        })
+    };
+    for (rules, kind, part) in [
+        (
+            vec![rule(0, "exit", exited(256, "FAIL a: b\ndone\n"))],
+            "fail (self)",
+            "FAIL a: b",
+        ),
+        (
+            vec![rule(1, "exit", exited(0, "done\n"))],
+            "fail (self)",
+            "after the restart",
+        ),
+        (
+            vec![rule(1, "exit", exited(11, ""))],
+            "fail (self)",
+            "killed by signal 11",
+        ),
+        (
+            vec![rule(0, "ready", exited(256, "FAIL situation: x\ndone\n"))],
+            "fail (self)",
+            "before it was ready",
+        ),
+        (
+            vec![rule(1, "probe", other())],
+            "fail (state)",
+            "+  comm \"other\"",
+        ),
+        (
+            vec![rule(0, "probe", other()), rule(1, "probe", other())],
+            "fail (state)",
+            "is not the golden one",
+        ),
+        (
+            vec![
+                rule(1, "probe", other()),
+                rule(1, "exit", exited(256, "FAIL a: b\ndone\n")),
+            ],
+            "fail (state)",
+            "also (self)",
+        ),
+        (
+            vec![
+                rule(1, "probe", other()),
+                rule(1, "resume", Fails("the root has ended")),
+            ],
+            "fail (state)",
+            "also (self): the agent failed",
+        ),
+        (
+            vec![rule(0, "checkpoint", Leaves(b"garbage".to_vec()))],
+            "fail (image)",
+            "cannot be read",
+        ),
+        (
+            vec![rule(0, "checkpoint", Leaves(refused_image(16, "x")))],
+            "fail (image)",
+            "ends with an error",
+        ),
+        (
+            vec![rule(
+                1,
+                "checkpoint",
+                Answer(tool(1, "checkpoint: refused: EBUSY (x)\n", "")),
+            )],
+            "fail (refusal)",
+            "cannot be checkpointed",
+        ),
+        (
+            vec![rule(
+                0,
+                "checkpoint",
+                Answer(tool(1, "checkpoint: refused: EBUSY (x)\n", "")),
+            )],
+            "fail (refusal)",
+            "the checkpoint was refused",
+        ),
+        (
+            vec![rule(
+                1,
+                "restart",
+                Answer(tool(1, "restart: refused: EINVAL (x)\n", "")),
+            )],
+            "fail (refusal)",
+            "the restart was refused",
+        ),
+    ] {
+        check(&case(), rules, kind, part);
+    }
+}
+
+#[test]
+fn a_state_without_a_golden_fails_and_is_left_for_review() {
+    let tried = try_with(&case(), &Fake::new(Vec::new()), false);
+    let verdict = tried.outcome.verdict.to_string();
+    assert!(
+        verdict.starts_with("fail (state)")
+            && verdict.contains("no golden yet: cargo xtask review"),
+        "{verdict}"
+    );
+    let pending = tried
+        .scratch
+        .path()
+        .join("snapshots/simple/counter.snap.new");
+    assert!(pending.exists());
+}
+
+#[test]
+fn a_guest_that_is_gone_or_does_not_answer_ends_the_trial() {
+    const OOPS: &str = "Unable to handle kernel pointer dereference in virtual kernel address space\nOops: 0004 ilc:2 [#1] SMP";
+    let late = || Answer(Reply::TimedOut);
+    for (rules, kind, part) in [
+        (vec![rule(0, "ready", late())], "timeout (ready)", ""),
+        (vec![rule(1, "exit", late())], "timeout (finish-again)", ""),
+        (vec![rule(1, "restart", Hangs)], "timeout (restart)", ""),
+        (vec![rule(1, "clone", Hangs)], "timeout (clone-again)", ""),
+        (vec![rule(0, "freeze", Dies(9, ""))], "infra", "QEMU ended"),
+        (
+            vec![rule(0, "freeze", Dies(0, "terminating on signal 15"))],
+            "infra",
+            "QEMU ended",
+        ),
+        (
+            vec![rule(0, "checkpoint", Dies(0, ""))],
+            "kernel-fault (reset)",
+            "without a word",
+        ),
+        (
+            vec![rule(0, "checkpoint", SaysAndDies(OOPS))],
+            "kernel-fault (oops)",
+            "ilc:2",
+        ),
+        (
+            vec![rule(1, "exit", Says(OOPS)), nth(1, "taint", 1, Hangs)],
+            "kernel-fault (oops)",
+            "ilc:2",
+        ),
+        (vec![rule(1, "restart", Cancelled)], "infra", "cancelled"),
+        (
+            vec![rule(0, "freeze", Fails("`frozen 1` did not come"))],
+            "fail (kernel)",
+            "did not come",
+        ),
+        (
+            vec![rule(1, "probe", Fails("the root is not in its cgroup"))],
+            "fail (state)",
+            "not in its cgroup",
+        ),
+        (
+            vec![rule(1, "resume", Fails("the root has already ended"))],
+            "fail (self)",
+            "already ended",
+        ),
+        (
+            vec![rule(0, "start", Fails("execute the program"))],
+            "infra",
+            "execute the program",
+        ),
+        (
+            vec![rule(0, "probe", Answer(Reply::Ready))],
+            "infra",
+            "unexpected answer",
+        ),
+        (
+            vec![rule(1, "push of a file", Dies(9, ""))],
+            "infra",
+            "QEMU ended",
+        ),
+    ] {
+        check(&case(), rules, kind, part);
+    }
+}
+
+#[test]
+fn a_fault_on_the_console_goes_before_everything() {
+    const WARN: &str = "------------[ cut here ]------------\nWARNING: CPU: 0 PID: 7 at kernel/checkpoint/mm.c:1 x+0x1/0x2";
+    let tainted = |mask| Answer(Reply::Taint { mask });
+    check(
+        &case(),
+        vec![rule(0, "checkpoint", Says(WARN))],
+        "kernel-fault (warning)",
+        "cut here",
+    );
+    check(
+        &case(),
+        vec![rule(1, "exit", Says(WARN))],
+        "kernel-fault (warning)",
+        "mm.c:1",
+    );
+    check(
+        &case(),
+        vec![nth(1, "taint", 1, tainted(512))],
+        "kernel-fault (taint)",
+        "W: the kernel issued a warning",
+    );
+    // Before the trial, and there from the start: not this trial's.
+    check(&case(), vec![rule(0, "clone", Says(WARN))], "pass", "");
+    check(&case(), vec![rule(0, "taint", tainted(512))], "pass", "");
+}
+
+const BUSY: &str = "checkpoint: error 16 (EBUSY): pid 4: fd 7: flock held";
+
+#[test]
+fn a_refused_checkpoint_passes_if_it_should_be_and_harms_nothing() {
+    let case = Case {
+        expect: refuse(By::Checkpoint, "EBUSY", "flock"),
+        ..case()
+    };
+    let refuses = || {
+        Refuses(
+            "checkpoint: refused: EBUSY (x)\n",
+            BUSY,
+            refused_image(16, BUSY),
+        )
+    };
+    let tried = check(&case, vec![rule(0, "checkpoint", refuses())], "pass", "");
+    assert!(!tried.log.contains(&"1 clone".to_owned()));
+    let unfrozen = Case {
+        freeze: false,
+        ..case.clone()
+    };
+    let tried = check(
+        &unfrozen,
+        vec![rule(0, "checkpoint", refuses())],
+        "pass",
+        "",
+    );
+    let log = tried.log.join(", ");
+    assert!(
+        !log.contains("freeze") && !log.contains("thaw") && !log.contains("probe"),
+        "{log}"
+    );
+    let mut harmed = crate::oracle::state::tests::state();
+    harmed.tasks[0].fds.clear();
+    for (rules, kind, part) in [
+        (Vec::new(), "fail (refusal)", "was not refused"),
+        (
+            vec![
+                rule(0, "checkpoint", refuses()),
+                nth(0, "probe", 1, Answer(Reply::State { state: harmed })),
+            ],
+            "fail (state)",
+            "a refused checkpoint changed the tasks",
+        ),
+        (
+            vec![rule(
+                0,
+                "checkpoint",
+                Refuses("checkpoint: refused: EBUSY (x)\n", BUSY, image()),
+            )],
+            "fail (refusal)",
+            "ERROR record",
+        ),
+        (
+            vec![
+                rule(0, "checkpoint", refuses()),
+                rule(
+                    0,
+                    "exit",
+                    Answer(Reply::Exited {
+                        status: 9,
+                        report: None,
+                    }),
+                ),
+            ],
+            "fail (self)",
+            "no report",
+        ),
+    ] {
+        check(&case, rules, kind, part);
+    }
+}
+
+fn damaged(tamper: Tamper) -> Case {
+    Case {
+        tamper: Some(tamper),
+        expect: refuse(By::Restart, "EINVAL", ""),
+        ..case()
+    }
+}
+
+#[test]
+fn damaged_images_are_refused_one_by_one_and_the_whole_one_restarts() {
+    for (tamper, attempts) in [
+        (Tamper::Foreign, 1),
+        (Tamper::TruncateEachRecord, 43),
+        (Tamper::FlipEachRecord, 43),
+    ] {
+        let tried = check(&damaged(tamper), Vec::new(), "pass", "");
+        let count = |what: &str| tried.log.iter().filter(|line| line == &what).count();
+        assert_eq!(
+            (count("1 restart"), count("1 survivors"), count("1 exit")),
+            (attempts + 1, attempts, 1),
+            "{tamper:?}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_image_that_does_harm_fails() {
+    let flip = damaged(Tamper::FlipEachRecord);
+    let einval = "restart: error 22 (EINVAL): x\n";
+    let left = Reply::Tasks {
+        tasks: vec![(9, "restart".to_owned())],
+    };
+    for (rules, kind, part) in [
+        (
+            vec![rule(1, "restart", Answer(tool(0, "", "")))],
+            "fail (refusal)",
+            "HEADER at 0: bit 0 of byte",
+        ),
+        (
+            vec![nth(
+                1,
+                "restart",
+                5,
+                Answer(tool(1, "restart: refused: EINVAL (x)\n", "")),
+            )],
+            "fail (refusal)",
+            "log is empty",
+        ),
+        (
+            vec![nth(
+                1,
+                "restart",
+                5,
+                Answer(tool(1, "restart: refused: EPERM (x)\n", einval)),
+            )],
+            "fail (refusal)",
+            "but the log says EINVAL",
+        ),
+        (
+            vec![rule(1, "survivors", Answer(left))],
+            "fail (refusal)",
+            "tasks are left: 9 restart",
+        ),
+        (vec![nth(1, "restart", 9, Hangs)], "timeout (damaged)", ""),
+        (
+            vec![nth(
+                1,
+                "restart",
+                9,
+                SaysAndDies("BUG: unable to handle page fault for address: 0"),
+            )],
+            "kernel-fault (oops)",
+            "",
+        ),
+        (
+            vec![nth(
+                1,
+                "restart",
+                43,
+                Answer(tool(1, "restart: refused: EINVAL (x)\n", einval)),
+            )],
+            "fail (refusal)",
+            "the restart was refused, and should not be",
+        ),
+    ] {
+        check(&flip, rules, kind, part);
+    }
+}
+
+#[test]
+fn an_image_may_have_to_be_refused_as_it_is() {
+    let case = Case {
+        expect: refuse(By::Restart, "EINVAL", "bad"),
+        ..case()
+    };
+    let refused = tool(
+        1,
+        "restart: refused: EINVAL (x)\n",
+        "restart: error 22 (EINVAL): bad\n",
+    );
+    check(&case, vec![rule(1, "restart", Answer(refused))], "pass", "");
+    check(
+        &case,
+        Vec::new(),
+        "fail (refusal)",
+        "restart was not refused",
+    );
+}
+
+#[test]
+fn a_known_failure_is_skipped_and_its_absence_fails() {
+    let case = Case {
+        known_failure: Some(KnownFailure {
+            reason: "not yet".to_owned(),
+            link: "https://example.org/1".to_owned(),
+            until: "2100-01-01".parse().unwrap(),
+        }),
+        ..case()
+    };
+    check(&case, Vec::new(), "fail (known-failure)", "remove");
+    check(
+        &case,
+        vec![rule(1, "restart", Hangs)],
+        "skip",
+        "not yet (https://example.org/1): timeout",
+    );
+    check(&case, vec![rule(1, "restart", Dies(9, ""))], "infra", "");
+}
+
+#[test]
+fn a_case_that_cannot_run_starts_nothing() {
+    let case = Case {
+        skip: Some("the kernel has no CONFIG_X".to_owned()),
+        ..case()
+    };
+    let tried = check(&case, Vec::new(), "skip", "CONFIG_X");
+    assert!(tried.log.is_empty() && !tried.dir().exists());
+}
