@@ -157,7 +157,7 @@ fn contents(file: &str) -> &str {
     body.trim_end()
 }
 
-/// The state that a golden file holds, without line breaks at its end; `None` if there is no such file.
+/// The state in a golden file or a pending one, without line breaks at its end; `None` if there is no such file.
 pub fn read(path: &Path) -> Result<Option<String>, GoldenError> {
     match fs::read_to_string(path) {
         Ok(file) => Ok(Some(contents(&file.replace("\r\n", "\n")).to_owned())),

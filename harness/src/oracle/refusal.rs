@@ -70,7 +70,7 @@ struct Line<'a> {
     whole: &'a str,
 }
 
-fn parse_line<'a>(step: Step, line: &'a str) -> Option<Line<'a>> {
+fn parse_line(step: Step, line: &str) -> Option<Line<'_>> {
     let rest = line
         .strip_prefix(step.name())?
         .strip_prefix(": error ")?

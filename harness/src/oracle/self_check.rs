@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn long_lists_are_cut() {
-        let report: String = (0..30).map(|n| format!("FAIL {n}: x\n")).collect();
+        let report: String = "FAIL n: x\n".repeat(30);
         let message = judge(256, Some(&(report + "done\n"))).unwrap_err();
         assert_eq!(message.lines().count(), SHOWN + 1);
         assert!(message.ends_with("and 20 more checks failed"));

@@ -62,16 +62,22 @@ fn flags(octal: &str) -> String {
 }
 
 fn fd_line(fd: &FdState, names: &Names) -> String {
-    let mut out = format!("fd {} {}", fd.fd, fd.link);
-    for (name, value) in &fd.info {
-        match name.as_str() {
-            "flags" => out += &format!(" {}", flags(value)),
-            _ if rules::fdinfo(name, Form::Golden) => out += &format!(" {name} {value}"),
-            _ => {}
-        }
-    }
+    let info = fd
+        .info
+        .iter()
+        .filter_map(|(name, value)| match name.as_str() {
+            "flags" => Some(format!(" {}", flags(value))),
+            _ if rules::fdinfo(name, Form::Golden) => Some(format!(" {name} {value}")),
+            _ => None,
+        });
+    let info: String = info.collect();
     let (pid, number) = fd.same_as;
-    out + &format!(" file {}:{number}", names.of(pid))
+    format!(
+        "fd {} {}{info} file {}:{number}",
+        fd.fd,
+        fd.link,
+        names.of(pid)
+    )
 }
 
 /// Mappings without addresses: how memory is cut into mappings differs between architectures, what kinds there are does not.

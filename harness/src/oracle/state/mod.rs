@@ -193,10 +193,10 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn task(pid: i32, ppid: i32) -> TaskState {
+    pub(crate) fn task(pid: i32, parent: i32) -> TaskState {
         TaskState {
             pid,
-            ppid,
+            ppid: parent,
             pgid: 1,
             sid: 1,
             comm: "workloads".to_owned(),
