@@ -9,9 +9,11 @@ mod exit;
 mod image;
 mod list;
 mod output;
+mod progress;
 mod review;
 mod select;
 mod setup;
+mod test;
 
 use std::process::ExitCode;
 
@@ -40,6 +42,7 @@ enum Verb {
     List(list::Options),
     Image(image::Options),
     Review(review::Options),
+    Test(test::Options),
 }
 
 fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
@@ -50,6 +53,7 @@ fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
         Verb::List(opts) => list::run(&opts, cx),
         Verb::Image(opts) => image::run(&opts, cx),
         Verb::Review(opts) => review::run(&opts, cx),
+        Verb::Test(opts) => test::run(&opts, cx),
     }
 }
 

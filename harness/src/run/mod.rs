@@ -1,5 +1,6 @@
 //! A run: what each architecture needs is made first, then all trials run side by side.
 
+mod machines;
 #[cfg(test)]
 mod tests;
 mod width;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rayon::ScopeFifo;
 
+pub use machines::Machines;
 pub use width::{Memory, width};
 
 use crate::arch::Arch;

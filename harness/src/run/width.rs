@@ -33,14 +33,14 @@ fn group(dir: &Path) -> Option<u64> {
     Some(read("memory.max")?.saturating_sub(read("memory.current")?) >> 20)
 }
 
-/// Trials side by side: one a processor, or `jobs` where that is given, and no more than the memory holds.
+/// Trials side by side: `jobs`, which is one a processor unless the user says something else, and no more than the memory holds.
 ///
 /// `trial` is what a trial may need at worst: two guests, each with all of its memory touched.
-pub fn width(jobs: Option<usize>, cores: usize, memory: Option<Memory>, trial: Memory) -> usize {
+pub fn width(jobs: usize, memory: Option<Memory>, trial: Memory) -> usize {
     let held = memory.map_or(usize::MAX, |memory| {
         usize::try_from(memory.0 / trial.0.max(1)).unwrap_or(usize::MAX)
     });
-    jobs.unwrap_or(cores).min(held).max(1)
+    jobs.min(held).max(1)
 }
 
 #[cfg(test)]
@@ -48,18 +48,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cores_memory_and_the_user_limit_the_trials() {
+    fn jobs_and_memory_limit_the_trials() {
         let trial = Memory(600);
-        for (jobs, cores, memory, expected) in [
-            (None, 4, Some(24_000), 4),
-            (None, 64, Some(24_000), 40),
-            (Some(2), 64, Some(24_000), 2),
-            (Some(8), 2, Some(24_000), 8),
-            (Some(0), 2, None, 1),
-            (None, 2, Some(100), 1),
+        for (jobs, memory, expected) in [
+            (4, Some(24_000), 4),
+            (64, Some(24_000), 40),
+            (0, None, 1),
+            (2, Some(100), 1),
         ] {
-            let width = width(jobs, cores, memory.map(Memory), trial);
-            assert_eq!(width, expected, "{jobs:?} {cores} {memory:?}");
+            let width = width(jobs, memory.map(Memory), trial);
+            assert_eq!(width, expected, "{jobs} {memory:?}");
         }
     }
 

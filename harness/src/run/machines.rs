@@ -1,0 +1,217 @@
+//! The real backend: kernels, guest programs, and guests under QEMU.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::path::Path;
+
+use super::{Backend, Failure, Tried};
+use crate::arch::Arch;
+use crate::build::{BuildContext, Progress};
+use crate::guest::{self, GuestImage};
+use crate::kernel::{self, Flavor, Kernel, Source};
+use crate::oracle::golden::Goldens;
+use crate::oracle::{Verdict, kernel_log};
+use crate::qemu::{ConsoleTail, GuestError, GuestSpec, Template, accel};
+use crate::report::{Build, BuildReport, Report};
+use crate::scenario::Case;
+use crate::trial::{self, Env};
+
+/// Builds and boots on this machine.
+#[derive(Debug)]
+pub struct Machines {
+    build: BuildContext,
+    flavor: Flavor,
+    source: Source,
+    goldens: Goldens,
+}
+
+/// Kernel and guest programs of one architecture.
+#[derive(Debug)]
+pub struct Built {
+    kernel: Kernel,
+    guest: GuestImage,
+}
+
+/// A booted guest to start clones from, and what its kernel can do.
+#[derive(Debug)]
+pub struct Ready {
+    template: Template,
+    symbols: HashSet<String>,
+}
+
+impl Machines {
+    /// Kernels of this flavor from this source; golden states are in `snapshots`.
+    pub fn new(build: BuildContext, flavor: Flavor, source: Source, snapshots: &Path) -> Self {
+        Self {
+            build,
+            flavor,
+            source,
+            goldens: Goldens::new(snapshots),
+        }
+    }
+}
+
+impl Backend for Machines {
+    type Built = Built;
+    type Ready = Ready;
+
+    fn build(&self, arch: Arch, report: &Report) -> Result<Built, Failure> {
+        let kernel = step(report, arch, Build::Kernel, |told| {
+            kernel::build(&self.build, arch, self.flavor, &self.source, told)
+                .map(|kernel| (kernel.built, kernel))
+                .map_err(|error| Failure::infra(&error))
+        })?;
+        let guest = step(report, arch, Build::Guest, |told| {
+            guest::build(&self.build, arch, told)
+                .map(|guest| (guest.built, guest))
+                .map_err(|error| Failure::infra(&error))
+        })?;
+        Ok(Built { kernel, guest })
+    }
+
+    fn boot(&self, arch: Arch, built: &Built, report: &Report) -> Result<Ready, Failure> {
+        let symbols = symbols(&built.kernel).map_err(|error| Failure::infra(&error))?;
+        let BuildContext { store, cancel, .. } = &self.build;
+        let template = step(report, arch, Build::Template, |_| {
+            spec(&self.build, built)
+                .and_then(|spec| Template::get(store, &spec, cancel))
+                .map(|template| (template.built(), template))
+                .map_err(|error| boot_failure(&error))
+        })?;
+        Ok(Ready { template, symbols })
+    }
+
+    fn trial(&self, case: &Case, ready: &Ready, dir: &Path) -> Tried {
+        let mut case = case.clone();
+        case.check_needs(|symbol| ready.symbols.contains(symbol));
+        if let Some(reason) = case.skip {
+            return Tried {
+                verdict: Verdict::Skip { reason },
+                phases: Vec::new(),
+                diff: None,
+                console: Vec::new(),
+            };
+        }
+        let outcome = trial::run(
+            &case,
+            &Env {
+                template: &ready.template,
+                // Each case makes one from its own image: architectures do not wait for each other.
+                foreign: None,
+                dir: dir.to_owned(),
+                snapshots: &self.goldens,
+                cancel: self.build.cancel.clone(),
+            },
+        );
+        let phases = outcome.phases.iter();
+        Tried {
+            phases: phases
+                .map(|(phase, time)| (phase.name().to_owned(), *time))
+                .collect(),
+            diff: outcome.diff,
+            console: outcome.console,
+            verdict: outcome.verdict,
+        }
+    }
+}
+
+/// One build, told to the report.
+fn step<T>(
+    report: &Report,
+    arch: Arch,
+    what: Build,
+    work: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> Result<(bool, T), Failure>,
+) -> Result<T, Failure> {
+    let told = report.build(arch, what);
+    match work(&|progress| tell(&told, progress)) {
+        Ok((built, done)) => {
+            told.finished(Ok(built));
+            Ok(done)
+        }
+        Err(failure) => {
+            told.finished(Err(failure.verdict.to_string()));
+            Err(failure)
+        }
+    }
+}
+
+fn tell(told: &BuildReport<'_>, progress: Progress) {
+    match progress {
+        Progress::Started { what } => told.progress(what, 0, None),
+        Progress::Step { what, done, total } => told.progress(what, done, total),
+        Progress::Line(line) => tracing::info!("{line}"),
+    }
+}
+
+/// A guest of this kernel and these programs, run with what works on this machine.
+fn spec(ctx: &BuildContext, built: &Built) -> Result<GuestSpec, GuestError> {
+    let qemu = Path::new(built.kernel.arch.row().qemu);
+    let mut spec = GuestSpec::new(&built.kernel, &built.guest, qemu)?;
+    let scratch = tempfile::tempdir().map_err(|source| GuestError::File {
+        what: "make a folder for a console".to_owned(),
+        source,
+    })?;
+    let console = scratch.path().join("console");
+    spec.accel = accel::choose(&ctx.store, &spec, &console, &ctx.cancel)?.accel;
+    Ok(spec)
+}
+
+/// The symbols that a kernel's configuration sets.
+fn symbols(kernel: &Kernel) -> Result<HashSet<String>, GuestError> {
+    let path = kernel.image.with_file_name("config");
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| GuestError::file(&path, "read", error))?;
+    let set = text.lines().filter_map(|line| line.split_once('='));
+    Ok(set.map(|(symbol, _)| symbol.to_owned()).collect())
+}
+
+/// What a kernel that does not boot means for its cases.
+fn boot_failure(error: &GuestError) -> Failure {
+    let console = error.console();
+    let lines = console.map_or_else(Vec::new, |tail| tail.lines.clone());
+    let whole = console.and_then(|ConsoleTail { path, .. }| std::fs::read(path).ok());
+    let whole = whole.map_or_else(
+        || lines.join("\n"),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    );
+    let verdict = match (kernel_log::judge(&whole), error) {
+        (Some(fault), _) => Verdict::KernelFault {
+            class: fault.class.name().to_owned(),
+            lines: fault.lines,
+        },
+        (None, GuestError::TimedOut { phase, .. }) => Verdict::Timeout {
+            phase: (*phase).to_owned(),
+        },
+        (None, GuestError::Died { status, phase, .. }) if status.success() => {
+            // `-no-reboot`: QEMU ends well when its guest resets.
+            Verdict::KernelFault {
+                class: "reset".to_owned(),
+                lines: vec![format!("the guest ended without a word during {phase}")],
+            }
+        }
+        (None, error) => return Failure::infra(error),
+    };
+    Failure {
+        verdict,
+        console: lines,
+    }
+}
+
+impl Failure {
+    /// The machine was in the way, or the source cannot be built: says nothing about how the kernel runs.
+    fn infra(error: &(dyn Error + 'static)) -> Self {
+        Self {
+            verdict: Verdict::Infra {
+                cause: chain(error),
+            },
+            console: Vec::new(),
+        }
+    }
+}
+
+/// An error and its causes.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
+}

@@ -1,0 +1,179 @@
+//! `test`: the main job: build what is missing, run the cases, report.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use crossthaw_harness::host::Needs;
+use crossthaw_harness::kernel::Source;
+use crossthaw_harness::process::shell_line;
+use crossthaw_harness::qemu::MEMORY_MIB;
+use crossthaw_harness::report::{
+    EventsFile, Files, JsonLines, Outcome, Plain, Planned, Report, RunFolder, Sink, Style, summary,
+};
+use crossthaw_harness::run::{self, Machines, Memory};
+use crossthaw_harness::scenario::{Case, CaseId};
+
+use crate::build::How;
+use crate::context::Context;
+use crate::exit::{self, Exit};
+use crate::output::Format;
+use crate::progress::{Terminal, paint};
+use crate::select::Select;
+use crate::setup;
+
+/// Memory of a QEMU beyond its guest's, in MiB: its own code, translated code, tables.
+const QEMU_MIB: u64 = 150;
+
+/// Build kernels and guests, run the cases, and report what passed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Install missing packages without a question.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// Lines for people, or one event as a JSON object a line.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+    /// Keep the folders of trials that passed, too.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) select: Select,
+}
+
+pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
+    let Options {
+        select,
+        yes,
+        how,
+        format,
+        keep,
+    } = opts;
+    let cases = select.cases(cx)?;
+    let source = source(how)?;
+    let archs: Vec<_> = select
+        .archs()
+        .into_iter()
+        .filter(|arch| cases.iter().any(|case| case.arch == *arch))
+        .collect();
+    setup::ensure(cx, &Needs::test(&archs), *yes)?;
+
+    let build = how.context(cx)?;
+    let trial = Memory(2 * (u64::from(MEMORY_MIB) + QEMU_MIB));
+    let options = run::Options {
+        width: run::width(build.jobs, Memory::available(), trial),
+        keep: *keep,
+        cancel: cx.cancel.clone(),
+    };
+
+    let folder = RunFolder::create(&cx.runs(), SystemTime::now())?;
+    let repeat = |case: &Case| repeat(opts, case.arch.name(), &case.id);
+    let plan = cases.iter().map(|case| Planned::new(case, repeat(case)));
+    let report = Report::start(&folder, plan.collect(), sinks(*format, &folder, cx)?);
+    let machines = Machines::new(build, select.flavor, source, &cx.repo.join("snapshots"));
+    let outcome = run::run(&machines, &cases, &folder, &options, &report);
+    let ended = report.finish(cx.cancel.is_cancelled() || outcome.is_err());
+    let code = conclude(&ended, *format, &folder, cx);
+    outcome?;
+    Ok(code)
+}
+
+/// Where the kernel comes from.
+fn source(how: &How) -> anyhow::Result<Source> {
+    let source = how.source();
+    if let Source::Path(path) = &source {
+        // Before anything is built: it is the command line that is wrong.
+        path.metadata()
+            .map_err(|error| Exit::usage(format!("--kernel-source {}: {error}", path.display())))?;
+    }
+    Ok(source)
+}
+
+/// The command that repeats one case.
+fn repeat(opts: &Options, arch: &str, case: &CaseId) -> String {
+    let Options {
+        select,
+        how,
+        yes: _,
+        format: _,
+        keep: _,
+    } = opts;
+    let mut words: Vec<String> = ["cargo", "xtask", "test", "--arch", arch, "--scenario"]
+        .map(str::to_owned)
+        .into();
+    words.push(case.without_arch().to_owned());
+    // What is not the default decides what is built, and so what is tried.
+    if select.flavor != Select::all().flavor {
+        words.extend(["--flavor".to_owned(), select.flavor.to_string()]);
+    }
+    if let Source::Path(path) = how.source() {
+        words.extend(["--kernel-source".to_owned(), path.display().to_string()]);
+    }
+    shell_line(&words)
+}
+
+/// Who is told: the files always, and standard output in the form that was asked for.
+fn sinks(format: Format, folder: &RunFolder, cx: &Context) -> anyhow::Result<Vec<Box<dyn Sink>>> {
+    let mut sinks: Vec<Box<dyn Sink>> = vec![
+        Box::new(EventsFile::create(folder.dir())?),
+        Box::new(Files::new(folder.dir())),
+    ];
+    sinks.push(match (format, cx.terminal) {
+        (Format::Json, _) => Box::new(JsonLines(io::stdout())),
+        (Format::Text, true) => Box::new(Terminal::new(&cx.repo)),
+        (Format::Text, false) => {
+            let style = Style {
+                paint,
+                ..Style::plain(&cx.repo)
+            };
+            Box::new(Plain::new(io::stdout(), style))
+        }
+    });
+    Ok(sinks)
+}
+
+/// Say how it ended; the counts are the last line.
+fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) -> ExitCode {
+    let Outcome {
+        passed,
+        failed,
+        infra,
+        skipped,
+        unfinished,
+        errors,
+    } = ended;
+    let dir = folder.dir().strip_prefix(&cx.repo).unwrap_or(folder.dir());
+    let mut lines = Vec::new();
+    if cx.cancel.is_cancelled() {
+        lines.push(format!(
+            "interrupted: {unfinished} trials have no verdict; the results so far: {}",
+            dir.join("results.json").display()
+        ));
+    } else if format == Format::Text {
+        lines.push(format!("report: {}", dir.join("report.html").display()));
+    }
+    for error in errors {
+        let error = anyhow::Chain::new(error).map(ToString::to_string);
+        lines.push(format!("error: {}", error.collect::<Vec<_>>().join(": ")));
+    }
+    for line in lines {
+        eprintln!("{line}");
+    }
+    let counts = summary(*passed, *failed, *skipped);
+    match format {
+        Format::Text => println!("{counts}"),
+        // Standard output has the same in its last event.
+        Format::Json => eprintln!("{counts}"),
+    }
+    ExitCode::from(if cx.cancel.is_cancelled() {
+        exit::INFRA
+    } else if failed > infra {
+        exit::FAILED
+    } else if *infra > 0 || *unfinished > 0 || !errors.is_empty() {
+        exit::INFRA
+    } else {
+        exit::OK
+    })
+}
