@@ -1,9 +1,9 @@
-//! The files that are written as a whole: `results.json`, `junit.xml`, `report.html`.
+//! The files that are written as a whole: `results.json`, `junit.xml`, `report.html`, and the command of each trial that left a folder.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Event, ReportError, Results, Sink, html, junit};
+use super::{Event, Finished, ReportError, Results, Sink, html, junit};
 
 /// How often `results.json` follows a run.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -52,6 +52,17 @@ impl Files {
         replace(&self.dir.join("results.json"), &text)
     }
 
+    /// A trial's folder says by itself how to repeat it.
+    fn command(&self, finished: &Finished) -> Result<(), ReportError> {
+        match (&finished.folder, self.results.case(&finished.case)) {
+            (Some(folder), Some(case)) if folder.is_dir() => replace(
+                &folder.join("command.txt"),
+                format!("{}\n", case.plan.command).as_bytes(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
     fn last(&mut self) -> Result<(), ReportError> {
         self.results()?;
         let junit = junit::render(&self.results).map_err(|source| ReportError::Format {
@@ -72,13 +83,14 @@ impl Sink for Files {
         match event {
             Event::RunStarted { .. } => self.results(),
             Event::RunFinished { .. } => self.last(),
-            Event::TrialFinished(_)
-                if self.written.is_none_or(|last| last.elapsed() >= INTERVAL) =>
-            {
-                self.results()
+            Event::TrialFinished(finished) => {
+                let command = self.command(finished);
+                if self.written.is_none_or(|last| last.elapsed() >= INTERVAL) {
+                    self.results()?;
+                }
+                command
             }
-            Event::TrialFinished(_)
-            | Event::BuildStarted { .. }
+            Event::BuildStarted { .. }
             | Event::BuildProgress { .. }
             | Event::BuildFinished { .. }
             | Event::TrialStarted { .. } => Ok(()),
@@ -117,8 +129,15 @@ mod tests {
         assert_eq!(before["run"]["complete"], false);
         assert_eq!(before["cases"].as_array().unwrap().len(), 2);
         files.written = None;
-        let event = Event::TrialFinished(Box::new(finished("s390x/pipes/full", Verdict::Pass)));
-        files.take(&event).unwrap();
+        let folder = scratch.path().join("trial");
+        std::fs::create_dir(&folder).unwrap();
+        let mut finished = finished("s390x/pipes/full", Verdict::Pass);
+        finished.folder = Some(folder.clone());
+        files
+            .take(&Event::TrialFinished(Box::new(finished)))
+            .unwrap();
+        let command = std::fs::read_to_string(folder.join("command.txt")).unwrap();
+        assert_eq!(command, "cargo xtask test --scenario 's390x/pipes/full'\n");
         drop(files);
         let after = json(scratch.path());
         assert_eq!(

@@ -10,6 +10,9 @@ use crate::arch::Arch;
 
 const STYLE: &str = include_str!("report.css");
 
+/// Cases that are listed above the matrix without being asked for.
+const INDEX: usize = 20;
+
 /// Text that is shown as it is, whatever it holds.
 struct Text<T>(T);
 
@@ -112,9 +115,12 @@ fn write_index(page: &mut String, failed: &[&CaseResult]) -> fmt::Result {
     if failed.is_empty() {
         return Ok(());
     }
+    // A long list would push the matrix out of sight.
+    let open = if failed.len() > INDEX { "" } else { " open" };
     writeln!(
         page,
-        "<section>\n<h2>Did not pass</h2>\n<ul class=\"index\">"
+        "<section>\n<h2>Did not pass</h2>\n<details{open}><summary>{} cases</summary>\n<ul class=\"index\">",
+        failed.len()
     )?;
     for case in failed {
         let Some(finished) = &case.finished else {
@@ -130,7 +136,7 @@ fn write_index(page: &mut String, failed: &[&CaseResult]) -> fmt::Result {
             Text(headline(&finished.verdict)),
         )?;
     }
-    writeln!(page, "</ul>\n</section>")
+    writeln!(page, "</ul>\n</details>\n</section>")
 }
 
 /// Scenarios down, architectures across.

@@ -121,7 +121,13 @@ impl<W: Write + Send> Plain<W> {
 
     fn line(&mut self, line: &str) -> Result<(), ReportError> {
         self.spoke = Instant::now();
-        told(writeln!(self.out, "{line}").and_then(|()| self.out.flush()))
+        // In one piece: bars are redrawn between two.
+        let line = format!("{line}\n");
+        told(
+            self.out
+                .write_all(line.as_bytes())
+                .and_then(|()| self.out.flush()),
+        )
     }
 
     fn build_progress(
