@@ -29,7 +29,7 @@ pub(crate) struct Options {
 }
 
 /// How to build; the same for every verb that builds.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(crate) struct How {
     /// A kernel tree (git or not) or tarball, instead of Debian's linux-source-6.12.
     #[arg(long, value_name = "PATH")]

@@ -3,7 +3,9 @@
 //! The only crate that prints, exits and reads the environment.
 
 mod build;
+mod check;
 mod context;
+mod docs;
 mod doctor;
 mod exit;
 mod image;
@@ -43,6 +45,7 @@ enum Verb {
     Image(image::Options),
     Review(review::Options),
     Test(test::Options),
+    Check(check::Options),
 }
 
 fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
@@ -54,6 +57,7 @@ fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
         Verb::Image(opts) => image::run(&opts, cx),
         Verb::Review(opts) => review::run(&opts, cx),
         Verb::Test(opts) => test::run(&opts, cx),
+        Verb::Check(opts) => check::run(&opts, cx),
     }
 }
 

@@ -44,6 +44,12 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
+    let ended = trials(opts, cx)?;
+    Ok(ExitCode::from(code(&ended, cx)))
+}
+
+/// Run the cases, and say how they ended.
+pub(crate) fn trials(opts: &Options, cx: &Context) -> anyhow::Result<Outcome> {
     let Options {
         select,
         yes,
@@ -75,9 +81,9 @@ pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
     let machines = Machines::new(build, select.flavor, source, &cx.repo.join("snapshots"));
     let outcome = run::run(&machines, &cases, &folder, &options, &report);
     let ended = report.finish(cx.cancel.is_cancelled() || outcome.is_err());
-    let code = conclude(&ended, *format, &folder, cx);
+    conclude(&ended, *format, &folder, cx);
     outcome?;
-    Ok(code)
+    Ok(ended)
 }
 
 /// Where the kernel comes from.
@@ -135,11 +141,11 @@ fn sinks(format: Format, folder: &RunFolder, cx: &Context) -> anyhow::Result<Vec
 }
 
 /// Say how it ended; the counts are the last line.
-fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) -> ExitCode {
+fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) {
     let Outcome {
         passed,
         failed,
-        infra,
+        infra: _,
         skipped,
         unfinished,
         errors,
@@ -167,7 +173,19 @@ fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) -
         // Standard output has the same in its last event.
         Format::Json => eprintln!("{counts}"),
     }
-    ExitCode::from(if cx.cancel.is_cancelled() {
+}
+
+/// The exit code of a run that ended so.
+fn code(ended: &Outcome, cx: &Context) -> u8 {
+    let Outcome {
+        passed: _,
+        failed,
+        infra,
+        skipped: _,
+        unfinished,
+        errors,
+    } = ended;
+    if cx.cancel.is_cancelled() {
         exit::INFRA
     } else if failed > infra {
         exit::FAILED
@@ -175,5 +193,5 @@ fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) -
         exit::INFRA
     } else {
         exit::OK
-    })
+    }
 }

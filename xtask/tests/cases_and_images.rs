@@ -116,7 +116,9 @@ impl Image {
     }
 
     fn words(&mut self, words: &[u32]) {
-        words.iter().for_each(|&word| self.word(word));
+        for &word in words {
+            self.word(word);
+        }
     }
 }
 
