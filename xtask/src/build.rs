@@ -130,14 +130,14 @@ fn say(arch: Arch, what: &str, built: bool, time: Duration, path: &std::path::Pa
 }
 
 /// Shows the progress of builds on standard error: a bar on a terminal, else a line now and then.
-struct Show {
+pub(crate) struct Show {
     bar: Option<ProgressBar>,
     /// The part that a line was written for, and how many tenths of it were done.
     last: Mutex<(String, u64)>,
 }
 
 impl Show {
-    fn new(terminal: bool) -> Self {
+    pub(crate) fn new(terminal: bool) -> Self {
         let style = ProgressStyle::with_template("{prefix} {msg} {wide_bar} {pos}/{len} {elapsed}");
         let bar = terminal.then(|| {
             let bar = ProgressBar::no_length();
@@ -150,7 +150,7 @@ impl Show {
         }
     }
 
-    fn tell(&self, news: Progress) {
+    pub(crate) fn tell(&self, news: Progress) {
         match (&self.bar, news) {
             (Some(bar), Progress::Started { what }) => {
                 bar.reset();
@@ -187,7 +187,7 @@ impl Show {
     }
 
     /// Nothing is being built any more.
-    fn done(&self) {
+    pub(crate) fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.disable_steady_tick();
             bar.finish_and_clear();

@@ -8,6 +8,7 @@ mod context;
 mod docs;
 mod doctor;
 mod exit;
+mod guest;
 mod image;
 mod list;
 mod output;
@@ -16,6 +17,7 @@ mod review;
 mod select;
 mod setup;
 mod test;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,7 @@ enum Verb {
     Review(review::Options),
     Test(test::Options),
     Check(check::Options),
+    Shell(shell::Options),
 }
 
 fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
@@ -58,6 +61,7 @@ fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
         Verb::Review(opts) => review::run(&opts, cx),
         Verb::Test(opts) => test::run(&opts, cx),
         Verb::Check(opts) => check::run(&opts, cx),
+        Verb::Shell(opts) => shell::run(&opts, cx),
     }
 }
 

@@ -7,6 +7,7 @@ mod error;
 mod qmp;
 mod shell;
 mod spec;
+mod talk;
 mod template;
 
 pub use accel::Accel;
@@ -15,4 +16,5 @@ pub use error::{CONSOLE_LINES, ConsoleTail, GuestError};
 pub use qmp::{Call, Qmp};
 pub use shell::{Served, Shell};
 pub use spec::{BOOT_TIME, CPUS, GuestSpec, MEMORY_MIB, qemu_version};
+pub use talk::{End, Input};
 pub use template::{Template, boot};

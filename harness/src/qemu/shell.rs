@@ -3,7 +3,6 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::argv::{self, Share};
@@ -27,11 +26,10 @@ pub enum Served {
 /// A running guest. It ends with the value, and virtiofsd with it.
 #[derive(Debug)]
 pub struct Shell {
-    /// Both ways of the console.
-    pub console: UnixStream,
     /// How the folder is served, if there is one.
     pub served: Option<Served>,
-    process: Process,
+    pub(super) console: UnixStream,
+    pub(super) process: Process,
     _virtiofsd: Option<Process>,
 }
 
@@ -67,21 +65,11 @@ impl Shell {
         let argv = argv::shell_guest(spec, number, share);
         let process = Process::spawn(&argv, inherit, cancel)?;
         Ok(Self {
-            console,
             served,
+            console,
             process,
             _virtiofsd: virtiofsd_process,
         })
-    }
-
-    /// Wait until QEMU ends by itself, at most this long.
-    pub fn wait_end(&mut self, time: Duration) -> Option<ExitStatus> {
-        self.process.wait_end(time)
-    }
-
-    /// What QEMU wrote to its standard error, each line after a line break and indented.
-    pub fn errors(&self) -> String {
-        self.process.errors()
     }
 }
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::accel::Accel;
+use super::accel::{self, Accel};
 use super::error::GuestError;
 use crate::arch::{Arch, Row};
+use crate::build::BuildContext;
 use crate::guest::GuestImage;
 use crate::kernel::Kernel;
 use crate::store::Key;
@@ -74,6 +75,22 @@ impl GuestSpec {
             extra: Vec::new(),
             boot_time: BOOT_TIME,
         })
+    }
+
+    /// The same, run with what works on this machine.
+    pub fn for_host(
+        ctx: &BuildContext,
+        kernel: &Kernel,
+        image: &GuestImage,
+    ) -> Result<Self, GuestError> {
+        let mut spec = Self::new(kernel, image, Path::new(kernel.arch.row().qemu))?;
+        let scratch = tempfile::tempdir().map_err(|source| GuestError::File {
+            what: "make a folder for a console".to_owned(),
+            source,
+        })?;
+        let console = scratch.path().join("console");
+        spec.accel = accel::choose(&ctx.store, &spec, &console, &ctx.cancel)?.accel;
+        Ok(spec)
     }
 
     /// The architecture's facts.
