@@ -134,8 +134,13 @@ enum ckpt_regset_action ckpt_arch_regset(const struct user_regset *regset)
 	return CKPT_REGSET_SKIP;
 }
 
+/* RF only means something with a breakpoint: faults leave it behind, and ckpt_arch_resume(). */
 void ckpt_arch_regset_clean(u32 note, void *data)
 {
+	struct user_regs_struct *regs = data;
+
+	if (note == NT_PRSTATUS)
+		regs->flags &= ~X86_EFLAGS_RF;
 }
 
 void ckpt_arch_self_begin(struct pt_regs *regs, unsigned long saved[CKPT_ARCH_SELF_WORDS])
@@ -191,6 +196,8 @@ static int check_general(struct ckpt_ctx *ctx, const struct user_regs_struct *re
 		return ckpt_err(ctx, -EINVAL, "cs is %#lx", regs->cs);
 	if (IS_ENABLED(CONFIG_X86_64) && (u16)regs->ss != __USER_DS)
 		return ckpt_err(ctx, -EINVAL, "ss is %#lx", regs->ss);
+	if (regs->flags & X86_EFLAGS_RF)
+		return ckpt_err(ctx, -EINVAL, "flags are %#lx", regs->flags);
 	if (data & SEGMENT_TI_MASK)
 		return ckpt_err(ctx, -EINVAL, "a selector is one of a local descriptor table");
 	return 0;
