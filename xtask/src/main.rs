@@ -16,8 +16,8 @@ mod progress;
 mod review;
 mod select;
 mod setup;
-mod test;
 mod shell;
+mod test;
 
 use std::process::ExitCode;
 

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::arch::Arch;
+use crate::arch::{Arch, Row};
 use crate::build::{BuildContext, OnProgress, Progress};
 use crate::store::{Artifact, Key, KeyBuilder, StoreError, walk};
 use config::Fragment;
@@ -51,11 +51,11 @@ impl Flavor {
         }
     }
 
-    /// Its configuration fragments below `kernels/configs`.
-    fn fragments(self) -> &'static [&'static str] {
+    /// Its configuration fragments below `kernels/configs`, on top of the architecture's.
+    fn fragments(self, row: &Row) -> Vec<&'static str> {
         match self {
-            Self::Fast => &[],
-            Self::Debug => &["debug.config"],
+            Self::Fast => Vec::new(),
+            Self::Debug => [&["debug.config"], row.debug_fragments].concat(),
         }
     }
 }
@@ -210,7 +210,7 @@ impl Inputs {
         progress: OnProgress<'_>,
     ) -> Result<Self, KernelError> {
         let row = arch.row();
-        let fragments = row.fragments.iter().chain(flavor.fragments());
+        let fragments = row.fragments.iter().copied().chain(flavor.fragments(row));
         let fragments = fragments.map(|name| -> Result<_, StoreError> {
             let file = format!("kernels/configs/{name}");
             let text = String::from_utf8_lossy(&read(&ctx.repo.join(&file))?).into_owned();
