@@ -11,8 +11,8 @@ pub struct Usage {
     pub memory_kib: u64,
 }
 
-/// Open files more than before that are no leak: those of the agent and of tasks that are being reaped.
-const FILES: u64 = 16;
+/// Open files more than before that are no leak: the kernel's counter is out by up to 32 on each of two processors.
+const FILES: u64 = 64;
 
 /// Growth that is no leak, in KiB: caches of free pages on each CPU, slabs that are partly used, freeing that waits for RCU.
 const MEMORY_KIB: u64 = 2048;
@@ -89,7 +89,7 @@ mod tests {
         for (files, memory_kib, wrong) in [
             (90, 30000, None),
             (80, 20000, None),
-            (106, 32448, None),
+            (154, 32448, None),
             (190, 30000, Some("100 open files")),
             (90, 36000, Some("6000 KiB of memory")),
             (190, 36000, Some("100 open files and 6000 KiB of memory")),
