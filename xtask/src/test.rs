@@ -157,7 +157,7 @@ fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) {
             "interrupted: {unfinished} trials have no verdict; the results so far: {}",
             dir.join("results.json").display()
         ));
-    } else if format == Format::Text {
+    } else if format == Format::Text && errors.is_empty() {
         lines.push(format!("report: {}", dir.join("report.html").display()));
     }
     for error in errors {

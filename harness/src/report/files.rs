@@ -63,17 +63,17 @@ impl Files {
         }
     }
 
-    fn last(&mut self) -> Result<(), ReportError> {
-        self.results()?;
-        let junit = junit::render(&self.results).map_err(|source| ReportError::Format {
+    fn junit(&self) -> Result<(), ReportError> {
+        let text = junit::render(&self.results).map_err(|source| ReportError::Format {
             format: "junit.xml",
             source: source.into(),
         })?;
-        replace(&self.dir.join("junit.xml"), junit.as_bytes())?;
-        replace(
-            &self.dir.join("report.html"),
-            html::render(&self.results).as_bytes(),
-        )
+        replace(&self.dir.join("junit.xml"), text.as_bytes())
+    }
+
+    fn html(&self) -> Result<(), ReportError> {
+        let text = html::render(&self.results);
+        replace(&self.dir.join("report.html"), text.as_bytes())
     }
 }
 
@@ -82,7 +82,8 @@ impl Sink for Files {
         self.results.apply(event);
         match event {
             Event::RunStarted { .. } => self.results(),
-            Event::RunFinished { .. } => self.last(),
+            // One that does not fit need not keep the others out.
+            Event::RunFinished { .. } => self.results().and(self.junit()).and(self.html()),
             Event::TrialFinished(finished) => {
                 let command = self.command(finished);
                 if self.written.is_none_or(|last| last.elapsed() >= INTERVAL) {

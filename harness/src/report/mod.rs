@@ -86,7 +86,7 @@ pub trait Sink: Send {
     /// Take the next event.
     ///
     /// An error does not end the stream: the sink gets the later events too, and makes good what it could not write as soon as it can.
-    /// It answers with an error as long as something is missing.
+    /// The answer to the last event says whether all is written.
     fn take(&mut self, event: &Event) -> Result<(), ReportError>;
 }
 
@@ -117,6 +117,8 @@ enum Progress {
 struct Slot {
     sink: Box<dyn Sink>,
     error: Option<ReportError>,
+    /// An error was told already; the next ones would say the same.
+    warned: bool,
 }
 
 struct State {
@@ -129,15 +131,11 @@ struct State {
 
 impl State {
     fn emit(&mut self, event: &Event) {
-        for Slot { sink, error } in &mut self.sinks {
-            match sink.take(event) {
-                Ok(()) => *error = None,
-                Err(new) => {
-                    if error.is_none() {
-                        tracing::warn!("{new}");
-                    }
-                    *error = Some(new);
-                }
+        for slot in &mut self.sinks {
+            slot.error = slot.sink.take(event).err();
+            if let Some(error) = slot.error.as_ref().filter(|_| !slot.warned) {
+                tracing::warn!("{error}");
+                slot.warned = true;
             }
         }
     }
@@ -163,7 +161,11 @@ impl Report {
     /// The run starts: tell the sinks what will be tried.
     pub fn start(folder: &RunFolder, cases: Vec<Planned>, sinks: Vec<Box<dyn Sink>>) -> Self {
         let plan: Vec<_> = cases.iter().map(|case| case.id.clone()).collect();
-        let sinks = sinks.into_iter().map(|sink| Slot { sink, error: None });
+        let sinks = sinks.into_iter().map(|sink| Slot {
+            sink,
+            error: None,
+            warned: false,
+        });
         let mut state = State {
             sinks: sinks.collect(),
             progress: plan
