@@ -1,6 +1,6 @@
 //! What every verb knows: where things are, and how the run is cancelled.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use crossthaw_harness::process::Cancel;
@@ -45,9 +45,11 @@ impl Context {
     }
 }
 
-/// The checkout that this program was built from.
+/// The checkout that `cargo xtask` was called in, or, called without cargo, the one that this program was built from.
 fn repo() -> anyhow::Result<PathBuf> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Checkouts that share a target folder share this program too.
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let repo = manifest
         .parent()
         .filter(|repo| repo.join("Cargo.toml").is_file());

@@ -1,6 +1,6 @@
 //! `test`: the main job: build what is missing, run the cases, report.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -152,7 +152,7 @@ fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) {
     } = ended;
     let dir = folder.dir().strip_prefix(&cx.repo).unwrap_or(folder.dir());
     let mut lines = Vec::new();
-    if cx.cancel.is_cancelled() {
+    if cx.cancel.is_cancelled() || *unfinished > 0 {
         lines.push(format!(
             "interrupted: {unfinished} trials have no verdict; the results so far: {}",
             dir.join("results.json").display()
@@ -168,11 +168,12 @@ fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) {
         eprintln!("{line}");
     }
     let counts = summary(*passed, *failed, *skipped);
-    match format {
-        Format::Text => println!("{counts}"),
+    // Who has seen enough of the output has closed it.
+    let _ = match format {
+        Format::Text => writeln!(io::stdout(), "{counts}"),
         // Standard output has the same in its last event.
-        Format::Json => eprintln!("{counts}"),
-    }
+        Format::Json => writeln!(io::stderr(), "{counts}"),
+    };
 }
 
 /// The exit code of a run that ended so.
