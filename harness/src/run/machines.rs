@@ -11,7 +11,7 @@ use crate::guest::{self, GuestImage};
 use crate::kernel::{self, Flavor, Kernel, Source};
 use crate::oracle::golden::Goldens;
 use crate::oracle::{Verdict, kernel_log};
-use crate::qemu::{ConsoleTail, GuestError, GuestSpec, Template, accel};
+use crate::qemu::{ConsoleTail, GuestError, GuestSpec, Template};
 use crate::report::{Build, BuildReport, Report};
 use crate::scenario::Case;
 use crate::trial::{self, Env};
@@ -73,7 +73,7 @@ impl Backend for Machines {
         let symbols = symbols(&built.kernel).map_err(|error| Failure::infra(&error))?;
         let BuildContext { store, cancel, .. } = &self.build;
         let template = step(report, arch, Build::Template, |_| {
-            spec(&self.build, built)
+            GuestSpec::for_host(&self.build, &built.kernel, &built.guest)
                 .and_then(|spec| Template::get(store, &spec, cancel))
                 .map(|template| (template.built(), template))
                 .map_err(|error| boot_failure(&error))
@@ -141,19 +141,6 @@ fn tell(told: &BuildReport<'_>, progress: Progress) {
         Progress::Step { what, done, total } => told.progress(what, done, total),
         Progress::Line(line) => tracing::info!("{line}"),
     }
-}
-
-/// A guest of this kernel and these programs, run with what works on this machine.
-fn spec(ctx: &BuildContext, built: &Built) -> Result<GuestSpec, GuestError> {
-    let qemu = Path::new(built.kernel.arch.row().qemu);
-    let mut spec = GuestSpec::new(&built.kernel, &built.guest, qemu)?;
-    let scratch = tempfile::tempdir().map_err(|source| GuestError::File {
-        what: "make a folder for a console".to_owned(),
-        source,
-    })?;
-    let console = scratch.path().join("console");
-    spec.accel = accel::choose(&ctx.store, &spec, &console, &ctx.cancel)?.accel;
-    Ok(spec)
 }
 
 /// The symbols that a kernel's configuration sets.
