@@ -2,6 +2,7 @@
 //!
 //! The only crate that prints, exits and reads the environment.
 
+mod bench;
 mod build;
 mod check;
 mod context;
@@ -49,6 +50,7 @@ enum Verb {
     Test(test::Options),
     Check(check::Options),
     Shell(shell::Options),
+    Bench(bench::Options),
 }
 
 fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
@@ -62,6 +64,7 @@ fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
         Verb::Test(opts) => test::run(&opts, cx),
         Verb::Check(opts) => check::run(&opts, cx),
         Verb::Shell(opts) => shell::run(&opts, cx),
+        Verb::Bench(opts) => bench::run(&opts, cx),
     }
 }
 
