@@ -6,7 +6,7 @@ mod latest;
 use std::fs;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
         how,
     } = opts;
     // What is wrong with the command line is said before minutes of work.
-    let before = compare.as_ref().map(read).transpose()?;
+    let before = compare.as_deref().map(read).transpose()?;
     let ctx = how.context(cx)?;
     let mut figures = latest::figures(&cx.runs().join("latest/results.json"))?;
     for arch in Arch::ALL {
@@ -81,7 +81,7 @@ pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
 }
 
 /// Figures that were saved before.
-fn read(path: &PathBuf) -> anyhow::Result<Figures> {
+fn read(path: &Path) -> anyhow::Result<Figures> {
     let wrong = |error: &dyn std::fmt::Display| {
         Exit::usage(format!("--compare {}: {error}", path.display()))
     };

@@ -2,11 +2,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crossthaw_harness::arch::Arch;
-use crossthaw_harness::host::Host;
 use crossthaw_harness::kernel::Flavor;
 use crossthaw_harness::qemu::{End, Input, Served, Shell};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
@@ -15,6 +14,7 @@ use crate::build::How;
 use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::guest;
+use crate::setup;
 
 /// Give a prompt in a guest that has just booted, with the tools and the workloads.
 ///
@@ -41,11 +41,10 @@ pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
         flavor,
         how,
     } = opts;
-    let share = share.as_ref().map(folder).transpose()?;
+    let share = share.as_deref().map(folder).transpose()?;
     let ctx = how.context(cx)?;
     let spec = guest::spec(cx, &ctx, *arch, *flavor, &how.source())?;
-    let host = Host::new(&std::env::var_os("PATH").unwrap_or_default());
-    let virtiofsd: Vec<_> = host.virtiofsd().into_iter().collect();
+    let virtiofsd: Vec<_> = setup::host().virtiofsd().into_iter().collect();
     let mut shell = Shell::start(&spec, share.as_deref(), &virtiofsd, &cx.cancel)?;
     match &shell.served {
         None => {}
@@ -76,7 +75,7 @@ pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
 }
 
 /// The folder to share, as QEMU and virtiofsd can be told.
-fn folder(path: &PathBuf) -> anyhow::Result<PathBuf> {
+fn folder(path: &Path) -> anyhow::Result<PathBuf> {
     let wrong =
         |why: &dyn std::fmt::Display| Exit::usage(format!("--share {}: {why}", path.display()));
     let path = path.canonicalize().map_err(|error| wrong(&error))?;
