@@ -96,11 +96,16 @@ fn general(plan: &mut Plan) {
         &CR.to_be_bytes(),
         &cr_mask.to_be_bytes(),
     );
-    plan.keep_bits(
-        "xer".to_owned(),
-        264,
-        &XER.to_be_bytes(),
-        &0xffff_ffff_u64.to_be_bytes(),
-    );
+    // Nor does a system call preserve XER.
+    if plan.how == How::Blocked {
+        plan.put(264, &XER.to_be_bytes());
+    } else {
+        plan.keep_bits(
+            "xer".to_owned(),
+            264,
+            &XER.to_be_bytes(),
+            &0xffff_ffff_u64.to_be_bytes(),
+        );
+    }
     plan.keep("lr".to_owned(), 272, &pattern::piece(40, 0, 8));
 }
