@@ -331,11 +331,12 @@ fn write_failure(
         Text(id),
         Text(&case.plan.about),
     )?;
-    writeln!(
-        page,
-        "<pre class=\"message\">{}</pre>",
-        Text(message(verdict))
-    )?;
+    // A short diff is part of the message, too; here it has a place and colours of its own.
+    let message = match diff {
+        Some(diff) => message(verdict).replace(diff.trim_end(), "(see below)"),
+        None => message(verdict),
+    };
+    writeln!(page, "<pre class=\"message\">{}</pre>", Text(message))?;
     writeln!(
         page,
         "<p>Repeat it:</p>\n<pre class=\"command\">{}</pre>",
@@ -368,10 +369,10 @@ fn write_failure(
         writeln!(page, "</pre></details>")?;
     }
     if !console.is_empty() {
-        let (n, lines) = (console.len(), Text(console.join("\n")));
+        let lines = Text(console.join("\n"));
         writeln!(
             page,
-            "<details open><summary>Last {n} lines of the console</summary>\n<pre class=\"console\">{lines}</pre></details>"
+            "<details open><summary>Last lines of the console</summary>\n<pre class=\"console\">{lines}</pre></details>"
         )?;
     }
     write!(page, "<p class=\"phases\">{} in all", Time(*time))?;
