@@ -9,12 +9,12 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crossthaw_protocol::Request;
+use crossthaw_protocol::{Reply, Request};
 
 use super::accel::host_cpu;
 use super::agent::Agent;
 use super::argv::{self, Ends, Memory};
-use super::error::GuestError;
+use super::error::{ConsoleTail, GuestError};
 use super::qmp::{Call, Qmp};
 use super::spec::GuestSpec;
 use crate::arch::Arch;
@@ -192,7 +192,9 @@ fn key(spec: &GuestSpec) -> Key {
 fn make(spec: &GuestSpec, dir: &Path, cancel: &Cancel) -> Result<(), GuestError> {
     let (ram, console) = (dir.join(RAM), dir.join(CONSOLE));
     let (mut agent, mut qmp) = boot_with(spec, Memory::Template(&ram), &console, cancel)?;
-    settle(&mut agent, cancel).map_err(|error| error.during("boot"))?;
+    settle(&mut agent, cancel)
+        .and_then(|()| untainted(&mut agent, &console))
+        .map_err(|error| error.during("boot"))?;
     let mut call = Call {
         process: agent.process(),
         console: &console,
@@ -217,6 +219,18 @@ fn settle(agent: &mut Agent, cancel: &Cancel) -> Result<(), GuestError> {
         cancel.sleep(SETTLE_PAUSE)?;
     }
     Ok(())
+}
+
+/// A kernel that complains while it boots would do so in no trial's console.
+fn untainted(agent: &mut Agent, console: &Path) -> Result<(), GuestError> {
+    match agent.request(&Request::Taint, SETTLE_TIME)? {
+        Reply::Taint { mask: 0 } => Ok(()),
+        other => Err(GuestError::Agent {
+            phase: "boot",
+            message: format!("the kernel has complained: {other:?}"),
+            console: ConsoleTail::read(console),
+        }),
+    }
 }
 
 /// Scratch goes away with the failure; the console stays, where the error says.
