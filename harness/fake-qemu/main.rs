@@ -4,6 +4,7 @@
 //! - `never-boots`: a line on the console, then silence
 //! - `no-console`: silence
 //! - `panics`: a kernel's last words, and the end
+//! - `tainted`: boots, and complains on the way
 //! - `disk-full`: the end by SIGBUS, as a write to a mapping without room behind it ends
 //! - `cannot-save`: the device state does not fit
 //! - `clone-hangs`: clones never answer
@@ -221,13 +222,37 @@ fn agent(arguments: &Arguments) {
                 Reply::Chunk { bytes: Vec::new() },
                 Reply::Done,
             ],
-            Request::Taint => vec![Reply::Taint { mask: 0 }],
+            Request::Taint => vec![Reply::Taint {
+                mask: if arguments.fake("tainted") { 512 } else { 0 },
+            }],
             _ => vec![Reply::Done],
         };
         for reply in replies {
             if frame::send(&mut port, nonce, &reply).is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Serve the console with a prompt; every command works but `crash`.
+fn shell(arguments: &Arguments) {
+    let mut console = socket(arguments, "console");
+    let _ = write!(console, "Linux version 6.12.0-fake\r\n/ # ");
+    let mut line = String::new();
+    let Ok(input) = console.try_clone() else {
+        return;
+    };
+    for byte in BufReader::new(input).bytes().map_while(Result::ok) {
+        match byte {
+            // Ctrl-D.
+            4 => return,
+            b'\n' if line == "crash" => fail("crashed"),
+            b'\n' => {
+                let _ = write!(console, "{line}\r\ndid {line}\r\n/ # ");
+                line.clear();
+            }
+            other => line.push(char::from(other)),
         }
     }
 }
@@ -239,6 +264,9 @@ fn main() {
     if arguments.argv.iter().any(|word| word == "--version") {
         println!("fake QEMU version 1");
         return;
+    }
+    if arguments.value("-append").contains("crossthaw.mode=shell") {
+        return shell(&arguments);
     }
     let clone = arguments.argv.iter().any(|word| word == "-incoming");
     if clone {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::fs;
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossthaw_harness::arch::Arch;
 use crossthaw_harness::process::Cancel;
 use crossthaw_harness::qemu::{
-    Accel, CPUS, GuestError, GuestSpec, Template, accel, boot, qemu_version,
+    Accel, CPUS, End, GuestError, GuestSpec, Input, Shell, Template, accel, boot, qemu_version,
 };
 use crossthaw_harness::store::{KeyBuilder, Store};
 use crossthaw_protocol::{Reply, Request};
@@ -151,6 +153,16 @@ fn a_guest_that_panics_is_dead_at_once() {
 }
 
 #[test]
+fn a_kernel_that_complains_while_it_boots_is_no_template() {
+    let error = Room::new("tainted").failure();
+    assert!(
+        matches!(error, GuestError::Agent { phase: "boot", .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("Taint { mask: 512 }"), "{error}");
+}
+
+#[test]
 fn a_full_disk_is_told_apart() {
     for fake in ["disk-full", "cannot-save"] {
         let error = Room::new(fake).failure();
@@ -250,6 +262,33 @@ fn no_guest_outlives_its_value() {
     assert!(alive(pid));
     drop(agent);
     assert!(!alive(pid));
+}
+
+#[test]
+fn a_shell_carries_out_commands_and_says_how_it_ended() {
+    let check = |commands: &str, wanted: &str, over: bool| {
+        let room = Room::new("");
+        let (input, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(commands.as_bytes()).unwrap();
+        drop(writer);
+        let mut shell = Shell::start(&room.spec, None, &[], &room.cancel).unwrap();
+        let mut output = Vec::new();
+        let end = shell
+            .talk(input.as_fd(), &mut output, Input::Commands)
+            .unwrap();
+        assert_eq!(String::from_utf8(output).unwrap(), wanted);
+        assert_eq!(end == End::Over, over, "{end:?}");
+        drop(shell);
+        assert!(room.cancel.live().is_empty());
+    };
+    let start = "Linux version 6.12.0-fake\r\n/ # ";
+    check("", start, true);
+    check(
+        "ls\nps",
+        &format!("{start}ls\r\ndid ls\r\n/ # ps\r\ndid ps\r\n/ # "),
+        true,
+    );
+    check("crash\n", start, false);
 }
 
 #[test]
