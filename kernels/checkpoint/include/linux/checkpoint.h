@@ -34,7 +34,7 @@ struct user_regset;
 struct vm_area_struct;
 
 /* Largest record, the data of PAGES aside; bounds what a reader allocates. */
-#define CKPT_RECORD_MAX		(1U << 20)
+#define CKPT_RECORD_MAX		0x100000U
 
 /* Collected by the walk over the tree, in the order of the TREE record. */
 struct ckpt_task {
@@ -126,12 +126,16 @@ void ckpt_ctx_put(struct ckpt_ctx *ctx);
  */
 __printf(3, 4) int ckpt_err(struct ckpt_ctx *ctx, int err, const char *fmt, ...);
 
+#define ckpt_nomem(ctx, fmt, ...) \
+	ckpt_err(ctx, -ENOMEM, "no memory for " fmt, ##__VA_ARGS__)
+
 /* --- io.c: records --- */
 
 /* Write a whole record: @rec begins with struct ckpt_hdr; its type and len are set here. */
 int ckpt_write_record(struct ckpt_ctx *ctx, enum ckpt_record type, void *rec, size_t len);
-/* Write the fixed part of a record whose total length is @len; the rest follows by ckpt_write_data(). */
-int ckpt_write_begin(struct ckpt_ctx *ctx, enum ckpt_record type, void *rec, size_t fixed, size_t len);
+/* Write the fixed part of a record of @len bytes in all; the rest follows by ckpt_write_data(). */
+int ckpt_write_begin(struct ckpt_ctx *ctx, enum ckpt_record type, void *rec, size_t fixed,
+		     size_t len);
 int ckpt_write_data(struct ckpt_ctx *ctx, const void *data, size_t len);
 /* Write whole pages, the payload of a record begun by ckpt_write_begin(). */
 int ckpt_write_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr);
@@ -209,9 +213,15 @@ void ckpt_objhash_free(struct ckpt_objhash *objs);
 int ckpt_obj_ref(struct ckpt_ctx *ctx, void *obj, enum ckpt_obj_type type, bool *first);
 /* Checkpoint: compare the uses that were counted with the objects' own counts. */
 int ckpt_obj_check_users(struct ckpt_ctx *ctx);
-/* Restart: remember @obj under @objref, taking a reference.  EINVAL if the number is taken or not positive. */
+/*
+ * Restart: remember @obj under @objref, taking a reference.  EINVAL if the
+ * number is taken or not positive.
+ */
 int ckpt_obj_add(struct ckpt_ctx *ctx, int objref, void *obj, enum ckpt_obj_type type);
-/* Restart: the object, no reference taken; ERR_PTR(-EINVAL) and a log line if there is none or of another type. */
+/*
+ * Restart: the object, no reference taken; ERR_PTR(-EINVAL) and a log line if
+ * there is none or one of another type.
+ */
 void *ckpt_obj_get(struct ckpt_ctx *ctx, int objref, enum ckpt_obj_type type);
 
 /* --- tree.c, freezer.c --- */
@@ -235,9 +245,9 @@ int ckpt_task_objs_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_TASK_OBJS */
 int ckpt_task_end_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_TASK_END */
 int ckpt_rlimits_restore(struct ckpt_ctx *ctx);
 
-/* --- one pair each: _save writes the object (if new) and returns its objref or a negative errno --- */
+/* --- one pair each: _save writes the object, if new, and returns its objref or an errno --- */
 int ckpt_cred_save(struct ckpt_ctx *ctx, const struct cred *cred);
-int ckpt_cred_restore(struct ckpt_ctx *ctx);		/* builds a struct cred, adds it to the hash */
+int ckpt_cred_restore(struct ckpt_ctx *ctx);		/* builds a struct cred for the hash */
 int ckpt_cred_install(struct ckpt_ctx *ctx, const struct cred *cred);	/* on current */
 /* Could current give itself these credentials?  EPERM and a log line if not. */
 int ckpt_cred_check_power(struct ckpt_ctx *ctx, const struct cred *cred);
@@ -334,7 +344,7 @@ struct ckpt_member {
 /* This kernel's enum ckpt_arch. */
 u32 ckpt_arch_id(void);
 
-/* Refuse what the architecture cannot carry (ckpt_err() with the reason): debug registers, LDT, compat tasks ... */
+/* Refuse what the architecture cannot carry: debug registers, LDT, compat tasks ... */
 int ckpt_arch_check_task(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_arch_check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm);
 
@@ -356,7 +366,7 @@ enum ckpt_regset_action ckpt_arch_regset(const struct user_regset *regset);
 /* Zero what a register set shows and the task does not have: it would differ with each run. */
 void ckpt_arch_regset_clean(u32 note, void *data);
 
-/* Fill @cpu->syscall, ->word: what register sets do not show (thread flags, interruption code, trap ...). */
+/* Fill @cpu->syscall, ->word: thread flags, interruption code, trap ... */
 int ckpt_arch_cpu_save(struct ckpt_ctx *ctx, struct task_struct *task, struct ckpt_rec_cpu *cpu);
 /* Do the registers say that the task may go on with restart_syscall(2)? */
 bool ckpt_arch_in_restart(struct task_struct *task);
@@ -379,7 +389,7 @@ long ckpt_arch_resume(struct pt_regs *regs);
 
 /* Is this a mapping of the vdso?  CKPT_VMA_VDSO, CKPT_VMA_VVAR or 0. */
 u32 ckpt_arch_vma_kind(struct vm_area_struct *vma);
-/* Map vdso and vvar into current->mm, the lowest address being @start; the caller checks the result. */
+/* Map vdso and vvar into current->mm from @start on; the caller checks the result. */
 int ckpt_arch_map_vdso(unsigned long start);
 /* Forget the vdso of current->mm, whose mappings are gone. */
 void ckpt_arch_mm_reset(struct mm_struct *mm);

@@ -71,7 +71,7 @@ static int save_regset(struct ckpt_ctx *ctx, struct ckpt_task *t, const struct u
 	void *data __free(kvfree) = kvzalloc(len, GFP_KERNEL);
 
 	if (!data)
-		return ckpt_err(ctx, -ENOMEM, "no memory for register set %#x", rec.note);
+		return ckpt_nomem(ctx, "register set %#x", rec.note);
 	get.data = data;
 	if (t->task == current)
 		ret = get_regset(current, &get);
@@ -192,7 +192,7 @@ int ckpt_regset_restore(struct ckpt_ctx *ctx)
 		return err;
 	kept = kvmalloc(sizeof(*kept) + rec->size, GFP_KERNEL_ACCOUNT);
 	if (!kept)
-		return ckpt_err(ctx, -ENOMEM, "no memory for register set %#x", rec->note);
+		return ckpt_nomem(ctx, "register set %#x", rec->note);
 	kept->regset = regset;
 	memcpy(kept->data, rec->data, rec->size);
 	list_add_tail(&kept->list, &m->regsets);

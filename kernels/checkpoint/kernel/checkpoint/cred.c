@@ -60,7 +60,7 @@ int ckpt_cred_save(struct ckpt_ctx *ctx, const struct cred *cred)
 	len = struct_size(rec, groups, ALIGN(groups->ngroups, 2));
 	rec = kvzalloc(len, GFP_KERNEL);
 	if (!rec)
-		return ckpt_err(ctx, -ENOMEM, "no memory for %d groups", groups->ngroups);
+		return ckpt_nomem(ctx, "%d groups", groups->ngroups);
 	rec->objref = objref;
 	rec->securebits = cred->securebits;
 	rec->uid = from_kuid(ns, cred->uid);
@@ -131,11 +131,12 @@ static int set_supplementary(struct ckpt_ctx *ctx, struct cred *new,
 
 	groups = groups_alloc(rec->nr_groups);
 	if (!groups)
-		return ckpt_err(ctx, -ENOMEM, "no memory for %u groups", rec->nr_groups);
+		return ckpt_nomem(ctx, "%u groups", rec->nr_groups);
 	for (u32 i = 0; i < rec->nr_groups && !err; i++) {
 		groups->gid[i] = make_kgid(ns, rec->groups[i]);
 		if (!gid_valid(groups->gid[i]))
-			err = ckpt_err(ctx, -EINVAL, "group %u is not mapped in this user namespace",
+			err = ckpt_err(ctx, -EINVAL,
+				       "group %u is not mapped in this user namespace",
 				       rec->groups[i]);
 	}
 	if (!err) {
@@ -203,7 +204,7 @@ static int set_user(struct ckpt_ctx *ctx, struct cred *new)
 	struct user_struct *user = alloc_uid(new->uid);
 
 	if (!user)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a user");
+		return ckpt_nomem(ctx, "a user");
 	free_uid(new->user);
 	new->user = user;
 	if (set_cred_ucounts(new))
@@ -224,7 +225,7 @@ int ckpt_cred_restore(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "%u groups in %u bytes", rec->nr_groups, rec->h.len);
 	new = prepare_creds();
 	if (!new)
-		return ckpt_err(ctx, -ENOMEM, "no memory for credentials");
+		return ckpt_nomem(ctx, "credentials");
 	err = set_ids(ctx, new, rec);
 	if (!err)
 		err = set_supplementary(ctx, new, rec);

@@ -26,9 +26,13 @@
 
 #include "internal.h"
 
-/* F_GETFL's flags that open(2) takes again; O_DIRECTORY goes with the kind */
-#define FILE_FLAGS	(O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | \
-			 O_LARGEFILE | O_DIRECTORY | O_NOATIME)
+/* F_GETFL's flags that open(2) takes again */
+#define FILE_FLAGS	(O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_LARGEFILE | \
+			 O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC)
+/* What the kernel keeps among them for itself */
+#define INNER_FLAGS	((__force unsigned int)(FMODE_EXEC | FMODE_NONOTIFY))
+/* What is added to open a name that may lead to anything today */
+#define CAREFUL_FLAGS	(O_NONBLOCK | O_NOFOLLOW | O_DIRECTORY)
 
 void ckpt_file_grab(void *obj)
 {
@@ -178,6 +182,11 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, const char *what)
 				what);
 	if (file->f_flags & FASYNC)
 		return ckpt_err(ctx, -EBUSY, "%s: O_ASYNC is set", what);
+	if ((file->f_flags & O_ACCMODE) == O_ACCMODE)
+		return ckpt_err(ctx, -EBUSY, "%s: it is open for ioctl(2) only", what);
+	if (file->f_flags & ~(FILE_FLAGS | INNER_FLAGS))
+		return ckpt_err(ctx, -EBUSY, "%s: flags %#o are not supported", what,
+				file->f_flags & ~(FILE_FLAGS | INNER_FLAGS));
 	if (filemap_check_wb_err(file->f_mapping, file->f_wb_err))
 		return ckpt_err(ctx, -EBUSY, "%s: a write-back error was not reported yet", what);
 	return 0;
@@ -207,7 +216,7 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 		return objref;
 	buf = kmalloc(PATH_MAX, GFP_KERNEL);
 	if (!buf)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a name");
+		return ckpt_nomem(ctx, "a name");
 	kind = file_kind(file);
 	if (!kind)
 		return refuse_file(ctx, file, holder, buf);
@@ -224,7 +233,7 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	len = sizeof(*rec) + ALIGN(strlen(name) + 1, 8);
 	rec = kzalloc(len, GFP_KERNEL);
 	if (!rec)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a record");
+		return ckpt_nomem(ctx, "a record");
 	rec->objref = objref;
 	rec->kind = kind;
 	rec->flags = file->f_flags & FILE_FLAGS;
@@ -342,9 +351,7 @@ int ckpt_file_restore(struct ckpt_ctx *ctx)
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	spin_lock(&file->f_lock);
-	file->f_flags = (file->f_flags & ~(O_NONBLOCK | O_NOFOLLOW)) | (rec->flags & O_NONBLOCK);
-	if (!(rec->flags & O_DIRECTORY))
-		file->f_flags &= ~O_DIRECTORY;
+	file->f_flags = (file->f_flags & ~CAREFUL_FLAGS) | (rec->flags & CAREFUL_FLAGS);
 	spin_unlock(&file->f_lock);
 	err = set_position(ctx, file, rec);
 	if (!err)
@@ -355,7 +362,10 @@ int ckpt_file_restore(struct ckpt_ctx *ctx)
 
 /* --- tables --- */
 
-/* The next descriptor from *@fd on; the image and the log of a task that saves itself are none of its state. */
+/*
+ * The next descriptor from *@fd on; the image and the log of a task that saves
+ * itself are none of its state.
+ */
 static struct file *next_file(struct ckpt_ctx *ctx, struct task_struct *task, unsigned int *fd)
 {
 	struct file *file;
@@ -419,7 +429,7 @@ int ckpt_files_save(struct ckpt_ctx *ctx, struct task_struct *task)
 	}
 	rec = kvzalloc(struct_size(rec, fds, nr), GFP_KERNEL_ACCOUNT);
 	if (!rec)
-		return ckpt_err(ctx, -ENOMEM, "no memory for %u descriptors", nr);
+		return ckpt_nomem(ctx, "%u descriptors", nr);
 	err = save_fds(ctx, task, rec->fds, nr);
 	if (err)
 		return err;
@@ -434,7 +444,8 @@ static int check_fds(struct ckpt_ctx *ctx, const struct ckpt_rec_files *rec)
 	int last = -1;
 
 	if (struct_size(rec, fds, rec->nr_fds) != rec->h.len)
-		return ckpt_err(ctx, -EINVAL, "%u descriptors in %u bytes", rec->nr_fds, rec->h.len);
+		return ckpt_err(ctx, -EINVAL, "%u descriptors in %u bytes",
+				rec->nr_fds, rec->h.len);
 	for (u32 i = 0; i < rec->nr_fds; i++) {
 		const struct ckpt_fd *fd = &rec->fds[i];
 

@@ -82,10 +82,11 @@ char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf,
 	return name;
 }
 
+static const struct ckpt_holder root_holder = { "root directory", -EBUSY };
+static const struct ckpt_holder cwd_holder = { "working directory", -EBUSY };
+
 int ckpt_fs_save(struct ckpt_ctx *ctx, struct task_struct *task)
 {
-	static const struct ckpt_holder root_holder = { "root directory", -EBUSY };
-	static const struct ckpt_holder cwd_holder = { "working directory", -EBUSY };
 	char *buf __free(kfree) = kmalloc(2 * PATH_MAX, GFP_KERNEL);
 	struct ckpt_rec_fs *rec __free(kfree) = NULL;
 	struct path root, cwd;
@@ -98,7 +99,7 @@ int ckpt_fs_save(struct ckpt_ctx *ctx, struct task_struct *task)
 	if (objref < 0 || !first)
 		return objref;
 	if (!buf)
-		return ckpt_err(ctx, -ENOMEM, "no memory for names");
+		return ckpt_nomem(ctx, "names");
 	get_fs_root(task->fs, &root);
 	get_fs_pwd(task->fs, &cwd);
 	root_name = ckpt_path_name(ctx, &root, buf, &root_holder);
@@ -112,7 +113,7 @@ int ckpt_fs_save(struct ckpt_ctx *ctx, struct task_struct *task)
 	len = strlen(root_name) + 1 + strlen(cwd_name) + 1;
 	rec = kzalloc(sizeof(*rec) + ALIGN(len, 8), GFP_KERNEL);
 	if (!rec)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a record");
+		return ckpt_nomem(ctx, "a record");
 	rec->objref = objref;
 	rec->umask = task->fs->umask;
 	rec->root_len = strlen(root_name) + 1;
@@ -155,7 +156,7 @@ int ckpt_fs_restore(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "a second record for one task");
 	if (rec->root_len > PATH_MAX || rec->cwd_len > PATH_MAX ||
 	    sizeof(*rec) + ALIGN(len, 8) != rec->h.len ||
-	    !ckpt_is_padded(&rec->h, sizeof(*rec) + len) || rec->umask & ~S_IRWXUGO)
+	    !ckpt_is_padded(&rec->h, sizeof(*rec) + len) || rec->umask & ~0777)
 		return ckpt_err(ctx, -EINVAL, "names of %u and %u bytes, umask %#o",
 				rec->root_len, rec->cwd_len, rec->umask);
 	err = lookup_dir(ctx, rec->paths, rec->root_len, &root);

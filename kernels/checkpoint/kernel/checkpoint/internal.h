@@ -198,7 +198,10 @@ static inline void ckpt_rseq_get(struct task_struct *t, struct ckpt_rec_task *re
 	rec->rseq_sig = t->rseq_sig;
 }
 
-/* As if preempted: the next return to user mode aborts a critical section and writes the CPU's number. */
+/*
+ * As if preempted: the next return to user mode aborts a critical section and
+ * writes the CPU's number.
+ */
 static inline void ckpt_rseq_set(struct task_struct *t, const struct ckpt_rec_task *rec)
 {
 	t->rseq = (struct rseq __user *)(unsigned long)rec->rseq;

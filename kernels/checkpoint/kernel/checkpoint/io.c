@@ -199,7 +199,6 @@ static int read_data(struct ckpt_ctx *ctx, void *data, size_t len)
 	return 0;
 }
 
-
 static int check_header(struct ckpt_ctx *ctx, const struct ckpt_hdr *h)
 {
 	const struct ckpt_record_ops *ops;
@@ -215,7 +214,8 @@ static int check_header(struct ckpt_ctx *ctx, const struct ckpt_hdr *h)
 	ops = &ckpt_record_ops[h->type];
 	ctx->rec_name = ops->name;
 	if (!IS_ALIGNED(h->len, 8) || h->len < ops->fixed)
-		return ckpt_err(ctx, -EINVAL, "length %u, at least %u and a multiple of 8 are needed",
+		return ckpt_err(ctx, -EINVAL,
+				"length %u, at least %u and a multiple of 8 are needed",
 				h->len, ops->fixed);
 	if (!ops->variable && !ops->payload && h->len != ops->fixed)
 		return ckpt_err(ctx, -EINVAL, "length %u instead of %u", h->len, ops->fixed);
@@ -247,7 +247,7 @@ int ckpt_read_record(struct ckpt_ctx *ctx)
 		ctx->rec_size = 0;
 		ctx->rec = kvmalloc(want, GFP_KERNEL_ACCOUNT);
 		if (!ctx->rec)
-			return ckpt_err(ctx, -ENOMEM, "no memory for %zu bytes", want);
+			return ckpt_nomem(ctx, "%zu bytes", want);
 		ctx->rec_size = want;
 	}
 	*ctx->rec = h;

@@ -168,7 +168,7 @@ static int copy_vmas(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vma_copy
 	*nr = READ_ONCE(mm->map_count);
 	*out = kvcalloc(*nr ?: 1, sizeof(**out), GFP_KERNEL_ACCOUNT);
 	if (!*out)
-		return ckpt_err(ctx, -ENOMEM, "no memory for %u mappings", *nr);
+		return ckpt_nomem(ctx, "%u mappings", *nr);
 	if (mmap_read_lock_killable(mm))
 		return ckpt_err(ctx, -EINTR, "a signal came");
 	for_each_vma(vmi, vma) {
@@ -231,7 +231,7 @@ static int hash_vdso(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long s
 	struct xxh64_state state;
 
 	if (!page)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a page");
+		return ckpt_nomem(ctx, "a page");
 	xxh64_reset(&state, 0);
 	for (; start < end; start += PAGE_SIZE) {
 		if (access_remote_vm(mm, start, page, PAGE_SIZE, FOLL_FORCE) != PAGE_SIZE)
@@ -347,7 +347,7 @@ static int save_mm(struct ckpt_ctx *ctx, struct mm_struct *mm, int objref,
 	ctx->current_objref = objref;
 	rec = kzalloc(struct_size(rec, auxv, nr_auxv), GFP_KERNEL);
 	if (!rec)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a record");
+		return ckpt_nomem(ctx, "a record");
 	rec->objref = objref;
 	rec->exe = exe;
 	rec->nr_vmas = nr;
@@ -461,6 +461,9 @@ static int set_exe(struct ckpt_ctx *ctx, struct mm_struct *mm, int objref)
 	file = ckpt_obj_get(ctx, objref, CKPT_OBJ_FILE);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
+	/* As PR_SET_MM_MAP asks for */
+	if (!checkpoint_restore_ns_capable(current_user_ns()))
+		return ckpt_err(ctx, -EPERM, "the caller may not set the program that runs");
 	if (!S_ISREG(file_inode(file)->i_mode) || path_noexec(&file->f_path))
 		return ckpt_err(ctx, -EACCES, "%pD cannot be the program that runs", file);
 	err = file_permission(file, MAY_EXEC);
@@ -503,6 +506,7 @@ int ckpt_mm_restore(struct ckpt_ctx *ctx)
 static int check_vma_record(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 {
 	const u32 prot = CKPT_VMA_READ | CKPT_VMA_WRITE | CKPT_VMA_EXEC;
+	bool is_file = rec->kind == CKPT_VMA_FILE;
 	struct ckpt_member *m = ctx->member;
 	u32 all = 0;
 
@@ -515,10 +519,10 @@ static int check_vma_record(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec
 				m->mm_rec.nr_vmas);
 	if (rec->start < m->vma_rec.end || rec->start >= rec->end || rec->end > TASK_SIZE ||
 	    !PAGE_ALIGNED(rec->start) || !PAGE_ALIGNED(rec->end))
-		return ckpt_err(ctx, -EINVAL, "mapping from %#llx to %#llx, the last ended at %#llx",
+		return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx, the last ended at %#llx",
 				rec->start, rec->end, m->vma_rec.end);
 	if (rec->kind < CKPT_VMA_ANON || rec->kind > CKPT_VMA_VVAR || rec->pad ||
-	    !rec->file != (rec->kind != CKPT_VMA_FILE))
+	    !!rec->file != is_file)
 		return ckpt_err(ctx, -EINVAL, "kind %u with file %d", rec->kind, rec->file);
 	/* What is allowed now must be among what may be allowed. */
 	if (rec->flags & ~all || (rec->flags & prot & ~(rec->flags >> 3)) ||
@@ -601,8 +605,8 @@ static int compare_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 	mmap_read_unlock(current->mm);
 	if (kind == rec->kind && (special ? exact : !((flags ^ rec->flags) & ~loose)))
 		return 0;
-	return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx: kind %u, flags %#x are needed, kind %u, flags %#x came",
-			rec->start, rec->end, rec->kind, rec->flags, kind, flags);
+	return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx: kind %u, flags %#x instead of %u, %#x",
+			rec->start, rec->end, kind, flags, rec->kind, rec->flags);
 }
 
 int ckpt_vma_restore(struct ckpt_ctx *ctx)

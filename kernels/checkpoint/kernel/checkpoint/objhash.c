@@ -8,11 +8,14 @@
  * whoever holds the context.
  */
 #include <linux/checkpoint.h>
+#include <linux/delay.h>
 #include <linux/hashtable.h>
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
 #define OBJHASH_BITS	10
+/* How often an object that seems to be in use elsewhere is looked at again */
+#define LOOKS		20
 
 struct ckpt_obj {
 	struct hlist_node node;
@@ -108,6 +111,11 @@ int ckpt_obj_check_users(struct ckpt_ctx *ctx)
 		if (!ops->users)
 			continue;
 		users = ops->users(obj->ptr);
+		/* Whoever looks at it by /proc holds a reference for a moment. */
+		for (int tries = 0; users > obj->uses && tries < LOOKS; tries++) {
+			usleep_range(200, 1000);
+			users = ops->users(obj->ptr);
+		}
 		ctx->current_objref = obj->objref;
 		if (users > obj->uses)
 			return ckpt_err(ctx, -EBUSY,

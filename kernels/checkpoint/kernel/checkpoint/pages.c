@@ -143,7 +143,7 @@ int ckpt_pages_save(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long ad
 
 	run.pages = kvcalloc(RUN_PAGES, sizeof(*run.pages), GFP_KERNEL_ACCOUNT);
 	if (!run.pages)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a run of pages");
+		return ckpt_nomem(ctx, "a run of pages");
 	while (addr < end && !err) {
 		err = find_run(ctx, mm, addr, end, &run);
 		if (!err && run.nr)
@@ -205,7 +205,7 @@ int ckpt_pages_restore(struct ckpt_ctx *ctx)
 		return err;
 	pages = kvcalloc(left, sizeof(*pages), GFP_KERNEL_ACCOUNT);
 	if (!pages)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a run of pages");
+		return ckpt_nomem(ctx, "a run of pages");
 	while (left && !err) {
 		int locked = 1;
 		long n;

@@ -67,11 +67,13 @@ static void member_put(struct ckpt_member *m)
 
 static int member_state(struct ckpt_member *m)
 {
+	/* Pairs with the release in member_set_state() */
 	return smp_load_acquire(&m->state);
 }
 
 static void member_set_state(struct ckpt_member *m, int state)
 {
+	/* What the task did to itself and to the context is seen before its state */
 	smp_store_release(&m->state, state);
 }
 
@@ -105,8 +107,9 @@ static int member_restore(struct ckpt_member *m)
 		type = ctx->rec->type;
 		if (!ckpt_record_ops[type].restore)
 			return ckpt_err(ctx, -EINVAL, "not expected in a task's section");
-		if (m->have_task == (type == CKPT_REC_TASK))
-			return ckpt_err(ctx, -EINVAL, "a task's section begins with one TASK record");
+		if (type == CKPT_REC_TASK ? m->have_task : !m->have_task)
+			return ckpt_err(ctx, -EINVAL,
+					"a task's section begins with one TASK record");
 		err = ckpt_record_ops[type].restore(ctx);
 		if (err)
 			return ctx->err ? err : ckpt_err(ctx, err, "cannot be restored");
@@ -210,7 +213,7 @@ static bool descends_from(struct task_struct *task, struct task_struct *root)
 	return false;
 }
 
-/* Take the member that says it is @pid and descends from the root off the list of those without a coordinator. */
+/* Take the member that says it is @pid, descends from the root and has no coordinator. */
 static struct ckpt_member *adopt(struct ckpt_ctx *ctx, pid_t pid)
 {
 	struct ckpt_member *m;
@@ -251,7 +254,7 @@ static int find_members(struct ckpt_ctx *ctx)
 {
 	ctx->members = kvcalloc(ctx->nr_tasks, sizeof(*ctx->members), GFP_KERNEL_ACCOUNT);
 	if (!ctx->members)
-		return ckpt_err(ctx, -ENOMEM, "no memory for %u members", ctx->nr_tasks);
+		return ckpt_nomem(ctx, "%u members", ctx->nr_tasks);
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		struct ckpt_task *t = &ctx->tasks[i];
 		struct ckpt_member *m;
@@ -343,7 +346,8 @@ static int check_header(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "architecture %u, this kernel is %u",
 				rec->arch, ckpt_arch_id());
 	if (rec->word_size != sizeof(long) || rec->page_size != PAGE_SIZE)
-		return ckpt_err(ctx, -EINVAL, "words of %u and pages of %u bytes, here they have %zu and %lu",
+		return ckpt_err(ctx, -EINVAL,
+				"words of %u and pages of %u bytes, here they have %zu and %lu",
 				rec->word_size, rec->page_size, sizeof(long), PAGE_SIZE);
 	if (rec->flags & ~CHECKPOINT_SUBTREE || rec->features || rec->pad || !rec->id)
 		return ckpt_err(ctx, -EINVAL, "flags %#x, features %#llx, id %u",
@@ -361,7 +365,10 @@ static int check_header(struct ckpt_ctx *ctx)
 	return 0;
 }
 
-/* Sessions and process groups as the image has them; the ids were checked against each other when they were read. */
+/*
+ * Sessions and process groups as the image has them; the ids were checked
+ * against each other when they were read.
+ */
 static void apply_groups(struct ckpt_ctx *ctx)
 {
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
@@ -474,7 +481,8 @@ static int find_root(struct ckpt_ctx *ctx, pid_t pid)
 	if (!ctx->root)
 		return ckpt_err(ctx, -ESRCH, "there is no task %d", pid);
 	if (!thread_group_leader(ctx->root) || same_thread_group(ctx->root, current))
-		return ckpt_err(ctx, -EINVAL, "task %d cannot be the root of a tree to restart", pid);
+		return ckpt_err(ctx, -EINVAL, "task %d cannot be the root of a tree to restart",
+				pid);
 	scoped_guard(rcu) {
 		if (!same_thread_group(rcu_dereference(ctx->root->real_parent), current))
 			return ckpt_err(ctx, -ESRCH, "task %d is not a child of the caller", pid);

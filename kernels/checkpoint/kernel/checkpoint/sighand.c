@@ -46,7 +46,7 @@ int ckpt_sighand_save(struct ckpt_ctx *ctx, struct task_struct *task)
 		return objref;
 	rec = kzalloc(sizeof(*rec), GFP_KERNEL);
 	if (!rec)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a record");
+		return ckpt_nomem(ctx, "a record");
 	rec->objref = objref;
 	spin_lock_irq(&sighand->siglock);
 	for (int i = 0; i < _NSIG; i++) {
@@ -92,7 +92,7 @@ int ckpt_sighand_restore(struct ckpt_ctx *ctx)
 	int err;
 
 	if (!action)
-		return ckpt_err(ctx, -ENOMEM, "no memory for signal actions");
+		return ckpt_nomem(ctx, "signal actions");
 	ctx->current_objref = rec->objref;
 	if (ctx->member->own_sighand || rec->pad)
 		return ckpt_err(ctx, -EINVAL, "a second table for one task");

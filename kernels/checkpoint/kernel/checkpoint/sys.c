@@ -97,7 +97,7 @@ static int write_header(struct ckpt_ctx *ctx)
 	struct ckpt_rec_header *rec __free(kfree) = kzalloc(sizeof(*rec), GFP_KERNEL);
 
 	if (!rec)
-		return ckpt_err(ctx, -ENOMEM, "no memory for a record");
+		return ckpt_nomem(ctx, "a record");
 	memcpy(rec->magic, CKPT_MAGIC, sizeof(rec->magic));
 	rec->byte_order = CKPT_BYTE_ORDER;
 	rec->version = CKPT_FORMAT_VERSION;

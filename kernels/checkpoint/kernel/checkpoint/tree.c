@@ -49,7 +49,7 @@ static int collect_tasks(struct ckpt_ctx *ctx, struct task_struct *root)
 
 		tasks = kvcalloc(max, sizeof(*tasks), GFP_KERNEL_ACCOUNT);
 		if (!tasks)
-			return ckpt_err(ctx, -ENOMEM, "no memory for %u tasks", max);
+			return ckpt_nomem(ctx, "%u tasks", max);
 		read_lock(&tasklist_lock);
 		nr = walk(root, tasks, max);
 		if (nr <= max) {
@@ -95,7 +95,8 @@ static int check_namespaces(struct ckpt_ctx *ctx, struct task_struct *task)
 	if (task_active_pid_ns(task) != ctx->pid_ns)
 		return ckpt_err(ctx, -EPERM, "is in a nested pid namespace");
 	if (task_cred_xxx(task, user_ns) != ctx->user_ns)
-		return ckpt_err(ctx, -EPERM, "is in another user namespace than the root of the tree");
+		return ckpt_err(ctx, -EPERM,
+				"is in another user namespace than the root of the tree");
 	if (task == ctx->root)
 		return 0;
 	mine = task_nsproxy(ctx->root);
@@ -140,7 +141,8 @@ static int check_container(struct ckpt_ctx *ctx)
 	if (sysv)
 		return ckpt_err(ctx, -EBUSY, "its ipc namespace holds %d System V objects", sysv);
 	if (mqueues)
-		return ckpt_err(ctx, -EBUSY, "its ipc namespace holds %d POSIX message queues", mqueues);
+		return ckpt_err(ctx, -EBUSY, "its ipc namespace holds %d POSIX message queues",
+				mqueues);
 	return 0;
 }
 
@@ -159,7 +161,10 @@ static int fill_ids(struct ckpt_ctx *ctx)
 	return 0;
 }
 
-/* Groups and sessions are kept when their leader is in the tree, inherited when the root has them from outside. */
+/*
+ * Groups and sessions are kept when their leader is in the tree, inherited
+ * when the root has them from outside.
+ */
 static int resolve_groups(struct ckpt_ctx *ctx)
 {
 	int pgid = ctx->tasks[0].pgid, sid = ctx->tasks[0].sid;
@@ -171,7 +176,8 @@ static int resolve_groups(struct ckpt_ctx *ctx)
 		if (!pid_in_tree(ctx, t->pgid)) {
 			if (t->pgid != pgid)
 				return ckpt_err(ctx, -EBUSY,
-						"process group %d has no leader in the tree", t->pgid);
+						"process group %d has no leader in the tree",
+						t->pgid);
 			t->pgid = 0;
 		}
 		if (!pid_in_tree(ctx, t->sid)) {
@@ -242,7 +248,7 @@ int ckpt_tree_recheck(struct ckpt_ctx *ctx)
 		kvcalloc(ctx->nr_tasks, sizeof(*now), GFP_KERNEL_ACCOUNT);
 
 	if (!now)
-		return ckpt_err(ctx, -ENOMEM, "no memory for %u tasks", ctx->nr_tasks);
+		return ckpt_nomem(ctx, "%u tasks", ctx->nr_tasks);
 	read_lock(&tasklist_lock);
 	nr = walk(ctx->root, now, ctx->nr_tasks);
 	read_unlock(&tasklist_lock);
@@ -274,7 +280,7 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 	struct ckpt_rec_tree *rec __free(kvfree) = kvzalloc(len, GFP_KERNEL_ACCOUNT);
 
 	if (!rec)
-		return ckpt_err(ctx, -ENOMEM, "no memory for %u tasks", ctx->nr_tasks);
+		return ckpt_nomem(ctx, "%u tasks", ctx->nr_tasks);
 	rec->nr_tasks = ctx->nr_tasks;
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		const struct ckpt_task *t = &ctx->tasks[i];
@@ -313,7 +319,8 @@ static int check_tree_task(struct ckpt_ctx *ctx, const struct ckpt_rec_tree *rec
 		return ckpt_err(ctx, -EINVAL, "pid %d is a thread of %d, threads are not supported",
 				t->pid, t->tgid);
 	if (i ? find_pid(rec, i, t->ppid) < 0 : t->ppid != 0)
-		return ckpt_err(ctx, -EINVAL, "pid %d: parent %d is not before it", t->pid, t->ppid);
+		return ckpt_err(ctx, -EINVAL, "pid %d: parent %d is not before it",
+				t->pid, t->ppid);
 	if (!valid_signal(t->exit_signal))
 		return ckpt_err(ctx, -EINVAL, "pid %d has exit signal %u", t->pid, t->exit_signal);
 	leader = find_pid(rec, rec->nr_tasks, t->sid);
@@ -322,9 +329,10 @@ static int check_tree_task(struct ckpt_ctx *ctx, const struct ckpt_rec_tree *rec
 	leader = find_pid(rec, rec->nr_tasks, t->pgid);
 	if (t->pgid && (leader < 0 || rec->tasks[leader].pgid != t->pgid ||
 			rec->tasks[leader].sid != t->sid))
-		return ckpt_err(ctx, -EINVAL, "pid %d: process group %d has no leader in its session",
+		return ckpt_err(ctx, -EINVAL,
+				"pid %d: process group %d has no leader in its session",
 				t->pid, t->pgid);
-	/* A session leader leads its group; nobody's group is from outside when its session is not. */
+	/* A session leader leads its group; no group is from outside of a session of the tree. */
 	if (t->sid ? (t->sid == t->pid && t->pgid != t->pid) || !t->pgid : t->sid == t->pid)
 		return ckpt_err(ctx, -EINVAL, "pid %d: process group %d in session %d",
 				t->pid, t->pgid, t->sid);
@@ -353,7 +361,7 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 	}
 	ctx->tasks = kvcalloc(rec->nr_tasks, sizeof(*ctx->tasks), GFP_KERNEL_ACCOUNT);
 	if (!ctx->tasks)
-		return ckpt_err(ctx, -ENOMEM, "no memory for %u tasks", rec->nr_tasks);
+		return ckpt_nomem(ctx, "%u tasks", rec->nr_tasks);
 	ctx->nr_tasks = rec->nr_tasks;
 	for (unsigned int i = 0; i < rec->nr_tasks; i++) {
 		ctx->tasks[i].pid = rec->tasks[i].pid;

@@ -126,7 +126,7 @@ struct ckpt_tree_task {
 	__u32 exit_signal;
 };
 
-/* The tree: the root first, parents before their children; then the task sections in the same order. */
+/* The tree: the root first, parents before their children; the task sections come in this order. */
 struct ckpt_rec_tree {
 	struct ckpt_hdr h;
 	__u32 nr_tasks;
@@ -283,7 +283,7 @@ enum ckpt_file_kind {
  * struct ckpt_rec_file - an open file
  * @objref:	its number
  * @kind:	enum ckpt_file_kind
- * @flags:	as fcntl(F_GETFL) shows them, O_CLOEXEC is the descriptor's
+ * @flags:	as fcntl(F_GETFL) shows them; whether exec(2) closes it is the descriptor's
  * @rdev_major, @rdev_minor: of a character device
  * @cred:	objref of the credentials it was opened with
  * @mode:	type and permissions of the inode
@@ -468,7 +468,7 @@ struct ckpt_rec_pages {
 	__u32 pad;
 };
 
-#define CKPT_PAGES_MAX_BYTES	(1U << 20)	/* of one run */
+#define CKPT_PAGES_MAX_BYTES	0x100000U	/* of one run */
 
 /* Ends an MM. */
 struct ckpt_rec_mm_end {
