@@ -11,7 +11,7 @@ use crossthaw_protocol::{Enclosure, IMAGE_DIR, Reply, Request, VERSION};
 use crate::error::{AgentError, Context, Result};
 use crate::link::Link;
 use crate::tree::{self, Tree};
-use crate::{folder, probe, reap, spawn};
+use crate::{clock, folder, probe, reap, spawn};
 
 /// What the agent knows from one request to the next.
 #[derive(Debug, Default)]
@@ -230,6 +230,8 @@ fn hello(version: u32) -> Result<Reply> {
             "the agent speaks version {VERSION} of the protocol, not {version}: rebuild the guest image"
         )));
     }
+    // A hello is the first thing that a clone hears.
+    clock::wake_timers()?;
     let uname = rustix::system::uname();
     let page_size = u32::try_from(rustix::param::page_size()).unwrap_or_default();
     Ok(Reply::Hello {

@@ -4,6 +4,7 @@
 
 mod agent;
 mod cgroup;
+mod clock;
 mod cmdline;
 mod error;
 mod folder;
