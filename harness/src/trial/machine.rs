@@ -1,7 +1,7 @@
 //! One guest of a trial: its requests, each of which gives an answer or the verdict that ends the trial.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossthaw_protocol::{Enclosure, IMAGE_DIR, Reply, Request, State};
 
@@ -18,6 +18,10 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How long a console may be late.
 const CONSOLE_TIME: Duration = Duration::from_secs(1);
+
+/// How long a task that has ended may be seen, and how often it is looked for.
+const REAP_TIME: Duration = Duration::from_secs(1);
+const REAP_PAUSE: Duration = Duration::from_millis(10);
 
 /// A result, or the verdict that ends the trial at once.
 pub(super) type Step<T> = Result<T, Verdict>;
@@ -325,14 +329,19 @@ impl<'a> Machine<'a> {
         })
     }
 
-    /// Tasks that are left, as `PID NAME`.
+    /// Tasks that are left, as `PID NAME`: a task that has ended is given a moment to be reaped.
     pub(super) fn survivors(&mut self, phase: Phase) -> Step<Vec<String>> {
-        match self.ask(phase, &Request::Survivors)? {
-            Reply::Tasks { tasks } => Ok(tasks
-                .into_iter()
-                .map(|(pid, name)| format!("{pid} {name}"))
-                .collect()),
-            other => Err(self.odd(phase, &other)),
+        let deadline = Instant::now() + REAP_TIME;
+        loop {
+            let tasks = match self.ask(phase, &Request::Survivors)? {
+                Reply::Tasks { tasks } => tasks,
+                other => return Err(self.odd(phase, &other)),
+            };
+            let late = Instant::now() >= deadline;
+            if tasks.is_empty() || late || self.setting.cancel.sleep(REAP_PAUSE).is_err() {
+                let name = |(pid, name): &(i32, String)| format!("{pid} {name}");
+                return Ok(tasks.iter().map(name).collect());
+            }
         }
     }
 
