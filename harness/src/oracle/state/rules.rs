@@ -166,6 +166,11 @@ const FDINFO: &[Row] = &[
         "numbers the mounts of a guest in the order in which they were made",
     ),
     ("ino", Never, "the scenario's folder is laid out anew"),
+    (
+        "it_value",
+        Never,
+        "time that is left runs out while the task is frozen",
+    ),
 ];
 
 fn is_in(table: &[Row], field: &str, form: Form, unknown: Use) -> bool {
@@ -210,6 +215,7 @@ mod tests {
         assert!(status("x86_Thread_features", Form::Full));
         assert!(!status("x86_Thread_features", Form::Golden));
         assert!(!status("VmRSS", Form::Full));
+        assert!(!fdinfo("it_value", Form::Full));
         assert!(status("VmSize", Form::Full) && !status("VmSize", Form::Apart));
     }
 }
