@@ -1,9 +1,13 @@
 //! What every verb knows: where things are, and how the run is cancelled.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use crossthaw_harness::process::Cancel;
+
+/// How long after a Ctrl-C another one is the same one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where things are; the only place that reads the environment.
 #[derive(Clone, Debug)]
@@ -23,9 +27,12 @@ impl Context {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let cancel = Cancel::new().context("cannot make an eventfd")?;
         let pulled = cancel.clone();
+        let mut since: Option<Instant> = None;
         ctrlc::set_handler(move || {
-            if pulled.is_cancelled() {
-                // The second Ctrl-C: whoever was to stop does not.
+            let since = *since.get_or_insert_with(Instant::now);
+            // A later Ctrl-C: whoever was to stop does not. One that comes at once is the same:
+            // `timeout` and CI servers tell the process, and then its group.
+            if since.elapsed() > PATIENCE {
                 std::process::exit(i32::from(crate::exit::INFRA));
             }
             pulled.cancel();

@@ -283,10 +283,13 @@ fn an_interrupted_run_leaves_valid_results_and_no_process() {
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
     };
-    let interrupted = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(interrupted.unwrap().success());
+    // Twice, as `timeout` does.
+    for signal in ["-TERM", "-INT"] {
+        let interrupted = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        assert!(interrupted.unwrap().success());
+    }
     let mut rest = String::new();
     text.read_to_string(&mut rest).unwrap();
     let mut errors = String::new();
