@@ -303,7 +303,7 @@ int ckpt_pages_restore(struct ckpt_ctx *ctx);
 int ckpt_cpu_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
 int ckpt_cpu_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_CPU: kept in the member */
 int ckpt_regset_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_REGSET: likewise */
-/* Coordinator: put the kept registers into a parked member. */
+/* Coordinator: put the kept registers into a member that holds still. */
 int ckpt_cpu_apply(struct ckpt_ctx *ctx, struct ckpt_member *m);
 void ckpt_cpu_free(struct ckpt_member *m);
 
@@ -375,9 +375,8 @@ int ckpt_arch_cpu_check(struct ckpt_ctx *ctx, const struct ckpt_rec_cpu *cpu);
 /* Validate a register set before anything is applied; runs in the member. */
 int ckpt_arch_regset_check(struct ckpt_ctx *ctx, u32 note, const void *data, size_t size);
 /*
- * Before and after the register sets of the parked @task are set; runs in the
- * coordinator with @task pinned off its CPU, and so must not sleep.  @cpu was
- * checked.
+ * Before and after the register sets of @task are set; runs in the coordinator
+ * while @task holds still, off its CPU.  @cpu was checked.
  */
 void ckpt_arch_cpu_apply_begin(struct task_struct *task, const struct ckpt_rec_cpu *cpu);
 void ckpt_arch_cpu_apply_end(struct task_struct *task, const struct ckpt_rec_cpu *cpu);

@@ -7,10 +7,10 @@
  * functions are made for: it keeps the records, and the coordinator gives them
  * to the parked member as a debugger would.
  *
- * Locking: a frozen task can be thawed, and a parked one be killed, at any
- * time, and no register set may be touched while its task runs.  So reading
- * and setting happens in task_call_func(), which holds off the wake-up; there
- * the task is found asleep or not at all.  Nothing in it may sleep.
+ * Locking: a frozen task can be thawed at any time, and no register set may be
+ * touched while its task runs.  So they are read in task_call_func(), which
+ * holds off the wake-up; there the task is found asleep or not at all.  The
+ * functions that set may sleep; they get a member that holds still.
  */
 #include <linux/checkpoint.h>
 #include <linux/elf.h>
@@ -30,11 +30,6 @@ struct kept_regset {
 	u8 data[];
 };
 
-static bool sleeps(struct task_struct *task, unsigned int state)
-{
-	return READ_ONCE(task->__state) & state && !task->on_rq;
-}
-
 /* --- checkpoint --- */
 
 struct get_args {
@@ -50,8 +45,9 @@ static int get_regset(struct task_struct *task, void *arg)
 	const struct user_regset *regset = get->regset;
 
 	/* What was checked of the task before holds as long as it has not run. */
-	if (task != current && (!sleeps(task, TASK_INTERRUPTIBLE) ||
-				(task->nvcsw | LONG_MIN) != get->t->switches))
+	if (task != current &&
+	    (!(READ_ONCE(task->__state) & TASK_INTERRUPTIBLE) || task->on_rq ||
+	     (task->nvcsw | LONG_MIN) != get->t->switches))
 		return -EAGAIN;
 	if (regset->active && regset->active(task, regset) <= 0)
 		return -ENODATA;
@@ -199,53 +195,23 @@ int ckpt_regset_restore(struct ckpt_ctx *ctx)
 	return 0;
 }
 
-struct set_args {
-	struct ckpt_member *m;
-	u32 note;
-};
-
-static int set_registers(struct task_struct *task, void *arg)
-{
-	struct set_args *set = arg;
-	struct kept_regset *kept;
-
-	if (!sleeps(task, TASK_KILLABLE))
-		return -EAGAIN;
-	ckpt_arch_cpu_apply_begin(task, &set->m->cpu);
-	list_for_each_entry(kept, &set->m->regsets, list) {
-		const struct user_regset *regset = kept->regset;
-		int err;
-
-		set->note = regset->core_note_type;
-		err = regset->set(task, regset, 0, regset->n * regset->size, kept->data, NULL);
-		if (err)
-			return err == -EAGAIN ? -EINVAL : err;
-	}
-	ckpt_arch_cpu_apply_end(task, &set->m->cpu);
-	return 0;
-}
-
 int ckpt_cpu_apply(struct ckpt_ctx *ctx, struct ckpt_member *m)
 {
-	struct set_args set = { .m = m };
-	int err;
+	struct kept_regset *kept;
 
 	if (!find_kept(m, NT_PRSTATUS))
 		return ckpt_err(ctx, -EINVAL, "the image has no general registers of it");
-	for (;;) {
-		err = task_call_func(m->task, set_registers, &set);
-		if (err != -EAGAIN)
-			break;
-		/* On its way to sleep, or to its end. */
-		if (fatal_signal_pending(m->task) || READ_ONCE(m->task->flags) & PF_EXITING)
-			return ckpt_err(ctx, -EINTR, "was killed");
-		if (fatal_signal_pending(current))
-			return ckpt_err(ctx, -EINTR, "a signal came");
-		schedule_timeout_uninterruptible(1);
+	ckpt_arch_cpu_apply_begin(m->task, &m->cpu);
+	list_for_each_entry(kept, &m->regsets, list) {
+		const struct user_regset *regset = kept->regset;
+		int err;
+
+		err = regset->set(m->task, regset, 0, regset->n * regset->size, kept->data, NULL);
+		if (err)
+			return ckpt_err(ctx, -EINVAL, "register set %#x cannot be set (error %d)",
+					regset->core_note_type, -err);
 	}
-	if (err)
-		return ckpt_err(ctx, -EINVAL, "register set %#x cannot be set (error %d)",
-				set.note, -err);
+	ckpt_arch_cpu_apply_end(m->task, &m->cpu);
 	return 0;
 }
 

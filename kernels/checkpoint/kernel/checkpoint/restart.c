@@ -24,6 +24,7 @@
  * MEMBER_DEAD behind.
  */
 #include <linux/checkpoint.h>
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/fs_struct.h>
@@ -44,6 +45,8 @@ enum member_state {
 	MEMBER_WAITS,		/* for a coordinator, or for its turn */
 	MEMBER_RUN,		/* reads its section, owns the context */
 	MEMBER_PARKED,		/* has become the task, waits for the others */
+	MEMBER_HOLD,		/* is told to hold still */
+	MEMBER_HELD,		/* sleeps, and no signal wakes it: its registers can be set */
 	MEMBER_GO,		/* returns to user mode */
 	MEMBER_FAILED,		/* ->error says why */
 	MEMBER_DEAD,		/* was killed */
@@ -120,6 +123,26 @@ static int member_restore(struct ckpt_member *m)
 	return 0;
 }
 
+/*
+ * Wait until all members have become their tasks.  Then the coordinator has the
+ * member hold still, which does not take long: nobody can kill it meanwhile.
+ * Says whether it was let go.
+ */
+static bool member_park(struct ckpt_member *m)
+{
+	int err;
+
+	member_report(m, MEMBER_PARKED);
+	err = wait_event_killable(m->wait, member_state(m) != MEMBER_PARKED);
+	if (err && cmpxchg(&m->state, MEMBER_PARKED, MEMBER_DEAD) == MEMBER_PARKED)
+		return false;
+	if (cmpxchg(&m->state, MEMBER_HOLD, MEMBER_HELD) == MEMBER_HOLD) {
+		wake_up_all(&m->ctx->wait);
+		wait_event(m->wait, member_state(m) != MEMBER_HELD);
+	}
+	return member_state(m) == MEMBER_GO;
+}
+
 /* What a member does between its release and user mode. */
 static long member_leave(struct ckpt_member *m)
 {
@@ -188,9 +211,7 @@ long ckpt_restart_member(pid_t pid)
 		member_report(m, MEMBER_FAILED);
 		goto kill;
 	}
-	member_report(m, MEMBER_PARKED);
-	if (wait_event_killable(m->wait, member_state(m) != MEMBER_PARKED) ||
-	    member_state(m) != MEMBER_GO)
+	if (!member_park(m))
 		goto dead;
 	return member_leave(m);
 
@@ -397,16 +418,19 @@ static void apply_groups(struct ckpt_ctx *ctx)
 	write_unlock_irq(&tasklist_lock);
 }
 
-/* A parked member sleeps, or is about to: its registers are in memory then. */
-static int wait_parked(struct ckpt_ctx *ctx, struct ckpt_member *m)
+/*
+ * Have a parked member hold still.  From here on it only goes on when it is
+ * told to: release() or let_die() does that, whatever happens.
+ */
+static int hold_member(struct ckpt_ctx *ctx, struct ckpt_member *m)
 {
-	while (!wait_task_inactive(m->task, TASK_KILLABLE)) {
-		if (member_state(m) != MEMBER_PARKED || fatal_signal_pending(m->task))
-			return ckpt_err(ctx, -EINTR, "was killed");
-		if (fatal_signal_pending(current))
-			return ckpt_err(ctx, -EINTR, "a signal came");
-		schedule_timeout_uninterruptible(1);
-	}
+	if (cmpxchg(&m->state, MEMBER_PARKED, MEMBER_HOLD) != MEMBER_PARKED)
+		return ckpt_err(ctx, -EINTR, "was killed");
+	wake_up_all(&m->wait);
+	wait_event(ctx->wait, member_state(m) != MEMBER_HOLD);
+	/* On its way to sleep: its registers are in memory then. */
+	while (!wait_task_inactive(m->task, TASK_UNINTERRUPTIBLE))
+		usleep_range(20, 100);
 	return 0;
 }
 
@@ -419,7 +443,7 @@ static int apply(struct ckpt_ctx *ctx)
 		struct ckpt_member *m = ctx->members[i];
 
 		ctx->current_pid = m->pid;
-		err = wait_parked(ctx, m);
+		err = hold_member(ctx, m);
 		if (!err)
 			err = ckpt_cpu_apply(ctx, m);
 		if (err)
@@ -460,12 +484,25 @@ static void put_members(struct ckpt_ctx *ctx)
 	ctx->members = NULL;
 }
 
+/* All members are held: let them go. */
 static void release(struct ckpt_ctx *ctx)
 {
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		struct ckpt_member *m = ctx->members[i];
 
-		if (cmpxchg(&m->state, MEMBER_PARKED, MEMBER_GO) == MEMBER_PARKED)
+		WARN_ON_ONCE(member_state(m) != MEMBER_HELD);
+		member_set_state(m, MEMBER_GO);
+		wake_up_all(&m->wait);
+	}
+}
+
+/* They were killed, and those that hold still are to notice. */
+static void let_die(struct ckpt_ctx *ctx)
+{
+	for (unsigned int i = 0; ctx->members && i < ctx->nr_tasks; i++) {
+		struct ckpt_member *m = ctx->members[i];
+
+		if (m && cmpxchg(&m->state, MEMBER_HELD, MEMBER_DEAD) == MEMBER_HELD)
 			wake_up_all(&m->wait);
 	}
 }
@@ -538,10 +575,12 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid)
 		ctx->rec_name = NULL;
 		err = apply(ctx);
 	}
-	if (err)
+	if (err) {
 		kill_tree(ctx);
-	else
+		let_die(ctx);
+	} else {
 		release(ctx);
+	}
 	put_members(ctx);
 	if (!err && ctx->flags & RESTART_FROZEN)
 		ckpt_wait_frozen(ctx);
