@@ -278,6 +278,7 @@ int ckpt_files_restore(struct ckpt_ctx *ctx);		/* into a table of current's own 
 int ckpt_files_install(struct ckpt_ctx *ctx, int objref);	/* make current use that table */
 
 /* fs.c: root, working directory, umask; path names */
+int ckpt_take_root_path(struct ckpt_ctx *ctx);
 int ckpt_fs_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_fs_restore(struct ckpt_ctx *ctx);
 int ckpt_fs_install(struct ckpt_ctx *ctx, int objref);

@@ -177,7 +177,7 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, const char *what)
 	if (owner && S_ISDIR(file_inode(file)->i_mode))
 		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, dnotify)",
 				what);
-	if (owner && (rcu_access_pointer(owner->pid) || READ_ONCE(owner->signum)))
+	if (owner && (READ_ONCE(owner->pid) || READ_ONCE(owner->signum)))
 		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, F_SETSIG)",
 				what);
 	if (file->f_flags & FASYNC)
@@ -380,13 +380,27 @@ static struct file *next_file(struct ckpt_ctx *ctx, struct task_struct *task, un
 	}
 }
 
+/* With a counted reference; NULL when the task exits: a frozen one may be killed. */
+static struct files_struct *task_files(struct task_struct *task)
+{
+	struct files_struct *files;
+
+	task_lock(task);
+	files = task->files;
+	if (files)
+		ckpt_files_grab(files);
+	task_unlock(task);
+	return files;
+}
+
 static bool fd_cloexec(struct files_struct *files, unsigned int fd)
 {
 	guard(rcu)();
 	return close_on_exec(fd, files);
 }
 
-static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct ckpt_fd *fds, u32 nr)
+static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct files_struct *files,
+		    struct ckpt_fd *fds, u32 nr)
 {
 	unsigned int fd = 0;
 	struct file *file;
@@ -405,7 +419,7 @@ static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct ckpt_
 			return objref;
 		fds[i].fd = fd;
 		fds[i].file = objref;
-		fds[i].flags = fd_cloexec(task->files, fd) ? CKPT_FD_CLOEXEC : 0;
+		fds[i].flags = fd_cloexec(files, fd) ? CKPT_FD_CLOEXEC : 0;
 		i++;
 	}
 	return i == nr ? 0 : ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
@@ -414,13 +428,18 @@ static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct ckpt_
 int ckpt_files_save(struct ckpt_ctx *ctx, struct task_struct *task)
 {
 	struct ckpt_rec_files *rec __free(kvfree) = NULL;
+	struct files_struct *files = task_files(task);
 	unsigned int fd = 0;
 	struct file *file;
 	int objref, err;
 	bool first;
 	u32 nr = 0;
 
-	objref = ckpt_obj_ref(ctx, task->files, CKPT_OBJ_FILES, &first);
+	if (!files)
+		return ckpt_err(ctx, -EBUSY, "exits");
+	objref = ckpt_obj_ref(ctx, files, CKPT_OBJ_FILES, &first);
+	/* From here on the hash holds it. */
+	ckpt_files_drop(files);
 	if (objref < 0 || !first)
 		return objref;
 	for (; (file = next_file(ctx, task, &fd)); fd++) {
@@ -430,7 +449,7 @@ int ckpt_files_save(struct ckpt_ctx *ctx, struct task_struct *task)
 	rec = kvzalloc(struct_size(rec, fds, nr), GFP_KERNEL_ACCOUNT);
 	if (!rec)
 		return ckpt_nomem(ctx, "%u descriptors", nr);
-	err = save_fds(ctx, task, rec->fds, nr);
+	err = save_fds(ctx, task, files, rec->fds, nr);
 	if (err)
 		return err;
 	rec->objref = objref;

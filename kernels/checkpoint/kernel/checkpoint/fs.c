@@ -47,6 +47,19 @@ int ckpt_fs_users(void *obj)
 	return fs->users - 1;
 }
 
+/* Names in an image begin at the root directory of the tree's root. */
+int ckpt_take_root_path(struct ckpt_ctx *ctx)
+{
+	bool found;
+
+	task_lock(ctx->root);
+	found = ctx->root->fs;
+	if (found)
+		get_fs_root(ctx->root->fs, &ctx->root_path);
+	task_unlock(ctx->root);
+	return found ? 0 : ckpt_err(ctx, -ESRCH, "the root of the tree has exited");
+}
+
 char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf,
 		     const struct ckpt_holder *holder)
 {
@@ -85,23 +98,41 @@ char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf,
 static const struct ckpt_holder root_holder = { "root directory", -EBUSY };
 static const struct ckpt_holder cwd_holder = { "working directory", -EBUSY };
 
+/* The task's fs context with a counted reference; NULL when it exits. */
+static struct fs_struct *task_fs(struct task_struct *task)
+{
+	struct fs_struct *fs;
+
+	task_lock(task);
+	fs = task->fs;
+	if (fs)
+		ckpt_fs_grab(fs);
+	task_unlock(task);
+	return fs;
+}
+
 int ckpt_fs_save(struct ckpt_ctx *ctx, struct task_struct *task)
 {
 	char *buf __free(kfree) = kmalloc(2 * PATH_MAX, GFP_KERNEL);
 	struct ckpt_rec_fs *rec __free(kfree) = NULL;
+	struct fs_struct *fs = task_fs(task);
 	struct path root, cwd;
 	char *root_name, *cwd_name;
 	size_t len;
 	bool first;
 	int objref, err;
 
-	objref = ckpt_obj_ref(ctx, task->fs, CKPT_OBJ_FS, &first);
+	if (!fs)
+		return ckpt_err(ctx, -EBUSY, "exits");
+	objref = ckpt_obj_ref(ctx, fs, CKPT_OBJ_FS, &first);
+	/* From here on the hash holds it. */
+	ckpt_fs_drop(fs);
 	if (objref < 0 || !first)
 		return objref;
 	if (!buf)
 		return ckpt_nomem(ctx, "names");
-	get_fs_root(task->fs, &root);
-	get_fs_pwd(task->fs, &cwd);
+	get_fs_root(fs, &root);
+	get_fs_pwd(fs, &cwd);
 	root_name = ckpt_path_name(ctx, &root, buf, &root_holder);
 	cwd_name = IS_ERR(root_name) ? root_name :
 		   ckpt_path_name(ctx, &cwd, buf + PATH_MAX, &cwd_holder);
@@ -115,7 +146,7 @@ int ckpt_fs_save(struct ckpt_ctx *ctx, struct task_struct *task)
 	if (!rec)
 		return ckpt_nomem(ctx, "a record");
 	rec->objref = objref;
-	rec->umask = task->fs->umask;
+	rec->umask = fs->umask;
 	rec->root_len = strlen(root_name) + 1;
 	rec->cwd_len = strlen(cwd_name) + 1;
 	memcpy(rec->paths, root_name, rec->root_len);

@@ -532,18 +532,6 @@ static int find_root(struct ckpt_ctx *ctx, pid_t pid)
 	return 0;
 }
 
-/* Names in the image begin at the root directory of the tree's root. */
-static int take_root_path(struct ckpt_ctx *ctx)
-{
-	scoped_guard(task_lock, ctx->root) {
-		if (ctx->root->fs) {
-			get_fs_root(ctx->root->fs, &ctx->root_path);
-			return 0;
-		}
-	}
-	return ckpt_err(ctx, -ESRCH, "the root of the tree has exited");
-}
-
 /**
  * ckpt_restart_tree - coordinate a restart
  * @ctx: the context
@@ -564,7 +552,7 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid)
 	if (!err)
 		err = find_members(ctx);
 	if (!err)
-		err = take_root_path(ctx);
+		err = ckpt_take_root_path(ctx);
 	if (!err)
 		err = run_members(ctx);
 	if (!err) {

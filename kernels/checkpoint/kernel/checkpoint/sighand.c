@@ -33,15 +33,33 @@ int ckpt_sighand_users(void *obj)
 	return refcount_read(&sighand->count) - 1;
 }
 
+/* The task's actions with a counted reference; NULL when it has exited. */
+static struct sighand_struct *task_sighand(struct task_struct *task)
+{
+	struct sighand_struct *sighand;
+	unsigned long flags;
+
+	sighand = lock_task_sighand(task, &flags);
+	if (sighand) {
+		ckpt_sighand_grab(sighand);
+		unlock_task_sighand(task, &flags);
+	}
+	return sighand;
+}
+
 int ckpt_sighand_save(struct ckpt_ctx *ctx, struct task_struct *task)
 {
 	struct ckpt_rec_sighand *rec __free(kfree) = NULL;
-	struct sighand_struct *sighand = task->sighand;
+	struct sighand_struct *sighand = task_sighand(task);
 	bool first;
 	int objref, err;
 
 	BUILD_BUG_ON(_NSIG != CKPT_NSIG);
+	if (!sighand)
+		return ckpt_err(ctx, -EBUSY, "has exited");
 	objref = ckpt_obj_ref(ctx, sighand, CKPT_OBJ_SIGHAND, &first);
+	/* From here on the hash holds it. */
+	ckpt_sighand_drop(sighand);
 	if (objref < 0 || !first)
 		return objref;
 	rec = kzalloc(sizeof(*rec), GFP_KERNEL);
@@ -87,7 +105,7 @@ static int check_action(struct ckpt_ctx *ctx, const struct ckpt_sigaction *a, in
 int ckpt_sighand_restore(struct ckpt_ctx *ctx)
 {
 	const struct ckpt_rec_sighand *rec = (struct ckpt_rec_sighand *)ctx->rec;
-	struct sighand_struct *sighand = current->sighand;
+	struct sighand_struct *sighand = rcu_dereference_protected(current->sighand, true);
 	struct k_sigaction *action __free(kfree) = kcalloc(_NSIG, sizeof(*action), GFP_KERNEL);
 	int err;
 

@@ -25,16 +25,18 @@ int ckpt_signals_save(struct ckpt_ctx *ctx, struct task_struct *task)
 		.altstack_sp = task->sas_ss_sp,
 		.altstack_size = task->sas_ss_size,
 	};
+	unsigned long flags;
 	int sig;
 
-	spin_lock_irq(&task->sighand->siglock);
+	if (!lock_task_sighand(task, &flags))
+		return ckpt_err(ctx, -EBUSY, "has exited");
 	sig = first_pending(&task->pending) ?: first_pending(&task->signal->shared_pending);
 	rec.blocked = ckpt_mask_from_sigset(&task->blocked);
 	if (test_tsk_restore_sigmask(task)) {
 		rec.flags = CKPT_SIGNALS_RESTORE_MASK;
 		rec.saved_mask = ckpt_mask_from_sigset(&task->saved_sigmask);
 	}
-	spin_unlock_irq(&task->sighand->siglock);
+	unlock_task_sighand(task, &flags);
 	if (sig)
 		return ckpt_err(ctx, -EBUSY, "signal %d is pending", sig);
 	return ckpt_write_record(ctx, CKPT_REC_SIGNALS, &rec, sizeof(rec));

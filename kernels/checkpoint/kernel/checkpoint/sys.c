@@ -124,7 +124,7 @@ static int save_tree(struct ckpt_ctx *ctx, struct task_struct *root)
 	if (!err)
 		err = ckpt_tree_save(ctx);
 	if (!err)
-		get_fs_root(root->fs, &ctx->root_path);
+		err = ckpt_take_root_path(ctx);
 	for (unsigned int i = 0; !err && i < ctx->nr_tasks; i++)
 		err = ckpt_task_save(ctx, &ctx->tasks[i]);
 	ctx->current_task = NULL;

@@ -151,9 +151,12 @@ static int fill_ids(struct ckpt_ctx *ctx)
 	read_lock(&tasklist_lock);
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		struct ckpt_task *t = &ctx->tasks[i];
+		struct task_struct *parent;
 
+		parent = rcu_dereference_protected(t->task->real_parent,
+						   lockdep_is_held(&tasklist_lock));
 		t->pid = task_pid_nr_ns(t->task, ctx->pid_ns);
-		t->ppid = i ? task_tgid_nr_ns(t->task->real_parent, ctx->pid_ns) : 0;
+		t->ppid = i ? task_tgid_nr_ns(parent, ctx->pid_ns) : 0;
 		t->pgid = task_pgrp_nr_ns(t->task, ctx->pid_ns);
 		t->sid = task_session_nr_ns(t->task, ctx->pid_ns);
 	}
