@@ -1,11 +1,12 @@
 //! `report.html`: one page without external resources; colours never stand alone, the words are there too.
 
+mod evidence;
+
 use std::fmt::{self, Display, Write as _};
-use std::path::Path;
 use std::time::Duration;
 
 use super::results::{headline, label, message};
-use super::{BuildResult, CaseResult, Finished, Results};
+use super::{BuildResult, CaseResult, Results};
 use crate::arch::Arch;
 
 const STYLE: &str = include_str!("report.css");
@@ -101,7 +102,7 @@ fn write_page(page: &mut String, results: &Results) -> fmt::Result {
     write_index(page, &failed)?;
     write_matrix(page, results)?;
     write_builds(page, &run.builds, &run.archs)?;
-    write_failures(page, &failed, &run.dir)?;
+    evidence::write_failures(page, &failed, &run.dir)?;
     writeln!(page, "</main>\n</body>\n</html>")
 }
 
@@ -291,95 +292,6 @@ fn write_builds(page: &mut String, builds: &[BuildResult], archs: &[Arch]) -> fm
         }
     }
     writeln!(page, "</section>")
-}
-
-/// Each failure with all that is needed to look into it.
-fn write_failures(page: &mut String, failed: &[&CaseResult], run: &Path) -> fmt::Result {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    writeln!(page, "<section>\n<h2>Evidence</h2>")?;
-    for case in failed {
-        if let Some(finished) = &case.finished {
-            write_failure(page, case, finished, run)?;
-        }
-    }
-    writeln!(page, "</section>")
-}
-
-fn write_failure(
-    page: &mut String,
-    case: &CaseResult,
-    finished: &Finished,
-    run: &Path,
-) -> fmt::Result {
-    let Finished {
-        case: id,
-        verdict,
-        time,
-        phases,
-        folder,
-        diff,
-        console,
-    } = finished;
-    let (kind, anchor) = (verdict.kind(), anchor(case));
-    writeln!(
-        page,
-        "<article id=\"{}\">\n<h3><span class=\"chip {kind}\">{}</span> {}</h3>\n<p class=\"about\">{}</p>",
-        Text(anchor),
-        Text(label(verdict)),
-        Text(id),
-        Text(&case.plan.about),
-    )?;
-    // A short diff is part of the message, too; here it has a place and colours of its own.
-    let message = match diff {
-        Some(diff) => message(verdict).replace(diff.trim_end(), "(see below)"),
-        None => message(verdict),
-    };
-    writeln!(page, "<pre class=\"message\">{}</pre>", Text(message))?;
-    writeln!(
-        page,
-        "<p>Repeat it:</p>\n<pre class=\"command\">{}</pre>",
-        Text(&case.plan.command)
-    )?;
-    if let Some(folder) = folder {
-        // Relative, so that the link holds when the run's folder is moved or fetched from a CI server.
-        let link = folder.strip_prefix(run).unwrap_or(folder).display();
-        writeln!(
-            page,
-            "<p>Evidence: <a href=\"{0}/\">{0}</a></p>",
-            Text(link)
-        )?;
-    }
-    if let Some(diff) = diff {
-        write!(
-            page,
-            "<details open><summary>What differs</summary><pre class=\"diff\">"
-        )?;
-        for line in diff.lines() {
-            let class = match line.as_bytes().first() {
-                Some(b'+') => "add",
-                Some(b'-') => "del",
-                Some(b'@') => "hunk",
-                _ => "same",
-            };
-            // The style makes each a line; a line break between them would make two.
-            write!(page, "<span class=\"{class}\">{}</span>", Text(line))?;
-        }
-        writeln!(page, "</pre></details>")?;
-    }
-    if !console.is_empty() {
-        let lines = Text(console.join("\n"));
-        writeln!(
-            page,
-            "<details open><summary>Last lines of the console</summary>\n<pre class=\"console\">{lines}</pre></details>"
-        )?;
-    }
-    write!(page, "<p class=\"phases\">{} in all", Time(*time))?;
-    for (phase, time) in phases {
-        write!(page, ", {} {}", Text(phase), Time(*time))?;
-    }
-    writeln!(page, "</p>\n</article>")
 }
 
 #[cfg(test)]
