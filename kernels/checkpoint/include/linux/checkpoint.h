@@ -36,6 +36,9 @@ struct vm_area_struct;
 /* Largest record, the data of PAGES aside; bounds what a reader allocates. */
 #define CKPT_RECORD_MAX		0x100000U
 
+/* Looks at a count of users that a reader of /proc may have raised for a moment */
+#define CKPT_LOOKS	20
+
 /* Collected by the walk over the tree, in the order of the TREE record. */
 struct ckpt_task {
 	struct task_struct *task;	/* counted reference */
@@ -225,6 +228,8 @@ int ckpt_obj_add(struct ckpt_ctx *ctx, int objref, void *obj, enum ckpt_obj_type
 void *ckpt_obj_get(struct ckpt_ctx *ctx, int objref, enum ckpt_obj_type type);
 
 /* --- tree.c, freezer.c --- */
+
+struct pid_namespace *ckpt_task_pid_ns(struct task_struct *task);
 int ckpt_tree_collect(struct ckpt_ctx *ctx, struct task_struct *root);
 int ckpt_tree_save(struct ckpt_ctx *ctx);
 /* The tasks of the tree are still where they were found: none ran, none came, none went. */

@@ -167,6 +167,17 @@ static int set_caps(struct ckpt_ctx *ctx, struct cred *new, const struct ckpt_re
 	return 0;
 }
 
+/* What is locked stays as it is, and locked. */
+static bool may_set_securebits(unsigned int old, unsigned int new)
+{
+	unsigned int locked = (old & SECURE_ALL_LOCKS) >> 1;
+
+	if (new == old)
+		return true;
+	return !(locked & (old ^ new)) && !(old & SECURE_ALL_LOCKS & ~new) &&
+	       ns_capable(current_user_ns(), CAP_SETPCAP);
+}
+
 int ckpt_cred_check_power(struct ckpt_ctx *ctx, const struct cred *new)
 {
 	struct user_namespace *ns = current_user_ns();
@@ -187,12 +198,19 @@ int ckpt_cred_check_power(struct ckpt_ctx *ctx, const struct cred *new)
 				from_kgid_munged(ns, new->gid));
 	if (!same_groups(old->group_info, new->group_info) && !may_setgroups())
 		return ckpt_err(ctx, -EPERM, "the caller may not set groups");
+	/* As capset(2) and prctl(2) have it. */
 	if (caps(new->cap_permitted) & ~caps(old->cap_permitted) ||
 	    caps(new->cap_bset) & ~caps(old->cap_bset) ||
-	    caps(new->cap_inheritable) & ~inheritable)
+	    caps(new->cap_inheritable) & ~inheritable ||
+	    caps(new->cap_inheritable) & ~(caps(old->cap_inheritable) | caps(old->cap_bset)))
 		return ckpt_err(ctx, -EPERM, "the caller lacks some of the capabilities %#llx",
 				caps(new->cap_permitted));
-	if (new->securebits != old->securebits && !ns_capable(ns, CAP_SETPCAP))
+	if (caps(new->cap_bset) != caps(old->cap_bset) && !ns_capable(ns, CAP_SETPCAP))
+		return ckpt_err(ctx, -EPERM, "the caller may not drop capabilities for good");
+	if (caps(new->cap_ambient) & ~caps(old->cap_ambient) &&
+	    old->securebits & issecure_mask(SECURE_NO_CAP_AMBIENT_RAISE))
+		return ckpt_err(ctx, -EPERM, "the caller may not raise ambient capabilities");
+	if (!may_set_securebits(old->securebits, new->securebits))
 		return ckpt_err(ctx, -EPERM, "the caller may not set securebits %#x",
 				new->securebits);
 	return 0;

@@ -409,11 +409,16 @@ static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct files
 	u32 i = 0;
 
 	for (; (file = next_file(ctx, task, &fd)); fd++) {
+		const char *lock = lock_held(file, files);
 		int objref;
 
 		snprintf(name, sizeof(name), "fd %u", fd);
-		objref = i < nr ? ckpt_file_save(ctx, file, &holder) :
-				  ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
+		if (lock)
+			/* POSIX locks belong to a table, not to a file that was saved for another one. */
+			objref = ckpt_err(ctx, -EBUSY, "%s: %s", name, lock);
+		else
+			objref = i < nr ? ckpt_file_save(ctx, file, &holder) :
+				 ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
 		fput(file);
 		if (objref < 0)
 			return objref;

@@ -73,6 +73,18 @@ static inline void ckpt_mask_to_sigset(u64 mask, sigset_t *set)
 }
 
 /* What a task may hold only where the configuration has it. */
+#ifdef CONFIG_SYSVIPC
+static inline bool ckpt_has_sem_undo(struct task_struct *t)
+{
+	return t->sysvsem.undo_list;
+}
+#else
+static inline bool ckpt_has_sem_undo(struct task_struct *t)
+{
+	return false;
+}
+#endif
+
 #ifdef CONFIG_NUMA
 static inline bool ckpt_has_mempolicy(struct task_struct *t)
 {

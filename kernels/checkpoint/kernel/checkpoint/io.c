@@ -24,6 +24,9 @@ static int write_out(struct ckpt_ctx *ctx, const void *data, size_t len)
 	while (len) {
 		ssize_t n = kernel_write(ctx->file, data, len, &ctx->pos);
 
+		/* Begun anew, the call would write a second image behind half of the first. */
+		if (n == -ERESTARTSYS)
+			n = -EINTR;
 		if (n <= 0)
 			return ckpt_err(ctx, n ? n : -EIO, "cannot write the image at %llu",
 					ctx->total - len);
@@ -125,6 +128,8 @@ int ckpt_write_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr)
 
 		iov_iter_bvec(&iter, ITER_SOURCE, ctx->bvec, n, len);
 		done = vfs_iter_write(ctx->file, &iter, &ctx->pos, 0);
+		if (done == -ERESTARTSYS)
+			done = -EINTR;
 		if (done <= 0)
 			return ckpt_err(ctx, done ? done : -EIO,
 					"cannot write pages to the image");

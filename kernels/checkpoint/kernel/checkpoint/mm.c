@@ -15,6 +15,7 @@
 #include <linux/aio.h>
 #include <linux/auxvec.h>
 #include <linux/checkpoint.h>
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
@@ -22,6 +23,7 @@
 #include <linux/mman.h>
 #include <linux/mmap_lock.h>
 #include <linux/pkeys.h>
+#include <linux/ptrace.h>
 #include <linux/sched/coredump.h>
 #include <linux/sched/mm.h>
 #include <linux/security.h>
@@ -365,13 +367,16 @@ static int save_mm(struct ckpt_ctx *ctx, struct mm_struct *mm, int objref,
 
 int ckpt_mm_save(struct ckpt_ctx *ctx, struct task_struct *task)
 {
-	struct mm_struct *mm = get_task_mm(task);
+	/* Thawed meanwhile, it may have become a program that the caller may not trace. */
+	struct mm_struct *mm = mm_access(task, PTRACE_MODE_ATTACH_REALCREDS);
 	struct vma_copy *copies = NULL;
 	bool first;
 	int objref, err;
 	u32 nr = 0;
 
-	if (!mm)
+	if (mm == ERR_PTR(-EACCES))
+		return ckpt_err(ctx, -EPERM, "the caller may not trace it");
+	if (IS_ERR_OR_NULL(mm))
 		return ckpt_err(ctx, -EBUSY, "has no memory, it exits");
 	objref = ckpt_obj_ref(ctx, mm, CKPT_OBJ_MM, &first);
 	err = min(objref, 0);
@@ -426,6 +431,8 @@ static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 		err = check_range(ctx, "stack", rec->start_stack, TASK_SIZE);
 	if (!err)
 		err = check_range(ctx, "mmap base", rec->mmap_base, TASK_SIZE);
+	if (!err && !PAGE_ALIGNED(rec->mmap_base))
+		err = ckpt_err(ctx, -EINVAL, "mmap base %#llx", rec->mmap_base);
 	if (!err)
 		err = check_range(ctx, "vdso", rec->vdso_start, rec->vdso_start + rec->vdso_len);
 	if (!err && (!PAGE_ALIGNED(rec->vdso_start) || !PAGE_ALIGNED(rec->vdso_len) ||
@@ -440,8 +447,12 @@ static int empty_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 {
 	int err;
 
-	if (atomic_read(&mm->mm_users) != 1)
-		return ckpt_err(ctx, -EBUSY, "the restarting task shares its memory");
+	/* Whoever looks at it by /proc holds a reference for a moment. */
+	for (int tries = 0; atomic_read(&mm->mm_users) != 1; tries++) {
+		if (tries == CKPT_LOOKS)
+			return ckpt_err(ctx, -EBUSY, "the restarting task shares its memory");
+		usleep_range(200, 1000);
+	}
 	err = vm_munmap(0, TASK_SIZE);
 	if (err)
 		return ckpt_err(ctx, err, "the restarting task's memory cannot be unmapped");

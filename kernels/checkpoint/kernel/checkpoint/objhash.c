@@ -14,8 +14,6 @@
 #include <linux/xarray.h>
 
 #define OBJHASH_BITS	10
-/* How often an object that seems to be in use elsewhere is looked at again */
-#define LOOKS		20
 
 struct ckpt_obj {
 	struct hlist_node node;
@@ -112,7 +110,7 @@ int ckpt_obj_check_users(struct ckpt_ctx *ctx)
 			continue;
 		users = ops->users(obj->ptr);
 		/* Whoever looks at it by /proc holds a reference for a moment. */
-		for (int tries = 0; users > obj->uses && tries < LOOKS; tries++) {
+		for (int tries = 0; users > obj->uses && tries < CKPT_LOOKS; tries++) {
 			usleep_range(200, 1000);
 			users = ops->users(obj->ptr);
 		}

@@ -29,6 +29,7 @@
 #include <linux/fs.h>
 #include <linux/fs_struct.h>
 #include <linux/pid_namespace.h>
+#include <linux/ptrace.h>
 #include <linux/rseq.h>
 #include <linux/sched/coredump.h>
 #include <linux/sched/signal.h>
@@ -292,6 +293,12 @@ static int find_members(struct ckpt_ctx *ctx)
 					task_pid_nr_ns(m->task, ctx->pid_ns));
 		if (!i && m->task != ctx->root)
 			return ckpt_err(ctx, -ESRCH, "is not the root of the tree");
+		if (!ptrace_may_access(m->task, PTRACE_MODE_ATTACH_REALCREDS))
+			return ckpt_err(ctx, -EPERM, "the caller may not trace it");
+		if (READ_ONCE(m->task->nsproxy) != READ_ONCE(ctx->root->nsproxy) ||
+		    task_cred_xxx(m->task, user_ns) != task_cred_xxx(ctx->root, user_ns))
+			return ckpt_err(ctx, -EPERM,
+					"is not in the namespaces of the root of the tree");
 		if (i) {
 			rcu_read_lock();
 			parent = rcu_dereference(m->task->real_parent)->group_leader;
@@ -467,7 +474,7 @@ static void kill_tree(struct ckpt_ctx *ctx)
 	read_lock(&tasklist_lock);
 	for_each_process(p)
 		if (descends_from(p, ctx->root))
-			send_sig_info(SIGKILL, SEND_SIG_PRIV, p);
+			group_send_sig_info(SIGKILL, SEND_SIG_NOINFO, p, PIDTYPE_TGID);
 	read_unlock(&tasklist_lock);
 	/* Those whose parent is gone already are no descendants any more. */
 	for (unsigned int i = 0; ctx->members && i < ctx->nr_tasks; i++)
@@ -524,10 +531,11 @@ static int find_root(struct ckpt_ctx *ctx, pid_t pid)
 		if (!same_thread_group(rcu_dereference(ctx->root->real_parent), current))
 			return ckpt_err(ctx, -ESRCH, "task %d is not a child of the caller", pid);
 	}
-	ctx->pid_ns = task_active_pid_ns(ctx->root);
+	if (!ptrace_may_access(ctx->root, PTRACE_MODE_ATTACH_REALCREDS))
+		return ckpt_err(ctx, -EPERM, "the caller may not trace task %d", pid);
+	ctx->pid_ns = ckpt_task_pid_ns(ctx->root);
 	if (!ctx->pid_ns)
 		return ckpt_err(ctx, -ESRCH, "task %d has exited", pid);
-	get_pid_ns(ctx->pid_ns);
 	ctx->user_ns = get_user_ns(current_user_ns());
 	return 0;
 }

@@ -21,7 +21,8 @@ static int first_pending(struct sigpending *pending)
 int ckpt_signals_save(struct ckpt_ctx *ctx, struct task_struct *task)
 {
 	struct ckpt_rec_signals rec = {
-		.altstack_flags = task->sas_ss_flags,
+		/* SS_ONSTACK, which sigaltstack(2) takes, means nothing. */
+		.altstack_flags = task->sas_ss_flags & (SS_DISABLE | SS_AUTODISARM),
 		.altstack_sp = task->sas_ss_sp,
 		.altstack_size = task->sas_ss_size,
 	};

@@ -22,6 +22,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
 #include <linux/seccomp.h>
 #include <linux/uaccess.h>
 
@@ -79,6 +80,14 @@ static const char *task_in_the_way(struct task_struct *task)
 		return "has a memory policy";
 	if (task->atomic_flags)
 		return "has no_new_privs or another of prctl's flags";
+	if (ckpt_has_sem_undo(task))
+		return "has a list of semaphore undos";
+	if (task->se.custom_slice)
+		return "has a time slice of its own";
+	if (task->flags & PF_MCE_PROCESS)
+		return "has a policy for memory failures (PR_MCE_KILL)";
+	if (task->flags & PF_LOCAL_THROTTLE)
+		return "is an I/O flusher (PR_SET_IO_FLUSHER)";
 	if (task->pdeath_signal)
 		return "has a parent death signal";
 	if (ckpt_has_user_dispatch(task))
@@ -191,15 +200,22 @@ static int save_rlimits(struct ckpt_ctx *ctx, struct task_struct *task)
 	return ckpt_write_record(ctx, CKPT_REC_RLIMITS, &rec, sizeof(rec));
 }
 
-int ckpt_task_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
+/* A frozen task can be thawed or killed at any time; what was checked of it holds if it has not run. */
+static int check_still_frozen(struct ckpt_ctx *ctx, const struct ckpt_task *t)
+{
+	if (t->task == current || wait_task_inactive(t->task, TASK_INTERRUPTIBLE) == t->switches)
+		return 0;
+	return ckpt_err(ctx, -EBUSY, "did not stay frozen");
+}
+
+static int save_section(struct ckpt_ctx *ctx, struct ckpt_task *t)
 {
 	struct ckpt_rec_task_end end = { .pid = t->pid };
 	int err;
 
-	ctx->current_task = t->task;
-	ctx->current_pid = t->pid;
-	ctx->current_objref = 0;
-	err = check_task(ctx, t->task);
+	err = check_still_frozen(ctx, t);
+	if (!err)
+		err = check_task(ctx, t->task);
 	if (!err)
 		err = save_task(ctx, t);
 	if (!err)
@@ -215,6 +231,21 @@ int ckpt_task_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 		err = ckpt_cpu_save(ctx, t);
 	if (!err)
 		err = ckpt_write_record(ctx, CKPT_REC_TASK_END, &end, sizeof(end));
+	return err;
+}
+
+int ckpt_task_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
+{
+	int err;
+
+	ctx->current_task = t->task;
+	ctx->current_pid = t->pid;
+	ctx->current_objref = 0;
+	/* Its registers lie on its stack, which goes when it is killed. */
+	if (!try_get_task_stack(t->task))
+		return ckpt_err(ctx, -EBUSY, "has exited");
+	err = save_section(ctx, t);
+	put_task_stack(t->task);
 	if (!err)
 		ctx->current_pid = 0;
 	return err;

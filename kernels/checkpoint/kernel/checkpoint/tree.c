@@ -97,12 +97,14 @@ static int check_namespaces(struct ckpt_ctx *ctx, struct task_struct *task)
 	if (task_cred_xxx(task, user_ns) != ctx->user_ns)
 		return ckpt_err(ctx, -EPERM,
 				"is in another user namespace than the root of the tree");
-	if (task == ctx->root)
-		return 0;
 	mine = task_nsproxy(ctx->root);
 	its = task_nsproxy(task);
 	if (!its || !mine)
 		other = "no";
+	else if (its->pid_ns_for_children != ctx->pid_ns)
+		other = "(for its children) another pid";
+	else if (its->time_ns_for_children != its->time_ns)
+		other = "(for its children) another time";
 	else if (its == mine)
 		other = NULL;
 	else if (its->mnt_ns != mine->mnt_ns)
@@ -194,6 +196,27 @@ static int resolve_groups(struct ckpt_ctx *ctx)
 	return 0;
 }
 
+/* The task's pid namespace with a counted reference; NULL when it was reaped. */
+struct pid_namespace *ckpt_task_pid_ns(struct task_struct *task)
+{
+	struct pid *pid = get_task_pid(task, PIDTYPE_PID);
+	struct pid_namespace *ns = NULL;
+
+	if (pid)
+		ns = get_pid_ns(ns_of_pid(pid));
+	put_pid(pid);
+	return ns;
+}
+
+static bool is_container_init(struct task_struct *task)
+{
+	struct pid *pid = get_task_pid(task, PIDTYPE_PID);
+	bool init = pid && is_child_reaper(pid);
+
+	put_pid(pid);
+	return init;
+}
+
 /**
  * ckpt_tree_collect - find the tasks of a tree and check that they can be saved
  * @ctx: the context
@@ -209,15 +232,14 @@ int ckpt_tree_collect(struct ckpt_ctx *ctx, struct task_struct *root)
 	ctx->current_pid = task_pid_vnr(root);
 	if (!thread_group_leader(root))
 		return ckpt_err(ctx, -EINVAL, "is not the leader of its thread group");
-	ctx->pid_ns = task_active_pid_ns(root);
+	ctx->pid_ns = ckpt_task_pid_ns(root);
 	if (!ctx->pid_ns)
 		return ckpt_err(ctx, -ESRCH, "has exited");
-	get_pid_ns(ctx->pid_ns);
 	rcu_read_lock();
 	ctx->user_ns = get_user_ns(__task_cred(root)->user_ns);
 	rcu_read_unlock();
 
-	if (!(ctx->flags & CHECKPOINT_SUBTREE) && !is_child_reaper(task_pid(root)))
+	if (!(ctx->flags & CHECKPOINT_SUBTREE) && !is_container_init(root))
 		return ckpt_err(ctx, -EINVAL,
 				"is not the init of a container, and CHECKPOINT_SUBTREE is not given");
 
@@ -303,7 +325,7 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 /* Position of @pid among the first @nr tasks, or -1. */
 static int find_pid(const struct ckpt_rec_tree *rec, unsigned int nr, int pid)
 {
-	for (unsigned int i = 0; i < nr; i++)
+	for (unsigned int i = 0; pid && i < nr; i++)
 		if (rec->tasks[i].pid == pid)
 			return i;
 	return -1;
@@ -359,8 +381,11 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "%u tasks in %u bytes", rec->nr_tasks, rec->h.len);
 	for (unsigned int i = 0; i < rec->nr_tasks; i++) {
 		err = check_tree_task(ctx, rec, i);
+		if (!err && fatal_signal_pending(current))
+			err = ckpt_err(ctx, -EINTR, "a signal came");
 		if (err)
 			return err;
+		cond_resched();
 	}
 	ctx->tasks = kvcalloc(rec->nr_tasks, sizeof(*ctx->tasks), GFP_KERNEL_ACCOUNT);
 	if (!ctx->tasks)
