@@ -71,14 +71,6 @@ impl Found {
         }
     }
 
-    fn skipped(said: impl Into<String>) -> Self {
-        Self {
-            skipped: 1,
-            said: said.into(),
-            ..Self::default()
-        }
-    }
-
     /// `ok`, or the first of what is not.
     fn word(&self) -> &'static str {
         match self {
@@ -215,10 +207,10 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// A cargo subcommand that either holds or does not; skipped where the toolchain has none.
+/// A cargo subcommand that either holds or does not; a toolchain that has none cannot say, and that is a failure.
 fn tool(name: &str, component: &str, arguments: &[&str], cx: &Context) -> anyhow::Result<Found> {
     if !cargo(name, &[name, "--version"], cx)?.success {
-        return Ok(Found::skipped(format!(
+        return Ok(Found::failed(format!(
             "this toolchain has no cargo {name}: rustup component add {component}"
         )));
     }

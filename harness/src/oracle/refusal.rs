@@ -184,6 +184,13 @@ pub enum Refuser {
     KernelOrTool,
 }
 
+/// How the tool says that it cannot make the tree that the first two records describe; any other trouble of its own is no refusal.
+const BY_TOOL: [&str; 3] = [
+    "restart: cannot fork pid ",
+    "restart: cannot set up the container",
+    "restart: the root of the image is pid ",
+];
+
 /// A restart was refused as expected.
 pub fn judge_restart(
     expected: &Expected<'_>,
@@ -192,7 +199,7 @@ pub fn judge_restart(
 ) -> Result<(), String> {
     let by_tool = end.code == 1
         && end.log.trim().is_empty()
-        && end.stderr.starts_with("restart: ")
+        && BY_TOOL.iter().any(|begin| end.stderr.starts_with(begin))
         && told_errno(Step::Restart, &end.stderr).is_none();
     match refuser {
         Refuser::KernelOrTool if by_tool => Ok(()),

@@ -78,6 +78,17 @@ impl Backend for Machines {
                 .map(|template| (template.built(), template))
                 .map_err(|error| boot_failure(&error))
         })?;
+        // Lockdep and its like leave no taint, and are silent after their first report: in every clone.
+        let boot = std::fs::read(template.boot_console()).unwrap_or_default();
+        if let Some(fault) = kernel_log::judge(&String::from_utf8_lossy(&boot)) {
+            return Err(Failure {
+                verdict: Verdict::KernelFault {
+                    class: fault.class.name().to_owned(),
+                    lines: fault.lines,
+                },
+                console: Vec::new(),
+            });
+        }
         Ok(Ready { template, symbols })
     }
 

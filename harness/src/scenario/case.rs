@@ -162,7 +162,7 @@ pub struct Case {
     pub checkpoint: Checkpoint,
     /// Where it is restarted.
     pub restart: Restart,
-    /// Deadline of the whole trial.
+    /// Deadline of each wait in the trial: for ready, for the end, for an answer.
     #[serde(rename = "timeout_seconds", serialize_with = "seconds")]
     pub timeout: Duration,
     /// How often it is checkpointed and restarted, each time from the last restart; 1 or more.

@@ -403,10 +403,23 @@ impl<'a> Machine<'a> {
         let fault = clock.time(Phase::Judge, || {
             let last = mark(case, "ends");
             let console = console::read_up_to(&self.console, &last, CONSOLE_TIME, cancel);
-            let log = kernel_log::after_mark(&console, &mark(case, "begins"));
-            kernel_log::judge(log).or_else(|| kernel_log::judge_taint(self.taint, taint))
+            let first = mark(case, "begins");
+            let log = kernel_log::after_mark(&console, &first);
+            let fault =
+                kernel_log::judge(log).or_else(|| kernel_log::judge_taint(self.taint, taint));
+            match fault {
+                Some(fault) => Some(fault_verdict(fault)),
+                None if console.contains(&first) && log.contains(&last) => None,
+                // What is not there cannot be judged, and must not pass.
+                None => Some(Verdict::Infra {
+                    cause: format!(
+                        "the console {} does not reach from {first:?} to {last:?}",
+                        self.console.display()
+                    ),
+                }),
+            }
         });
         drop(self.guest);
-        fault.map_or(Ok(()), |fault| Err(fault_verdict(fault)))
+        fault.map_or(Ok(()), Err)
     }
 }
