@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::arch::{Arch, Row};
 use crate::build::{BuildContext, OnProgress, Progress};
 use crate::process::ProcessError;
-use crate::store::{Key, KeyBuilder, StoreError};
+use crate::store::{Key, KeyBuilder, StoreError, disk_is_full};
 pub use elf::ElfError;
 use initramfs::Initramfs;
 use toolchain::{Compilers, NoToolchain, Toolchain, scrubbed};
@@ -123,10 +123,6 @@ pub enum GuestBuildError {
 }
 
 /// What an architecture's guest image is made from. Takes some milliseconds, and a tenth of a second the first time.
-pub fn key(ctx: &BuildContext, arch: Arch) -> Result<Key, GuestBuildError> {
-    key_with(ctx, arch, &Compilers::known().choose(arch)?)
-}
-
 fn key_with(ctx: &BuildContext, arch: Arch, toolchain: &Toolchain) -> Result<Key, GuestBuildError> {
     let key = KeyBuilder::new(KIND)
         .text("arch", arch.name())
@@ -182,14 +178,13 @@ pub fn build(
 
 /// A full disk is the store's affair, whoever meets it.
 fn file_error(path: &Path, source: io::Error) -> GuestBuildError {
-    match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            StoreError::file(path, "write", source).into()
-        }
-        _ => GuestBuildError::File {
+    if disk_is_full(&source) {
+        StoreError::file(path, "write", source).into()
+    } else {
+        GuestBuildError::File {
             path: path.to_owned(),
             source,
-        },
+        }
     }
 }
 

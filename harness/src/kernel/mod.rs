@@ -126,19 +126,6 @@ pub fn build(
     build_with(ctx, &Tools::system(), arch, flavor, source, progress)
 }
 
-/// The key of the kernel that [`build`] would return.
-///
-/// Quick when warm; a source from Debian that was never fetched is fetched, for its version is part of the key.
-pub fn key(
-    ctx: &BuildContext,
-    arch: Arch,
-    flavor: Flavor,
-    source: &Source,
-) -> Result<Key, KernelError> {
-    let inputs = Inputs::read(ctx, &Tools::system(), arch, flavor, source, &|_| ())?;
-    Ok(inputs.key())
-}
-
 fn build_with(
     ctx: &BuildContext,
     tools: &Tools,

@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::process::ProcessError;
-use crate::store::StoreError;
+use crate::store::{StoreError, disk_is_full};
 
 /// Lines of the console that an error shows.
 pub const CONSOLE_LINES: usize = 40;
@@ -182,14 +182,15 @@ impl From<ProcessError> for GuestError {
 impl GuestError {
     /// Turn an I/O error on one of our files into the right variant: a full disk has its own.
     pub fn file(path: &Path, what: &str, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+        if disk_is_full(&source) {
+            Self::DiskFull {
                 path: path.to_owned(),
-            },
-            _ => Self::File {
+            }
+        } else {
+            Self::File {
                 what: format!("{what} {}", path.display()),
                 source,
-            },
+            }
         }
     }
 

@@ -29,6 +29,7 @@ pub use text::{Plain, Style, failure, summary};
 use crate::arch::Arch;
 use crate::oracle::Verdict;
 use crate::scenario::CaseId;
+use crate::store::disk_is_full;
 
 /// Why a report is not whole.
 #[derive(Debug, thiserror::Error)]
@@ -70,15 +71,11 @@ pub enum ReportError {
 impl ReportError {
     /// An I/O error on one of the run's files: a full disk has its own variant.
     fn file(what: &'static str, path: &Path, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
-                path: path.to_owned(),
-            },
-            _ => Self::File {
-                what,
-                path: path.to_owned(),
-                source,
-            },
+        let path = path.to_owned();
+        if disk_is_full(&source) {
+            Self::DiskFull { path }
+        } else {
+            Self::File { what, path, source }
         }
     }
 }

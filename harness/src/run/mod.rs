@@ -22,6 +22,7 @@ use crate::oracle::Verdict;
 use crate::process::Cancel;
 use crate::report::{Finished, Report, RunFolder};
 use crate::scenario::Case;
+use crate::store::disk_is_full;
 
 /// Why an architecture has no trials, with the evidence.
 #[derive(Clone, Debug)]
@@ -248,11 +249,10 @@ impl Tried {
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            format!("the disk that holds {} is full", path.display())
-        }
-        _ => format!("cannot {what} {}: {error}", path.display()),
+    if disk_is_full(error) {
+        format!("the disk that holds {} is full", path.display())
+    } else {
+        format!("cannot {what} {}: {error}", path.display())
     }
 }
 

@@ -26,6 +26,12 @@ pub use key::{Key, KeyBuilder};
 /// Pause between two attempts at a lock that another run holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
+/// Is there no space left, for anybody or for this user?
+pub(crate) fn disk_is_full(error: &io::Error) -> bool {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    full.contains(&error.kind())
+}
+
 /// Why an artifact cannot be kept or had.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -55,9 +61,10 @@ impl StoreError {
     /// An I/O error on a file; a full disk has a variant of its own.
     pub fn file(path: &Path, what: &'static str, source: io::Error) -> Self {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path },
-            _ => Self::File { what, path, source },
+        if disk_is_full(&source) {
+            Self::DiskFull { path }
+        } else {
+            Self::File { what, path, source }
         }
     }
 }
