@@ -8,4 +8,5 @@ pub mod self_check;
 pub mod state;
 mod verdict;
 
+pub(crate) use verdict::chain;
 pub use verdict::{Oracle, Verdict};

@@ -1,8 +1,11 @@
 //! What a trial comes to: exactly one verdict.
 
+use std::error::Error;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::kernel_log::Fault;
 
 /// An independent judge of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,6 +95,29 @@ impl Verdict {
             Self::Infra { .. } => "infra",
         }
     }
+
+    /// The machine or the harness was in the way: an error and its causes.
+    pub fn infra(error: &(dyn Error + 'static)) -> Self {
+        Self::Infra {
+            cause: chain(error),
+        }
+    }
+}
+
+impl From<Fault> for Verdict {
+    fn from(fault: Fault) -> Self {
+        Self::KernelFault {
+            class: fault.class.name().to_owned(),
+            lines: fault.lines,
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 impl fmt::Display for Verdict {

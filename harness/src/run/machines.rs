@@ -82,10 +82,7 @@ impl Backend for Machines {
         let boot = std::fs::read(template.boot_console()).unwrap_or_default();
         if let Some(fault) = kernel_log::judge(&String::from_utf8_lossy(&boot)) {
             return Err(Failure {
-                verdict: Verdict::KernelFault {
-                    class: fault.class.name().to_owned(),
-                    lines: fault.lines,
-                },
+                verdict: fault.into(),
                 console: Vec::new(),
             });
         }
@@ -107,8 +104,6 @@ impl Backend for Machines {
             &case,
             &Env {
                 template: &ready.template,
-                // Each case makes one from its own image: architectures do not wait for each other.
-                foreign: None,
                 dir: dir.to_owned(),
                 snapshots: &self.goldens,
                 cancel: self.build.cancel.clone(),
@@ -173,10 +168,7 @@ fn boot_failure(error: &GuestError) -> Failure {
         |bytes| String::from_utf8_lossy(&bytes).into_owned(),
     );
     let verdict = match (kernel_log::judge(&whole), error) {
-        (Some(fault), _) => Verdict::KernelFault {
-            class: fault.class.name().to_owned(),
-            lines: fault.lines,
-        },
+        (Some(fault), _) => fault.into(),
         (None, GuestError::TimedOut { phase, .. }) => Verdict::Timeout {
             phase: (*phase).to_owned(),
         },
@@ -199,17 +191,8 @@ impl Failure {
     /// The machine was in the way, or the source cannot be built: says nothing about how the kernel runs.
     fn infra(error: &(dyn Error + 'static)) -> Self {
         Self {
-            verdict: Verdict::Infra {
-                cause: chain(error),
-            },
+            verdict: Verdict::infra(error),
             console: Vec::new(),
         }
     }
-}
-
-/// An error and its causes.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let causes: Vec<_> = causes.map(ToString::to_string).collect();
-    causes.join(": ")
 }

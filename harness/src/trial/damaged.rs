@@ -30,17 +30,11 @@ fn damages(life: &Life<'_>, taken: &Taken) -> Step<Vec<Damage>> {
         Some(Tamper::TruncateEachRecord) => Ok(damage::cuts(&taken.decoded)),
         Some(Tamper::FlipEachRecord) => Ok(damage::flips(&taken.decoded)),
         Some(Tamper::Foreign) => {
-            let image = match life.env.foreign {
-                Some(path) => std::fs::read(path).map_err(|error| Verdict::Infra {
-                    cause: format!("cannot read {}: {error}", path.display()),
-                })?,
-                None => damage::disguise(&taken.decoded, &taken.image).ok_or_else(|| {
-                    Verdict::Infra {
-                        cause: "the image cannot be made to look like another architecture's"
-                            .to_owned(),
-                    }
-                })?,
-            };
+            // From the case's own image: architectures do not wait for each other.
+            let image = damage::disguise(&taken.decoded, &taken.image);
+            let image = image.ok_or_else(|| Verdict::Infra {
+                cause: "the image cannot be made to look like another architecture's".to_owned(),
+            })?;
             Ok(vec![damage::foreign(image)])
         }
     }

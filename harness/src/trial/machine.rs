@@ -9,7 +9,7 @@ use super::console;
 use super::guest::{Guest, Source};
 use super::phase::{Clock, Phase};
 use crate::oracle::refusal::ToolEnd;
-use crate::oracle::{Oracle, Verdict, kernel_log, self_check};
+use crate::oracle::{Oracle, Verdict, chain, kernel_log, self_check};
 use crate::process::Cancel;
 use crate::qemu::{Folder, GuestError};
 
@@ -61,15 +61,6 @@ fn mark(case: &str, what: &str) -> String {
     format!("crossthaw: {case} {what}")
 }
 
-/// An error and its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
 /// Did QEMU end since the guest did, and not since it was told to?
 fn ended_by_itself(error: &GuestError) -> bool {
     matches!(error, GuestError::Died { status, errors, .. }
@@ -102,7 +93,7 @@ fn verdict(phase: Phase, error: &GuestError, console: &str, case: &str) -> Verdi
     }
     let log = kernel_log::after_mark(console, &mark(case, "begins"));
     if let Some(fault) = kernel_log::judge(log) {
-        return fault_verdict(fault);
+        return fault.into();
     }
     match (error, blame(phase)) {
         (GuestError::TimedOut { .. }, _) => Verdict::Timeout {
@@ -119,16 +110,7 @@ fn verdict(phase: Phase, error: &GuestError, console: &str, case: &str) -> Verdi
             oracle,
             message: format!("the agent failed during {phase}: {message}"),
         },
-        _ => Verdict::Infra {
-            cause: chain(error),
-        },
-    }
-}
-
-fn fault_verdict(fault: kernel_log::Fault) -> Verdict {
-    Verdict::KernelFault {
-        class: fault.class.name().to_owned(),
-        lines: fault.lines,
+        _ => Verdict::infra(error),
     }
 }
 
@@ -408,7 +390,7 @@ impl<'a> Machine<'a> {
             let fault =
                 kernel_log::judge(log).or_else(|| kernel_log::judge_taint(self.taint, taint));
             match fault {
-                Some(fault) => Some(fault_verdict(fault)),
+                Some(fault) => Some(fault.into()),
                 None if console.contains(&first) && log.contains(&last) => None,
                 // What is not there cannot be judged, and must not pass.
                 None => Some(Verdict::Infra {

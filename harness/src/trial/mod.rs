@@ -36,8 +36,6 @@ use phase::Clock;
 pub struct Env<'a> {
     /// Where its guests come from: a [`Template`](crate::qemu::Template) of the case's architecture.
     pub template: &'a dyn Source,
-    /// An image of another architecture, where the run has one; else the case's own is made to look like one.
-    pub foreign: Option<&'a Path>,
     /// The case's folder, for the evidence; made if it is not there.
     pub dir: PathBuf,
     /// The goldens, shared by all trials of a run.
@@ -50,7 +48,6 @@ impl std::fmt::Debug for Env<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Env")
             .field("dir", &self.dir)
-            .field("foreign", &self.foreign)
             .finish_non_exhaustive()
     }
 }

@@ -90,7 +90,6 @@ fn try_with(case: &Case, fake: &Fake, golden: bool) -> Tried {
         case,
         &Env {
             template: fake,
-            foreign: None,
             dir: scratch.path().join("case"),
             snapshots: &goldens,
             cancel: Cancel::new().unwrap(),
