@@ -141,7 +141,8 @@ static int refuse_file(struct ckpt_ctx *ctx, struct file *file, const struct ckp
 			name, inode->i_sb->s_type->name);
 }
 
-static const char *lock_held(struct file *file, fl_owner_t owner)
+/* Locks that belong to the open file. */
+static const char *lock_held(struct file *file)
 {
 	struct file_lock_context *flctx = locks_inode_context(file_inode(file));
 	struct file_lock_core *flc;
@@ -152,16 +153,28 @@ static const char *lock_held(struct file *file, fl_owner_t owner)
 	list_for_each_entry(flc, &flctx->flc_flock, flc_list)
 		if (flc->flc_file == file)
 			return "a flock is held";
-	list_for_each_entry(flc, &flctx->flc_posix, flc_list) {
+	list_for_each_entry(flc, &flctx->flc_posix, flc_list)
 		if (flc->flc_owner == file)
 			return "an open file description lock is held";
-		if (flc->flc_owner == owner)
-			return "a POSIX lock is held";
-	}
 	list_for_each_entry(flc, &flctx->flc_lease, flc_list)
 		if (flc->flc_file == file)
 			return "a lease is held";
 	return NULL;
+}
+
+/* POSIX locks belong to a table: a file that was saved for another one says nothing of them. */
+static bool posix_lock_held(struct file *file, struct files_struct *files)
+{
+	struct file_lock_context *flctx = locks_inode_context(file_inode(file));
+	struct file_lock_core *flc;
+
+	if (!flctx)
+		return false;
+	guard(spinlock)(&flctx->flc_lock);
+	list_for_each_entry(flc, &flctx->flc_posix, flc_list)
+		if (flc->flc_owner == files)
+			return true;
+	return false;
 }
 
 /* What an open file may hold beside flags and an offset. */
@@ -170,7 +183,7 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, const char *what)
 	struct fown_struct *owner = READ_ONCE(file->f_owner);
 	const char *lock;
 
-	lock = lock_held(file, ctx->current_task ? ctx->current_task->files : NULL);
+	lock = lock_held(file);
 	if (lock)
 		return ckpt_err(ctx, -EBUSY, "%s: %s", what, lock);
 	/* On a directory it also stands for dnotify, which may have lost its owner. */
@@ -409,16 +422,15 @@ static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct files
 	u32 i = 0;
 
 	for (; (file = next_file(ctx, task, &fd)); fd++) {
-		const char *lock = lock_held(file, files);
 		int objref;
 
 		snprintf(name, sizeof(name), "fd %u", fd);
-		if (lock)
-			/* POSIX locks belong to a table, not to a file that was saved for another one. */
-			objref = ckpt_err(ctx, -EBUSY, "%s: %s", name, lock);
+		if (i == nr)
+			objref = ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
+		else if (posix_lock_held(file, files))
+			objref = ckpt_err(ctx, -EBUSY, "%s: a POSIX lock is held", name);
 		else
-			objref = i < nr ? ckpt_file_save(ctx, file, &holder) :
-				 ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
+			objref = ckpt_file_save(ctx, file, &holder);
 		fput(file);
 		if (objref < 0)
 			return objref;
