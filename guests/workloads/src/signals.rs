@@ -203,7 +203,6 @@ pub(crate) fn sigsuspend(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.hold()?;
     // Blocked by the call as by the old mask: it must not end the sleep.
     sys::kill(child.pid, libc::SIGTERM)?;
-    sys::pause();
     child.check_asleep(stage)?;
     child.resume()?;
     stage.join(&child)

@@ -65,7 +65,6 @@ pub(crate) fn left(stage: &mut Stage, args: &Args) -> Result<()> {
     child.await_sleeping()?;
     std::thread::sleep(SLEPT);
     stage.hold()?;
-    sys::pause();
     child.check_asleep(stage)?;
     child.resume()?;
     stage.join(&child)

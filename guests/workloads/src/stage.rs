@@ -304,8 +304,17 @@ impl Child {
     }
 
     /// Checks, after the freeze, that it still sleeps: it has not been told to end.
+    ///
+    /// Returns when it is back in its call, or has ended.
+    /// A thawed task may return to user mode to make the call anew, and a signal that comes just then is handled before it and interrupts nothing.
     pub(crate) fn check_asleep(&self, stage: &mut Stage) -> Result<()> {
-        let ended = sys::try_wait(self.pid)?;
+        let ended = loop {
+            let ended = sys::try_wait(self.pid)?;
+            if ended.is_some() || sys::state(self.pid)? == 'S' {
+                break ended;
+            }
+            sys::pause();
+        };
         stage.equal(&format!("{} still waits", self.name), &ended, &None);
         Ok(())
     }
