@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crossthaw_protocol::{Enclosure, IMAGE_DIR, Reply, Request, VERSION};
+use crossthaw_protocol::{EXPLAINED, EXPLAINS, Enclosure, IMAGE_DIR, Reply, Request, VERSION};
 
 use crate::error::{AgentError, Context, Result};
 use crate::link::Link;
@@ -153,6 +153,7 @@ impl Agent {
             }
             Request::Mark { text } => mark(&text).map(|()| Reply::Done),
             Request::Taint => taint(),
+            Request::Explain => explain().map(|()| Reply::Done),
         }
     }
 
@@ -265,6 +266,16 @@ fn push_file<P: Read + Write>(link: &mut Link<P>, path: &Path, mode: u32) -> Res
 pub(crate) fn mark(text: &str) -> Result<()> {
     fs::write("/dev/kmsg", format!("{}\n", text.replace('\n', " ")))
         .context(|| "write to /dev/kmsg".to_owned())
+}
+
+/// Tasks with their stacks, then timers, see Documentation/admin-guide/sysrq.rst of the kernel.
+fn explain() -> Result<()> {
+    let path = "/proc/sysrq-trigger";
+    mark(EXPLAINS)?;
+    for key in ["t", "q"] {
+        fs::write(path, key).context(|| format!("write {key} to {path}"))?;
+    }
+    mark(EXPLAINED)
 }
 
 fn taint() -> Result<Reply> {

@@ -102,7 +102,14 @@ pub enum Request {
     Mark { text: String },
     /// Read `/proc/sys/kernel/tainted`; answered by [`Reply::Taint`].
     Taint,
+    /// Have the kernel write to its log what every task and every timer waits for (sysrq `t` and `q`), for a person; answered by [`Reply::Done`].
+    Explain,
 }
+
+/// What the kernel log gets before and after [`Request::Explain`]'s lines.
+pub const EXPLAINS: &str = "crossthaw: explains what it waits for";
+/// See [`EXPLAINS`].
+pub const EXPLAINED: &str = "crossthaw: has explained what it waits for";
 
 /// What the agent answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

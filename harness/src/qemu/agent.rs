@@ -12,7 +12,7 @@ use crossthaw_protocol::{CHUNK, Entry, EntryKind, Reply, Request, VERSION};
 use rustix::event::PollFlags;
 
 use super::error::{ConsoleTail, GuestError};
-use super::qmp::ended;
+use super::qmp::{Call, Qmp, ended};
 use crate::process::{Process, Wake, wait};
 
 /// The scenario's folder as it travels: entries in order, with the contents of regular files.
@@ -30,6 +30,8 @@ pub struct Agent {
     at: usize,
     nonce: u64,
     process: Process,
+    /// Not there for a guest that was booted for something else than trials.
+    monitor: Option<Qmp>,
     console: PathBuf,
     /// Set once a request has not been answered to its end: what comes next could be the rest of that.
     lost: bool,
@@ -57,6 +59,7 @@ pub fn phase(request: &Request) -> &'static str {
         Request::Exec { .. } => "exec",
         Request::Mark { .. } => "mark",
         Request::Taint => "taint",
+        Request::Explain => "explain",
     }
 }
 
@@ -162,9 +165,36 @@ impl Agent {
             at: 0,
             nonce: new_nonce(),
             process,
+            monitor: None,
             console,
             lost: false,
         })
+    }
+
+    /// Keep the monitor for [`Agent::explain`].
+    pub(crate) fn keep_monitor(&mut self, monitor: Qmp) {
+        self.monitor = Some(monitor);
+    }
+
+    /// What a guest does that is late: the registers of its processors are returned, its tasks and timers go to the console.
+    ///
+    /// What cannot be had any more is left out, with the reason.
+    pub fn explain(&mut self, time: Duration) -> String {
+        let deadline = Instant::now() + time;
+        let registers = match &mut self.monitor {
+            Some(monitor) => monitor.registers(&mut Call {
+                process: &mut self.process,
+                console: &self.console,
+                deadline,
+            }),
+            None => Ok(String::new()),
+        };
+        let registers =
+            registers.unwrap_or_else(|error| format!("registers cannot be had: {error}\n"));
+        match self.done(&Request::Explain, time) {
+            Ok(()) => registers,
+            Err(error) => format!("{registers}\ntasks and timers cannot be had: {error}\n"),
+        }
     }
 
     /// The QEMU process.

@@ -29,7 +29,11 @@ impl ConsoleTail {
     pub fn read(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap_or_default();
         let end = &bytes[bytes.len().saturating_sub(CONSOLE_BYTES)..];
-        let text = String::from_utf8_lossy(end);
+        Self::of_text(path, &String::from_utf8_lossy(end))
+    }
+
+    /// The last lines of this text of a console.
+    pub(crate) fn of_text(path: &Path, text: &str) -> Self {
         let lines: Vec<_> = text
             .lines()
             .map(|line| line.trim_end_matches('\r').to_owned())

@@ -117,6 +117,13 @@ impl Qmp {
             .map(drop)
     }
 
+    /// The registers of every virtual processor, as text for a person.
+    pub fn registers(&mut self, call: &mut Call<'_>) -> Result<String, GuestError> {
+        let arguments = json!({ "command-line": "info registers -a" });
+        let answer = self.execute(call, "human-monitor-command", &arguments)?;
+        Ok(answer.as_str().unwrap_or_default().replace('\r', ""))
+    }
+
     /// Run one command; events that come before its answer are skipped.
     fn execute(
         &mut self,

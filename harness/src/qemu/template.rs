@@ -149,6 +149,7 @@ impl Template {
         qmp.load(&mut call, number)?;
         // Waits in the socket until the guest runs.
         agent.hello(deadline.saturating_duration_since(Instant::now()))?;
+        agent.keep_monitor(qmp);
         Ok(agent)
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossthaw_image::Image;
-use crossthaw_protocol::{IMAGE_DIR, Reply, Request, State};
+use crossthaw_protocol::{EXPLAINED, EXPLAINS, IMAGE_DIR, Reply, Request, State};
 use xxhash_rust::xxh64::xxh64;
 
 use super::{Guest, Source};
@@ -307,5 +307,10 @@ impl Guest for FakeGuest {
     fn push_folder(&mut self, _: &Folder, _: Duration) -> Result<(), GuestError> {
         let outcome = self.act("push of the folder").transpose();
         outcome.map(drop)
+    }
+
+    fn explain(&mut self, _: Duration) -> String {
+        self.say(&format!("{EXPLAINS}\nsysrq: Show State\n{EXPLAINED}"));
+        "NIP c000\n".to_owned()
     }
 }

@@ -21,6 +21,8 @@ pub trait Guest: Debug + Send {
     fn pull_folder(&mut self, time: Duration) -> Result<Folder, GuestError>;
     /// Replace the scenario's folder.
     fn push_folder(&mut self, folder: &Folder, time: Duration) -> Result<(), GuestError>;
+    /// What a guest does that is late, for a person; more of it may come to the console.
+    fn explain(&mut self, time: Duration) -> String;
 }
 
 /// Where guests come from.
@@ -49,6 +51,10 @@ impl Guest for Agent {
 
     fn push_folder(&mut self, folder: &Folder, time: Duration) -> Result<(), GuestError> {
         Self::push_folder(self, folder, time)
+    }
+
+    fn explain(&mut self, time: Duration) -> String {
+        Self::explain(self, time)
     }
 }
 

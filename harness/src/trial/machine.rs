@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crossthaw_protocol::{Enclosure, IMAGE_DIR, Reply, Request, State};
+use crossthaw_protocol::{EXPLAINED, Enclosure, IMAGE_DIR, Reply, Request, State};
 
 use super::console;
 use super::guest::{Guest, Source};
@@ -15,6 +15,9 @@ use crate::qemu::{Folder, GuestError};
 
 /// How much longer the harness waits than the agent, which says what it waited for.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a late guest may take to say what it waits for.
+const EXPLAIN_TIME: Duration = Duration::from_secs(10);
 
 /// How long a console may be late.
 const CONSOLE_TIME: Duration = Duration::from_secs(1);
@@ -139,9 +142,25 @@ impl<'a> Machine<'a> {
         })
     }
 
-    fn fail(&self, phase: Phase, error: &GuestError) -> Verdict {
+    fn fail(&mut self, phase: Phase, error: &GuestError) -> Verdict {
         let console = console::read(&self.console);
-        verdict(phase, error, &console, self.setting.case)
+        let verdict = verdict(phase, error, &console, self.setting.case);
+        if matches!(verdict, Verdict::Timeout { .. }) {
+            self.explain();
+        }
+        verdict
+    }
+
+    /// Have a late guest say what it waits for: tasks and timers in its console, registers in a file beside that.
+    fn explain(&mut self) {
+        let text = self.guest.explain(EXPLAIN_TIME);
+        console::read_up_to(&self.console, EXPLAINED, CONSOLE_TIME, self.setting.cancel);
+        let name = self.console.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().replace("console", "registers");
+        let path = self.console.with_file_name(name);
+        if let Err(error) = std::fs::write(&path, text) {
+            tracing::warn!("cannot write {}: {error}", path.display());
+        }
     }
 
     /// An answer that makes no sense.
@@ -215,8 +234,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The agent has waited long enough.
-    fn late(&self, phase: Phase) -> Verdict {
-        let console = console::read(&self.console);
+    fn late(&mut self, phase: Phase) -> Verdict {
         let error = GuestError::TimedOut {
             phase: phase.name(),
             after: self.setting.time,
@@ -225,7 +243,7 @@ impl<'a> Machine<'a> {
                 lines: Vec::new(),
             },
         };
-        verdict(phase, &error, &console, self.setting.case)
+        self.fail(phase, &error)
     }
 
     /// Freeze the tree.

@@ -19,6 +19,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crossthaw_protocol::EXPLAINS;
 pub use guest::{Guest, Source};
 pub use phase::Phase;
 
@@ -168,6 +169,13 @@ fn last_console(dir: &Path) -> Vec<String> {
             .and_then(|metadata| metadata.modified())
             .ok()
     });
-    last.map(|entry| ConsoleTail::read(&entry.path()).lines)
-        .unwrap_or_default()
+    last.map(|entry| {
+        let path = entry.path();
+        let text = console::read(&path);
+        // What a late guest explains is long, and comes after what it did.
+        let end = text.find(EXPLAINS).unwrap_or(text.len());
+        let end = text[..end].rfind('\n').map_or(end, |end| end + 1);
+        ConsoleTail::of_text(&path, &text[..end]).lines
+    })
+    .unwrap_or_default()
 }

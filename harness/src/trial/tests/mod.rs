@@ -354,6 +354,20 @@ fn a_state_without_a_golden_fails_and_is_left_for_review() {
 }
 
 #[test]
+fn a_late_guest_explains_itself_behind_what_the_outcome_shows() {
+    let rules = vec![
+        rule(1, "exit", Answer(Reply::TimedOut)),
+        nth(1, "thaw", 0, Says("still here")),
+    ];
+    let tried = try_with(&case(), &Fake::new(rules), true);
+    let lines = &tried.outcome.console;
+    assert!(lines.last().unwrap().ends_with("still here"), "{lines:?}");
+    let read = |name: &str| std::fs::read_to_string(tried.dir().join(name)).unwrap();
+    assert_eq!(read("registers-b.log"), "NIP c000\n");
+    assert!(read("console-b.log").contains("sysrq: Show State"));
+}
+
+#[test]
 fn a_guest_that_is_gone_or_does_not_answer_ends_the_trial() {
     const OOPS: &str = "Unable to handle kernel pointer dereference in virtual kernel address space\nOops: 0004 ilc:2 [#1] SMP";
     let late = || Answer(Reply::TimedOut);
