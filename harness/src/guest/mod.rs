@@ -3,6 +3,7 @@
 mod cargo;
 mod elf;
 mod initramfs;
+mod target;
 pub mod toolchain;
 
 use std::fs::File;
@@ -21,6 +22,8 @@ use toolchain::{Compilers, NoToolchain, Toolchain, scrubbed};
 
 /// Kind of the artifact in the store.
 const KIND: &str = "guest";
+/// Raised when images are made in another way, so that those of before are not taken.
+const FORM: &str = "2";
 
 /// The file in the artifact.
 const FILE: &str = "initramfs.cpio.gz";
@@ -125,6 +128,7 @@ pub enum GuestBuildError {
 /// What an architecture's guest image is made from. Takes some milliseconds, and a tenth of a second the first time.
 fn key_with(ctx: &BuildContext, arch: Arch, toolchain: &Toolchain) -> Result<Key, GuestBuildError> {
     let key = KeyBuilder::new(KIND)
+        .text("form", FORM)
         .text("arch", arch.name())
         .text("layout", initramfs::LAYOUT)
         .text("compiler", &toolchain.compiler.version)
@@ -153,6 +157,7 @@ pub fn build(
         let target = ctx
             .store
             .work_dir(&format!("guest-{}", arch.row().rust_target))?;
+        target::claim(target.path(), &ctx.repo)?;
         let programs = cargo::build(ctx, arch, &toolchain, target.path(), progress)?;
         let mut initramfs = Initramfs::new(arch);
         for &(program, path) in PROGRAMS {
