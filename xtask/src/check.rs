@@ -270,6 +270,8 @@ fn texts(cx: &Context) -> anyhow::Result<Found> {
 fn matrix(opts: &Options, cx: &Context) -> anyhow::Result<Found> {
     let Options { yes, how } = opts;
     let options = test::Options {
+        repeat: None,
+        until_fail: false,
         select: Select::all(),
         yes: *yes,
         how: how.clone(),
@@ -282,6 +284,7 @@ fn matrix(opts: &Options, cx: &Context) -> anyhow::Result<Found> {
         infra,
         skipped,
         unfinished,
+        retries: _,
         errors,
     } = test::trials(&options, cx)?;
     // A trial without a verdict is none that passed, and nor is a report that was not written.

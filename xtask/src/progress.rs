@@ -103,22 +103,33 @@ impl Terminal {
         let (bars, results) = (&self.bars, &self.results);
         let bar = self.trials.entry(arch).or_insert_with(|| {
             let all = results.cases.iter().filter(of_arch).count();
-            let bar = bars.add(ProgressBar::new(all as u64));
-            bar.set_style(style(
-                "{prefix} [{bar:30}] {pos}/{len} {elapsed} {wide_msg}",
-            ));
+            let (bar, look) = results.run.rounds.map_or_else(
+                || {
+                    (
+                        ProgressBar::no_length(),
+                        "{prefix} {spinner} {pos} {elapsed} {wide_msg}",
+                    )
+                },
+                |rounds| {
+                    let bar = ProgressBar::new(all as u64 * u64::from(rounds));
+                    (bar, "{prefix} [{bar:30}] {pos}/{len} {elapsed} {wide_msg}")
+                },
+            );
+            bar.set_style(style(look));
+            let bar = bars.add(bar);
             bar.set_prefix(format!("{arch:>6} trials"));
             bar
         });
         step(bar);
     }
 
-    fn finished(&mut self, arch: Arch, failed: bool) {
+    /// So many trials ended.
+    fn finished(&mut self, arch: Arch, trials: u32, failed: bool) {
         let count = self.failed.entry(arch).or_default();
         *count += usize::from(failed);
         let count = *count;
         self.trial(arch, |bar| {
-            bar.inc(1);
+            bar.inc(u64::from(trials));
             if count > 0 {
                 bar.set_message(format!("{count} failed"));
             }
@@ -146,15 +157,20 @@ impl Sink for Terminal {
                     bar.finish_and_clear();
                 }
             }
-            Event::TrialStarted { case } => {
+            Event::TrialStarted { case, .. } => {
                 if let Some(arch) = self.results.case(case).map(|case| case.plan.arch) {
                     self.trial(arch, |bar| bar.enable_steady_tick(Duration::from_secs(1)));
                 }
             }
             Event::TrialFinished(finished) => {
+                // One that is not tried is not tried in any round.
+                let trials = match finished.round {
+                    Some(_) => 1,
+                    None => self.results.run.rounds.unwrap_or(1),
+                };
                 let case = self.results.case(&finished.case);
-                if let Some((arch, failed)) = case.map(|case| (case.plan.arch, case.failed())) {
-                    self.finished(arch, failed);
+                if let Some(arch) = case.map(|case| case.plan.arch) {
+                    self.finished(arch, trials, finished.failed());
                 }
             }
             Event::RunFinished { .. } => {
@@ -162,7 +178,7 @@ impl Sink for Terminal {
                     bar.finish_and_clear();
                 }
             }
-            Event::RunStarted { .. } | Event::BuildStarted { .. } => {}
+            Event::RunStarted { .. } | Event::BuildStarted { .. } | Event::TrialRetried { .. } => {}
         }
         self.lines.take(event)
     }

@@ -1,6 +1,7 @@
 //! `test`: the main job: build what is missing, run the cases, report.
 
 use std::io::{self, Write as _};
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -11,7 +12,7 @@ use crossthaw_harness::qemu::MEMORY_MIB;
 use crossthaw_harness::report::{
     EventsFile, Files, JsonLines, Outcome, Plain, Planned, Report, RunFolder, Sink, Style, summary,
 };
-use crossthaw_harness::run::{self, Machines, Memory};
+use crossthaw_harness::run::{self, Machines, Memory, Rounds};
 use crossthaw_harness::scenario::{Case, CaseId};
 
 use crate::build::How;
@@ -39,8 +40,24 @@ pub(crate) struct Options {
     /// Keep the folders of trials that passed, too.
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Try each case so often, and say how the outcomes and durations are distributed.
+    #[arg(long, value_name = "N")]
+    pub(crate) repeat: Option<NonZeroU32>,
+    /// Try the cases again and again, with --repeat so often at most, until a trial neither passes nor is skipped.
+    #[arg(long)]
+    pub(crate) until_fail: bool,
     #[command(flatten)]
     pub(crate) select: Select,
+}
+
+impl Options {
+    fn rounds(&self) -> Rounds {
+        if self.until_fail {
+            Rounds::UntilFail(self.repeat)
+        } else {
+            self.repeat.map_or(Rounds::ONCE, Rounds::Times)
+        }
+    }
 }
 
 pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
@@ -56,7 +73,10 @@ pub(crate) fn trials(opts: &Options, cx: &Context) -> anyhow::Result<Outcome> {
         how,
         format,
         keep,
+        repeat: _,
+        until_fail: _,
     } = opts;
+    let rounds = opts.rounds();
     let cases = select.cases(cx)?;
     let source = source(how)?;
     let archs: Vec<_> = select
@@ -71,13 +91,15 @@ pub(crate) fn trials(opts: &Options, cx: &Context) -> anyhow::Result<Outcome> {
     let options = run::Options {
         width: run::width(build.jobs, Memory::available(), trial),
         keep: *keep,
+        rounds,
         cancel: cx.cancel.clone(),
     };
 
     let folder = RunFolder::create(&cx.runs(), SystemTime::now())?;
     let repeat = |case: &Case| repeat(opts, case.arch.name(), &case.id);
     let plan = cases.iter().map(|case| Planned::new(case, repeat(case)));
-    let report = Report::start(&folder, plan.collect(), sinks(*format, &folder, cx)?);
+    let sinks = sinks(*format, &folder, cx)?;
+    let report = Report::start(&folder, plan.collect(), rounds.limit(), sinks);
     let machines = Machines::new(build, select.flavor, source, &cx.repo.join("snapshots"));
     let outcome = run::run(&machines, &cases, &folder, &options, &report);
     let ended = report.finish(cx.cancel.is_cancelled() || outcome.is_err());
@@ -105,6 +127,8 @@ fn repeat(opts: &Options, arch: &str, case: &CaseId) -> String {
         yes: _,
         format: _,
         keep: _,
+        repeat: _,
+        until_fail: _,
     } = opts;
     let mut words: Vec<String> = ["cargo", "xtask", "test", "--arch", arch, "--scenario"]
         .map(str::to_owned)
@@ -148,6 +172,7 @@ fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) {
         infra: _,
         skipped,
         unfinished,
+        retries,
         errors,
     } = ended;
     let dir = folder.dir().strip_prefix(&cx.repo).unwrap_or(folder.dir());
@@ -159,6 +184,11 @@ fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) {
         ));
     } else if format == Format::Text && errors.is_empty() {
         lines.push(format!("report: {}", dir.join("report.html").display()));
+    }
+    if *retries > 0 {
+        lines.push(format!(
+            "guests that were started once more, since QEMU crashed before they ran: {retries}"
+        ));
     }
     for error in errors {
         let error = anyhow::Chain::new(error).map(ToString::to_string);
@@ -184,6 +214,7 @@ fn code(ended: &Outcome, cx: &Context) -> u8 {
         infra,
         skipped: _,
         unfinished,
+        retries: _,
         errors,
     } = ended;
     if cx.cancel.is_cancelled() {

@@ -146,6 +146,7 @@ fn wrong_usage_is_told_from_nothing_selected_and_starts_no_run() {
         (["--arch", "amd64"], 2, "x86_32, x86_64, s390x and ppc64"),
         (["--format", "xml"], 2, "text, json"),
         (["--jobs", "0"], 2, "--jobs"),
+        (["--repeat", "0"], 2, "--repeat"),
         (
             ["--kernel-source", "/no/tree"],
             2,
@@ -215,6 +216,34 @@ fn a_kernel_that_cannot_be_built_is_infra_with_the_compilers_words() {
     for file in ["events.jsonl", "junit.xml", "report.html"] {
         let text = fs::read_to_string(latest.join(file)).unwrap();
         assert!(text.contains("mm.c:7:1: error"), "{file}: {text}");
+    }
+}
+
+#[test]
+fn a_kernel_that_cannot_be_built_ends_all_rounds_and_waits_for_no_failure() {
+    let workspace = Workspace::new(BROKEN);
+    for (arguments, begins, rounds) in [
+        (["--repeat", "3"].as_slice(), "3 rounds", Value::from(3)),
+        (&["--until-fail"], "until one fails", Value::Null),
+        (
+            &["--until-fail", "--repeat", "7"],
+            "7 rounds",
+            Value::from(7),
+        ),
+    ] {
+        let (code, text, errors) = run(workspace.test_kernel(arguments));
+        assert_eq!(code, 69, "{text}{errors}");
+        let first = text.lines().next().unwrap();
+        assert!(first.ends_with(begins), "{first}");
+        assert!(text.contains("1 x infra: "), "{text}");
+        assert_eq!(text.lines().last(), Some("0 passed, 2 failed, 0 skipped"));
+        let results = results(&workspace.runs().join("latest"));
+        let run = &results["run"];
+        assert_eq!((&run["rounds"], &run["complete"]), (&rounds, &true.into()));
+        assert_eq!(run["stopped"], arguments[0] == "--until-fail");
+        let case = &results["cases"][0];
+        assert_eq!(case["distribution"]["verdicts"]["infra"], 1);
+        assert_eq!(case["trials"][0]["round"], Value::Null);
     }
 }
 

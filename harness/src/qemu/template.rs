@@ -101,6 +101,16 @@ impl Template {
 
     /// Start a clone; it has answered when this returns. Its console goes to that file.
     pub fn start(&self, console: &Path, cancel: &Cancel) -> Result<Agent, GuestError> {
+        self.start_telling(console, cancel, &mut |_| ())
+    }
+
+    /// The same; `retried` is told why a start is tried once more.
+    pub fn start_telling(
+        &self,
+        console: &Path,
+        cancel: &Cancel,
+        retried: &mut dyn FnMut(String),
+    ) -> Result<Agent, GuestError> {
         let mut outcome = self.try_start(console, cancel);
         for attempt in 1..CLONE_ATTEMPTS {
             let Err(GuestError::Died { status, .. }) = &outcome else {
@@ -109,11 +119,11 @@ impl Template {
             if status.signal().is_none() || cancel.is_cancelled() {
                 break;
             }
-            tracing::warn!(
-                arch = %self.arch(),
-                %status,
-                "QEMU crashed before its guest ran, attempt {attempt} of {CLONE_ATTEMPTS}"
+            let why = format!(
+                "QEMU crashed before its guest ran ({status}), attempt {attempt} of {CLONE_ATTEMPTS}"
             );
+            tracing::warn!(arch = %self.arch(), "{why}");
+            retried(why);
             outcome = self.try_start(console, cancel);
         }
         outcome.map_err(|error| match error {

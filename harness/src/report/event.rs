@@ -16,11 +16,13 @@ use crate::scenario::{Case, CaseId};
 /// 1. [`Event::RunStarted`] is first, [`Event::RunFinished`] is last, and each is there once, also when the run is cut short.
 /// 2. Builds of one architecture and kind are a [`Event::BuildStarted`], any number of [`Event::BuildProgress`], and one [`Event::BuildFinished`];
 ///    other builds and trials may lie between.
-/// 3. A case of `RunStarted` has at most one [`Event::TrialStarted`], after its architecture's last `BuildFinished`;
+/// 3. A case of `RunStarted` has at most one [`Event::TrialStarted`] a round, after its architecture's last `BuildFinished`;
 ///    none if it could not be tried at all.
-/// 4. A case has exactly one [`Event::TrialFinished`], after its `TrialStarted`, unless the run was cut short.
-///    The exception is a case with two outcomes, a bug of the harness: the second event has the verdict `infra`, names both, and stands.
-/// 5. Nothing happens to a case that is not in `RunStarted`.
+/// 4. A case has exactly one [`Event::TrialFinished`] a round, after its `TrialStarted`, unless the run was cut short or ended at a failure.
+///    One that is not tried at all has a single one without a round.
+///    The exception is a round with two outcomes, a bug of the harness: the second event has the verdict `infra`, names both, and stands.
+/// 5. An [`Event::TrialRetried`] lies between the two of its round.
+/// 6. Nothing happens to a case that is not in `RunStarted`.
 ///
 /// On disk (`events.jsonl`) and with `--format json` it is one JSON object a line; durations are seconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +40,8 @@ pub enum Event {
         archs: Vec<Arch>,
         /// What will be tried, in order.
         cases: Vec<Planned>,
+        /// How often each case is tried; `None` as often as it passes.
+        rounds: Option<u32>,
     },
     /// Something is built, booted, or taken from the store.
     BuildStarted {
@@ -78,19 +82,32 @@ pub enum Event {
     TrialStarted {
         /// Of this case.
         case: CaseId,
+        /// Counted from 1.
+        round: u32,
+    },
+    /// A part of a trial was done once more, since something that is not tried here failed.
+    TrialRetried {
+        /// Of this case.
+        case: CaseId,
+        /// Counted from 1.
+        round: u32,
+        /// What failed.
+        why: String,
     },
     /// A trial has its verdict.
     TrialFinished(Box<Finished>),
     /// The run is over.
     RunFinished {
-        /// Cases whose verdict is `pass`.
+        /// Trials whose verdict is `pass`.
         passed: usize,
-        /// Cases whose verdict is `fail`, `kernel-fault`, `timeout` or `infra`.
+        /// Trials whose verdict is `fail`, `kernel-fault`, `timeout` or `infra`.
         failed: usize,
-        /// Cases whose verdict is `skip`.
+        /// Trials, or cases that were not tried, whose verdict is `skip`.
         skipped: usize,
-        /// Cases that have no verdict since the run was cut short.
+        /// Trials that have no verdict since the run was cut short.
         unfinished: usize,
+        /// Whether the first failure ended it, as asked for.
+        stopped: bool,
         /// Time from `RunStarted`.
         #[serde(rename = "seconds", with = "seconds")]
         time: Duration,
@@ -154,11 +171,14 @@ impl Planned {
     }
 }
 
-/// The outcome of a case.
+/// The outcome of a trial, or of a case that is not tried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finished {
     /// The case.
     pub case: CaseId,
+    /// Counted from 1; `None` if the case is not tried: then this is its outcome in all rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<u32>,
     /// What the oracles say.
     pub verdict: Verdict,
     /// Time of the whole trial.
@@ -176,6 +196,16 @@ pub struct Finished {
     /// Last lines of the console of the guest that went wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub console: Vec<String>,
+    /// Why parts of it were done once more: see [`Event::TrialRetried`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retries: Vec<String>,
+}
+
+impl Finished {
+    /// Whether it counts as failed.
+    pub fn failed(&self) -> bool {
+        !matches!(self.verdict.kind(), "pass" | "skip")
+    }
 }
 
 /// A duration as a number of seconds.

@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::{Event, Finished, ReportError, Results, Sink, html, junit};
 
-/// How often `results.json` follows a run.
+/// How often `results.json` follows a run at most.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Part of the time that may go into it; a run of many rounds has much to write.
+const SHARE: u32 = 20;
 
 /// Replace a file in one step: a reader, or we after a crash, find the old one or the new one.
 fn replace(path: &Path, contents: &[u8]) -> Result<(), ReportError> {
@@ -28,6 +31,8 @@ pub struct Files {
     dir: PathBuf,
     results: Results,
     written: Option<Instant>,
+    /// How long the last time took.
+    cost: Duration,
 }
 
 impl Files {
@@ -37,11 +42,12 @@ impl Files {
             dir: dir.to_owned(),
             results: Results::default(),
             written: None,
+            cost: Duration::ZERO,
         }
     }
 
     fn results(&mut self) -> Result<(), ReportError> {
-        self.written = Some(Instant::now());
+        let start = Instant::now();
         let text = self
             .results
             .to_json()
@@ -49,7 +55,10 @@ impl Files {
                 format: "results.json",
                 source: source.into(),
             })?;
-        replace(&self.dir.join("results.json"), &text)
+        let outcome = replace(&self.dir.join("results.json"), &text);
+        self.written = Some(Instant::now());
+        self.cost = start.elapsed();
+        outcome
     }
 
     /// A trial's folder says by itself how to repeat it.
@@ -86,7 +95,8 @@ impl Sink for Files {
             Event::RunFinished { .. } => self.results().and(self.junit()).and(self.html()),
             Event::TrialFinished(finished) => {
                 let command = self.command(finished);
-                if self.written.is_none_or(|last| last.elapsed() >= INTERVAL) {
+                let interval = INTERVAL.max(self.cost * SHARE);
+                if self.written.is_none_or(|last| last.elapsed() >= interval) {
                     self.results()?;
                 }
                 command
@@ -94,7 +104,8 @@ impl Sink for Files {
             Event::BuildStarted { .. }
             | Event::BuildProgress { .. }
             | Event::BuildFinished { .. }
-            | Event::TrialStarted { .. } => Ok(()),
+            | Event::TrialStarted { .. }
+            | Event::TrialRetried { .. } => Ok(()),
         }
     }
 }
@@ -113,6 +124,7 @@ mod tests {
             started: "2026-01-01T00:00:00Z".to_owned(),
             archs: vec![crate::arch::Arch::S390x, crate::arch::Arch::Ppc64],
             cases,
+            rounds: Some(1),
         };
         (Files::new(dir), started)
     }

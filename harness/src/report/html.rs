@@ -1,12 +1,13 @@
 //! `report.html`: one page without external resources; colours never stand alone, the words are there too.
 
+mod distribution;
 mod evidence;
 
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
 use super::results::{headline, label, message};
-use super::{BuildResult, CaseResult, Results};
+use super::{BuildResult, CaseResult, Finished, Results};
 use crate::arch::Arch;
 
 const STYLE: &str = include_str!("report.css");
@@ -32,6 +33,16 @@ impl<T: Display> Display for Text<T> {
             }
         }
         Ok(())
+    }
+}
+
+/// A path as part of an address: the name of a round holds the character that begins a fragment.
+struct Href(String);
+
+impl Display for Href {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.0.replace('%', "%25").replace('#', "%23");
+        Text(path.replace('?', "%3F")).fmt(f)
     }
 }
 
@@ -62,6 +73,7 @@ fn write_page(page: &mut String, results: &Results) -> fmt::Result {
     let id = Text(&run.id);
     let state = match (run.complete, run.failed) {
         (false, _) => "cut short".to_owned(),
+        (true, _) if run.stopped => "stopped at a failure".to_owned(),
         (true, 0) => "all passed".to_owned(),
         (true, n) => format!("{n} failed"),
     };
@@ -95,20 +107,32 @@ fn write_page(page: &mut String, results: &Results) -> fmt::Result {
         let n = run.unfinished;
         writeln!(
             page,
-            "<p class=\"banner\">This run was cut short: cases without a verdict: {n}.</p>"
+            "<p class=\"banner\">This run was cut short: trials without a verdict: {n}.</p>"
+        )?;
+    }
+    if run.retries > 0 {
+        let n = run.retries;
+        writeln!(
+            page,
+            "<p class=\"banner\">Guests that were started once more, since QEMU crashed before they ran: {n}.</p>"
         )?;
     }
     writeln!(page, "</header>\n<main>")?;
     write_index(page, &failed)?;
     write_matrix(page, results)?;
+    distribution::write(page, results)?;
     write_builds(page, &run.builds, &run.archs)?;
-    evidence::write_failures(page, &failed, &run.dir)?;
+    evidence::write_failures(page, &failed, run)?;
     writeln!(page, "</main>\n</body>\n</html>")
 }
 
-/// A case's anchor; ids hold no character that an attribute or a fragment would not take.
-fn anchor(case: &CaseResult) -> String {
-    format!("case-{}", case.plan.id.file_name())
+/// A trial's anchor; ids hold no character that an attribute or a fragment would not take.
+fn anchor(case: &CaseResult, trial: &Finished) -> String {
+    let name = case.plan.id.file_name();
+    match trial.round {
+        None | Some(1) => format!("case-{name}"),
+        Some(round) => format!("case-{name}.round-{round}"),
+    }
 }
 
 /// What went wrong, a line a case.
@@ -124,7 +148,7 @@ fn write_index(page: &mut String, failed: &[&CaseResult]) -> fmt::Result {
         failed.len()
     )?;
     for case in failed {
-        let Some(finished) = &case.finished else {
+        let Some(finished) = case.finished() else {
             continue;
         };
         writeln!(
@@ -132,7 +156,7 @@ fn write_index(page: &mut String, failed: &[&CaseResult]) -> fmt::Result {
             "<li><span class=\"chip {}\">{}</span> <a href=\"#{}\">{}</a> <span class=\"what\">{}</span></li>",
             finished.verdict.kind(),
             Text(label(&finished.verdict)),
-            Text(anchor(case)),
+            Text(anchor(case, finished)),
             Text(&case.plan.id),
             Text(headline(&finished.verdict)),
         )?;
@@ -238,9 +262,25 @@ fn write_cell(page: &mut String, case: Option<&CaseResult>) -> fmt::Result {
     let Some(case) = case else {
         return write!(page, "<td class=\"absent\">not planned</td>");
     };
-    let Some(finished) = &case.finished else {
+    let Some(finished) = case.finished() else {
         return write!(page, "<td class=\"none\">no verdict</td>");
     };
+    if case.trials.len() > 1 {
+        let failed = case.trials.iter().filter(|trial| trial.failed()).count();
+        let (kind, all) = (finished.verdict.kind(), case.trials.len());
+        return if failed > 0 {
+            let anchor = Text(anchor(case, finished));
+            write!(
+                page,
+                "<td class=\"{kind}\"><a href=\"#{anchor}\">{failed} of {all} failed</a></td>"
+            )
+        } else {
+            write!(
+                page,
+                "<td class=\"{kind}\">{kind} <small>{all} times</small></td>"
+            )
+        };
+    }
     let (kind, label, time) = (
         finished.verdict.kind(),
         Text(label(&finished.verdict)),
@@ -250,7 +290,7 @@ fn write_cell(page: &mut String, case: Option<&CaseResult>) -> fmt::Result {
         write!(
             page,
             "<td class=\"{kind}\"><a href=\"#{}\">{label}</a> <small>{time}</small></td>",
-            Text(anchor(case))
+            Text(anchor(case, finished))
         )
     } else {
         let why = Text(message(&finished.verdict));
@@ -317,6 +357,21 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_several_rounds_has_the_distribution_and_links_that_hold() {
+        let page = render(&crate::report::tests::repeated());
+        for part in [
+            "<td>2 passed, 1 timeout<br><small>1 \u{d7} timeout (restart): nothing happened in time during restart (round 2)</small></td><td>0.42 s</td>",
+            "<td colspan=\"4\">not tried</td>",
+            "<a href=\"#case-x86_64.files.offset.round-2\">1 of 3 failed</a>",
+            "<article id=\"case-x86_64.files.offset.round-2\">",
+            "x86_64/files/offset#2</h3>",
+            "<a href=\"trials/x86_64.files.offset%232/\">trials/x86_64.files.offset#2</a>",
+        ] {
+            assert!(page.contains(part), "{part} in\n{page}");
+        }
+    }
+
+    #[test]
     fn the_page_is_whole_and_needs_nothing_else() {
         let page = render(&crate::report::tests::sample());
         for part in [
@@ -331,7 +386,7 @@ mod tests {
             "title=\"the kernel has no CONFIG_PIPE\">skip",
             "no verdict",
             "not planned",
-            "cases without a verdict: 1",
+            "trials without a verdict: 1",
             "mm.c:1: error: &lt;stdin&gt;",
             "cargo xtask test --scenario",
         ] {

@@ -84,6 +84,7 @@ mod tests {
                 started: "2026-01-01T00:00:00Z".to_owned(),
                 archs: vec![crate::arch::Arch::S390x],
                 cases: vec![planned("s390x/pipes/full[size=4096]")],
+                rounds: Some(1),
             },
             Event::TrialFinished(Box::new(finished(
                 "s390x/pipes/full[size=4096]",
@@ -115,6 +116,7 @@ mod tests {
             failed: 0,
             skipped: 0,
             unfinished: 0,
+            stopped: false,
             time: std::time::Duration::ZERO,
         };
         sink.take(&event(1)).unwrap();

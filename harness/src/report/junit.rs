@@ -1,10 +1,10 @@
-//! `junit.xml`, for CI servers: a test suite an architecture.
+//! `junit.xml`, for CI servers: a test suite an architecture, a test case a trial.
 
 use chrono::DateTime;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::results::{label, message};
-use super::{CaseResult, Results};
+use super::results::{label, message, trial_name};
+use super::{CaseResult, Finished, Results, Run};
 use crate::oracle::Verdict;
 
 /// The whole file.
@@ -21,38 +21,60 @@ pub(super) fn render(results: &Results) -> Result<String, SerializeError> {
             suite.set_timestamp(started);
         }
         let cases = results.cases.iter().filter(|case| case.plan.arch == arch);
-        suite.add_test_cases(cases.map(test_case));
+        suite.add_test_cases(cases.flat_map(|case| test_cases(case, &results.run)));
         report.add_test_suite(suite);
     }
     report.to_string()
 }
 
-fn test_case(case: &CaseResult) -> TestCase {
-    let CaseResult { plan, finished } = case;
-    let (status, time) = match finished {
-        None => (
+/// One a trial, by round; one if there is none.
+fn test_cases(case: &CaseResult, run: &Run) -> Vec<TestCase> {
+    if case.trials.is_empty() {
+        let status = if run.stopped {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message("not tried: another trial failed first");
+            status
+        } else {
             error(
                 "unfinished",
                 "the run was cut short before this case had a verdict",
-            ),
-            None,
-        ),
-        Some(finished) => (status(&finished.verdict), Some(finished.time)),
-    };
-    let mut test = TestCase::new(plan.id.without_arch(), status);
-    test.set_classname(format!("{}.{}", plan.arch, plan.family));
-    if let Some(time) = time {
-        test.set_time(time);
+            )
+        };
+        return vec![named(case, case.plan.id.without_arch().to_owned(), status)];
     }
-    if let Some(finished) = finished.as_ref().filter(|_| case.failed()) {
-        let mut out = vec![format!("repeat: {}", plan.command)];
-        let folder = finished.folder.as_ref();
+    let mut trials: Vec<_> = case.trials.iter().collect();
+    trials.sort_by_key(|trial| trial.round);
+    let trials = trials.into_iter();
+    trials
+        .map(|trial| test_case(case, trial, run.is_repeated()))
+        .collect()
+}
+
+fn named(case: &CaseResult, name: String, status: TestCaseStatus) -> TestCase {
+    let mut test = TestCase::new(name, status);
+    test.set_classname(format!("{}.{}", case.plan.arch, case.plan.family));
+    test
+}
+
+fn test_case(case: &CaseResult, trial: &Finished, repeated: bool) -> TestCase {
+    let name = trial_name(case.plan.id.without_arch(), trial.round, repeated);
+    let mut test = named(case, name, status(&trial.verdict));
+    test.set_time(trial.time);
+    let retries = trial.retries.iter();
+    let mut out: Vec<_> = retries
+        .map(|why| format!("done once more: {why}"))
+        .collect();
+    if trial.failed() {
+        out.push(format!("repeat: {}", case.plan.command));
+        let folder = trial.folder.as_ref();
         out.extend(folder.map(|folder| format!("evidence: {}", folder.display())));
-        out.extend(finished.diff.clone());
-        test.set_system_out(out.join("\n"));
-        if !finished.console.is_empty() {
-            test.set_system_err(finished.console.join("\n"));
+        out.extend(trial.diff.clone());
+        if !trial.console.is_empty() {
+            test.set_system_err(trial.console.join("\n"));
         }
+    }
+    if !out.is_empty() {
+        test.set_system_out(out.join("\n"));
     }
     test
 }
@@ -90,7 +112,27 @@ fn status(verdict: &Verdict) -> TestCaseStatus {
 mod tests {
     use quick_junit::Report;
 
-    use crate::report::tests::sample;
+    use crate::report::tests::{repeated, sample};
+
+    #[test]
+    fn each_round_is_a_test_case() {
+        let text = super::render(&repeated()).unwrap();
+        let report = Report::deserialize_from_str(&text).unwrap();
+        let suite = &report.test_suites[0];
+        let names: Vec<_> = suite
+            .test_cases
+            .iter()
+            .map(|case| case.name.as_str())
+            .collect();
+        let expected = [
+            "files/offset#1",
+            "files/offset#2",
+            "files/offset#3",
+            "files/dup",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!((suite.failures, suite.skipped), (1, 1));
+    }
 
     #[test]
     fn each_case_is_there_once_with_what_a_ci_server_shows() {

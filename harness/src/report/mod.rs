@@ -1,10 +1,12 @@
-//! Sinks on one stream of events, and the guard that every case has exactly one outcome.
+//! Sinks on one stream of events, and the guard that every trial has exactly one outcome.
 //!
 //! Nothing here prints: who makes the [`Report`] says where each sink writes.
 
+mod distribution;
 mod event;
 mod files;
 mod folder;
+mod guard;
 mod html;
 mod jsonl;
 mod junit;
@@ -13,18 +15,20 @@ mod results;
 pub(crate) mod tests;
 mod text;
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+pub use distribution::{Distribution, Kind, Spread};
 pub use event::{Build, Event, Finished, Planned};
 pub use files::Files;
 pub use folder::{RunFolder, TRIALS};
 pub use jsonl::{EventsFile, JsonLines};
 pub use results::{BuildResult, CaseResult, Results, Run};
 pub use text::{Plain, Style, failure, summary};
+
+use guard::{Guard, Judged};
 
 use crate::arch::Arch;
 use crate::oracle::Verdict;
@@ -92,25 +96,20 @@ pub trait Sink: Send {
 /// How a run ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Cases whose verdict is `pass`.
+    /// Trials whose verdict is `pass`.
     pub passed: usize,
-    /// Cases whose verdict is `fail`, `kernel-fault`, `timeout` or `infra`.
+    /// Trials whose verdict is `fail`, `kernel-fault`, `timeout` or `infra`.
     pub failed: usize,
-    /// Of these, cases whose verdict is `infra`.
+    /// Of these, trials whose verdict is `infra`.
     pub infra: usize,
-    /// Cases whose verdict is `skip`.
+    /// Trials, or cases that were not tried, whose verdict is `skip`.
     pub skipped: usize,
-    /// Cases without a verdict: the run was cut short.
+    /// Trials without a verdict: the run was cut short.
     pub unfinished: usize,
+    /// Parts of trials that were done once more, see [`Event::TrialRetried`].
+    pub retries: usize,
     /// What could not be reported.
     pub errors: Vec<ReportError>,
-}
-
-/// What is known of a case.
-#[derive(Clone, Debug, PartialEq)]
-enum Progress {
-    Waiting,
-    Ended(Verdict),
 }
 
 struct Slot {
@@ -122,10 +121,11 @@ struct Slot {
 
 struct State {
     sinks: Vec<Slot>,
-    /// Cases in the order of the plan.
-    plan: Vec<CaseId>,
-    progress: HashMap<CaseId, Progress>,
+    guard: Guard,
     unknown: Vec<CaseId>,
+    retries: usize,
+    /// The first failure ends the run.
+    stopped: bool,
 }
 
 impl State {
@@ -138,16 +138,6 @@ impl State {
             }
         }
     }
-
-    fn count(&self, kinds: &[&str]) -> usize {
-        self.progress
-            .values()
-            .filter(|progress| match progress {
-                Progress::Waiting => kinds.is_empty(),
-                Progress::Ended(verdict) => kinds.contains(&verdict.kind()),
-            })
-            .count()
-    }
 }
 
 /// Where a run tells what happens; any thread may, at any time. It keeps the contract of [`Event`].
@@ -157,9 +147,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// The run starts: tell the sinks what will be tried.
-    pub fn start(folder: &RunFolder, cases: Vec<Planned>, sinks: Vec<Box<dyn Sink>>) -> Self {
-        let plan: Vec<_> = cases.iter().map(|case| case.id.clone()).collect();
+    /// The run starts: tell the sinks what will be tried, and how often each case; `None` as often as it passes.
+    pub fn start(
+        folder: &RunFolder,
+        cases: Vec<Planned>,
+        rounds: Option<u32>,
+        sinks: Vec<Box<dyn Sink>>,
+    ) -> Self {
         let sinks = sinks.into_iter().map(|sink| Slot {
             sink,
             error: None,
@@ -167,12 +161,10 @@ impl Report {
         });
         let mut state = State {
             sinks: sinks.collect(),
-            progress: plan
-                .iter()
-                .map(|id| (id.clone(), Progress::Waiting))
-                .collect(),
-            plan,
+            guard: Guard::new(cases.iter().map(|case| case.id.clone()), rounds),
             unknown: Vec::new(),
+            retries: 0,
+            stopped: false,
         };
         let archs = Arch::ALL
             .into_iter()
@@ -183,6 +175,7 @@ impl Report {
             started: folder.started().to_owned(),
             archs: archs.collect(),
             cases,
+            rounds,
         });
         Self {
             state: Mutex::new(state),
@@ -207,64 +200,66 @@ impl Report {
     }
 
     /// A trial begins.
-    pub fn trial_started(&self, case: &CaseId) {
-        self.lock()
-            .emit(&Event::TrialStarted { case: case.clone() });
+    pub fn trial_started(&self, case: &CaseId, round: u32) {
+        let mut state = self.lock();
+        state.guard.started(case, round);
+        state.emit(&Event::TrialStarted {
+            case: case.clone(),
+            round,
+        });
     }
 
-    /// A trial has its verdict. A second one for the same case becomes `infra`.
+    /// A part of a trial was done once more.
+    pub fn trial_retried(&self, case: &CaseId, round: u32, why: &str) {
+        let mut state = self.lock();
+        state.retries += 1;
+        state.emit(&Event::TrialRetried {
+            case: case.clone(),
+            round,
+            why: why.to_owned(),
+        });
+    }
+
+    /// A trial has its verdict, or a case that is not tried. A second one for the same round becomes `infra`.
     pub fn trial_finished(&self, mut finished: Finished) {
         let mut state = self.lock();
-        match state.progress.get(&finished.case) {
-            None => {
+        match state.guard.finished(&finished) {
+            Judged::Unknown => {
                 state.unknown.push(finished.case);
                 return;
             }
-            Some(Progress::Waiting) => {}
-            Some(Progress::Ended(first)) => {
-                finished.verdict = Verdict::Infra {
-                    cause: format!(
-                        "two outcomes for one case: {}, then {}",
-                        first.kind(),
-                        finished.verdict.kind()
-                    ),
-                };
-            }
+            Judged::Right => {}
+            Judged::Doubled(cause) => finished.verdict = Verdict::Infra { cause },
         }
-        let ended = Progress::Ended(finished.verdict.clone());
-        state.progress.insert(finished.case.clone(), ended);
         state.emit(&Event::TrialFinished(Box::new(finished)));
     }
 
-    /// The run is over. A case without an outcome is `infra`, unless the run was cut short.
+    /// No more trials begin, since one failed: those that have not begun are no longer missed.
+    pub fn stop(&self) {
+        self.lock().stopped = true;
+    }
+
+    /// The run is over. A trial without an outcome is `infra`, unless the run was cut short.
     pub fn finish(self, cut_short: bool) -> Outcome {
-        let waiting: Vec<_> = {
-            let state = self.lock();
-            let waiting = |id: &&CaseId| state.progress.get(*id) == Some(&Progress::Waiting);
-            state.plan.iter().filter(waiting).cloned().collect()
-        };
         if !cut_short {
-            for case in waiting {
-                self.trial_finished(Finished {
-                    case,
-                    verdict: Verdict::Infra {
-                        cause: "the trial ended without an outcome".to_owned(),
-                    },
-                    time: Duration::ZERO,
-                    phases: Vec::new(),
-                    folder: None,
-                    diff: None,
-                    console: Vec::new(),
-                });
+            let missing = {
+                let state = self.lock();
+                state.guard.missing(state.stopped)
+            };
+            for (case, round) in missing {
+                self.trial_finished(guard::without_outcome(case, round));
             }
         }
         let mut state = self.lock();
+        let stopped = state.stopped;
+        let counts = state.guard.counts();
         let mut outcome = Outcome {
-            passed: state.count(&["pass"]),
-            failed: state.count(&["fail", "kernel-fault", "timeout", "infra"]),
-            infra: state.count(&["infra"]),
-            skipped: state.count(&["skip"]),
-            unfinished: state.count(&[]),
+            passed: counts.passed,
+            failed: counts.failed,
+            infra: counts.infra,
+            skipped: counts.skipped,
+            unfinished: state.guard.missing(stopped).len(),
+            retries: state.retries,
             errors: Vec::new(),
         };
         state.emit(&Event::RunFinished {
@@ -272,6 +267,7 @@ impl Report {
             failed: outcome.failed,
             skipped: outcome.skipped,
             unfinished: outcome.unfinished,
+            stopped,
             time: self.started.elapsed(),
         });
         let unknown = std::mem::take(&mut state.unknown);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::event::{phases, seconds};
-use super::{Build, Event, Finished, Planned};
+use super::guard::Counts;
+use super::{Build, Distribution, Event, Finished, Planned};
 use crate::arch::Arch;
 use crate::oracle::{Oracle, Verdict};
 use crate::scenario::CaseId;
@@ -21,6 +22,7 @@ pub struct Results {
     pub cases: Vec<CaseResult>,
     /// Where each case is in `cases`.
     index: HashMap<CaseId, usize>,
+    counts: Counts,
 }
 
 /// The run itself.
@@ -32,16 +34,22 @@ pub struct Run {
     pub dir: PathBuf,
     /// When it started, RFC 3339.
     pub started: String,
-    /// Whether every case has its verdict.
+    /// Whether every trial has its verdict.
     pub complete: bool,
-    /// Cases whose verdict is `pass`.
+    /// How often each case is tried; `None` as often as it passes.
+    pub rounds: Option<u32>,
+    /// Whether the first failure ended it, as asked for.
+    pub stopped: bool,
+    /// Trials whose verdict is `pass`.
     pub passed: usize,
-    /// Cases whose verdict is `fail`, `kernel-fault`, `timeout` or `infra`.
+    /// Trials whose verdict is `fail`, `kernel-fault`, `timeout` or `infra`.
     pub failed: usize,
-    /// Cases whose verdict is `skip`.
+    /// Trials, or cases that were not tried, whose verdict is `skip`.
     pub skipped: usize,
-    /// Cases without a verdict.
+    /// Trials without a verdict; without a number of rounds, cases.
     pub unfinished: usize,
+    /// Parts of trials that were done once more, see [`Event::TrialRetried`].
+    pub retries: usize,
     /// Time of the whole run; zero until it is over.
     #[serde(rename = "seconds", serialize_with = "seconds::serialize")]
     pub time: Duration,
@@ -67,25 +75,51 @@ pub struct BuildResult {
     pub error: Option<String>,
 }
 
-/// A case and, once it has one, its outcome.
+impl Run {
+    /// Whether a case may have several trials.
+    pub fn is_repeated(&self) -> bool {
+        self.rounds != Some(1)
+    }
+}
+
+/// A case and its outcomes so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CaseResult {
     /// The case.
     pub plan: Planned,
-    /// Its outcome.
-    pub finished: Option<Finished>,
+    /// Its trials, as they ended; one without a round if it is not tried.
+    pub trials: Vec<Finished>,
 }
 
 impl CaseResult {
-    /// `pass`, `fail`, `kernel-fault`, `timeout`, `skip` or `infra`; `None` without an outcome.
-    pub fn kind(&self) -> Option<&'static str> {
-        Some(self.finished.as_ref()?.verdict.kind())
+    /// The trial that speaks for the case: the first that failed, by round; else the last.
+    pub fn finished(&self) -> Option<&Finished> {
+        let failed = self.trials.iter().filter(|trial| trial.failed());
+        let first = failed.min_by_key(|trial| trial.round);
+        first.or_else(|| self.trials.iter().max_by_key(|trial| trial.round))
     }
 
-    /// Whether it counts as failed.
+    /// `pass`, `fail`, `kernel-fault`, `timeout`, `skip` or `infra`, of that trial; `None` without an outcome.
+    pub fn kind(&self) -> Option<&'static str> {
+        Some(self.finished()?.verdict.kind())
+    }
+
+    /// Whether a trial failed.
     pub fn failed(&self) -> bool {
-        self.kind()
-            .is_some_and(|kind| !matches!(kind, "pass" | "skip"))
+        self.trials.iter().any(Finished::failed)
+    }
+
+    /// The name of one of its trials, which the case's is not where there are several: `ARCH/FAMILY/SCENARIO#ROUND`.
+    pub fn trial_name(&self, trial: &Finished, repeated: bool) -> String {
+        trial_name(self.plan.id.as_str(), trial.round, repeated)
+    }
+}
+
+/// `NAME#ROUND` in a run in which a case has several trials.
+pub(super) fn trial_name(name: &str, round: Option<u32>, repeated: bool) -> String {
+    match round.filter(|_| repeated) {
+        Some(round) => format!("{name}#{round}"),
+        None => name.to_owned(),
     }
 }
 
@@ -154,12 +188,15 @@ impl Results {
                 started,
                 archs,
                 cases,
+                rounds,
             } => {
+                self.counts = Counts::default();
                 self.run = Run {
                     id: id.clone(),
                     dir: dir.clone(),
                     started: started.clone(),
-                    unfinished: cases.len(),
+                    unfinished: cases.len() * rounds.map_or(1, |rounds| rounds as usize),
+                    rounds: *rounds,
                     archs: archs.clone(),
                     ..Run::default()
                 };
@@ -167,7 +204,7 @@ impl Results {
                     .iter()
                     .map(|plan| CaseResult {
                         plan: plan.clone(),
-                        finished: None,
+                        trials: Vec::new(),
                     })
                     .collect();
                 let ids = self.cases.iter().map(|case| case.plan.id.clone());
@@ -188,13 +225,20 @@ impl Results {
             }),
             Event::TrialFinished(finished) => {
                 if let Some(&at) = self.index.get(&finished.case) {
-                    self.cases[at].finished = Some((**finished).clone());
-                    self.count();
+                    self.ended(at, (**finished).clone());
                 }
             }
-            Event::RunFinished { time, .. } => {
+            Event::TrialRetried { .. } => self.run.retries += 1,
+            Event::RunFinished {
+                time,
+                unfinished,
+                stopped,
+                ..
+            } => {
                 self.run.time = *time;
-                self.run.complete = self.run.unfinished == 0;
+                self.run.unfinished = *unfinished;
+                self.run.stopped = *stopped;
+                self.run.complete = *unfinished == 0;
             }
             Event::BuildStarted { .. }
             | Event::BuildProgress { .. }
@@ -207,20 +251,32 @@ impl Results {
         Some(&self.cases[*self.index.get(id)?])
     }
 
-    fn count(&mut self) {
-        let kinds = |wanted: &[Option<&str>]| {
-            let cases = self.cases.iter();
-            cases.filter(|case| wanted.contains(&case.kind())).count()
+    /// A trial of this case ended.
+    fn ended(&mut self, at: usize, finished: Finished) {
+        let Self {
+            run, cases, counts, ..
+        } = self;
+        let trials = &mut cases[at].trials;
+        let covered = match (finished.round, run.rounds) {
+            (None, Some(rounds)) => rounds as usize,
+            (Some(_), None) if !trials.is_empty() => 0,
+            _ => 1,
         };
-        let (passed, skipped, unfinished) = (
-            kinds(&[Some("pass")]),
-            kinds(&[Some("skip")]),
-            kinds(&[None]),
-        );
-        self.run.failed = self.cases.len() - passed - skipped - unfinished;
-        self.run.passed = passed;
-        self.run.skipped = skipped;
-        self.run.unfinished = unfinished;
+        counts.add(finished.verdict.kind());
+        // The second outcome of a round stands, see the contract.
+        let earlier = trials
+            .iter_mut()
+            .rfind(|trial| trial.round == finished.round);
+        if let Some(earlier) = earlier {
+            counts.remove(earlier.verdict.kind());
+            *earlier = finished;
+        } else {
+            run.unfinished = run.unfinished.saturating_sub(covered);
+            trials.push(finished);
+        }
+        run.passed = counts.passed;
+        run.failed = counts.failed;
+        run.skipped = counts.skipped;
     }
 
     /// The text of `results.json`: the run, and one object a case.
@@ -257,29 +313,65 @@ struct Case<'a> {
     phases: &'a [(String, Duration)],
     folder: Option<&'a PathBuf>,
     command: &'a str,
+    distribution: Distribution,
+    trials: Vec<Trial<'a>>,
+}
+
+/// One trial of it.
+#[derive(Serialize)]
+struct Trial<'a> {
+    round: Option<u32>,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oracle: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<&'a PathBuf>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    retries: &'a [String],
+}
+
+impl<'a> Trial<'a> {
+    fn new(finished: &'a Finished) -> Self {
+        Self {
+            round: finished.round,
+            verdict: finished.verdict.kind(),
+            oracle: oracle(&finished.verdict).map(|oracle| oracle.to_string()),
+            message: Some(message(&finished.verdict)).filter(|message| !message.is_empty()),
+            seconds: seconds::rounded(finished.time),
+            folder: finished.folder.as_ref(),
+            retries: &finished.retries,
+        }
+    }
 }
 
 impl<'a> Case<'a> {
-    fn new(CaseResult { plan, finished }: &'a CaseResult) -> Self {
-        let finished = finished.as_ref();
+    /// Its verdict and what belongs to it are those of the trial that speaks for it.
+    fn new(case: &'a CaseResult) -> Self {
+        let plan = &case.plan;
+        let finished = case.finished();
         let axes = plan.axes.iter();
+        let mut trials: Vec<_> = case.trials.iter().map(Trial::new).collect();
+        trials.sort_by_key(|trial| trial.round);
+        let spokesman = finished.map(Trial::new);
+        let spokesman = spokesman.as_ref();
         Self {
             id: &plan.id,
             arch: plan.arch,
             family: &plan.family,
             scenario: &plan.scenario,
             axes: axes.map(|(axis, value)| (&**axis, &**value)).collect(),
-            verdict: finished.map(|finished| finished.verdict.kind()),
-            oracle: finished
-                .and_then(|finished| oracle(&finished.verdict))
-                .map(|oracle| oracle.to_string()),
-            message: finished
-                .map(|finished| message(&finished.verdict))
-                .filter(|message| !message.is_empty()),
-            seconds: finished.map(|finished| seconds::rounded(finished.time)),
+            verdict: spokesman.map(|trial| trial.verdict),
+            oracle: spokesman.and_then(|trial| trial.oracle.clone()),
+            message: spokesman.and_then(|trial| trial.message.clone()),
+            seconds: spokesman.map(|trial| trial.seconds),
             phases: finished.map_or(&[], |finished| &finished.phases),
-            folder: finished.and_then(|finished| finished.folder.as_ref()),
+            folder: spokesman.and_then(|trial| trial.folder),
             command: &plan.command,
+            distribution: Distribution::of(&case.trials),
+            trials,
         }
     }
 }

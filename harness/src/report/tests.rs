@@ -1,7 +1,7 @@
 //! The contract of the stream, and samples for the tests of the sinks.
 
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::oracle::Oracle;
@@ -36,6 +36,7 @@ pub(crate) fn finished(name: &str, verdict: Verdict) -> Finished {
     let millis = Duration::from_millis;
     Finished {
         case: id(name),
+        round: Some(1),
         verdict,
         time: millis(421),
         phases: vec![
@@ -45,6 +46,7 @@ pub(crate) fn finished(name: &str, verdict: Verdict) -> Finished {
         folder: None,
         diff: None,
         console: Vec::new(),
+        retries: Vec::new(),
     }
 }
 
@@ -91,6 +93,7 @@ pub(crate) fn sample() -> Results {
         started: "2026-01-01T00:00:00Z".to_owned(),
         archs: Arch::ALL.to_vec(),
         cases: verdicts.iter().map(|(name, _)| planned(name)).collect(),
+        rounds: Some(1),
     });
     for (arch, built, error) in [
         (Arch::X86_32, true, None),
@@ -122,6 +125,37 @@ pub(crate) fn sample() -> Results {
     results
 }
 
+/// A run of three rounds: one case fails in the second, and one is not tried.
+pub(crate) fn repeated() -> Results {
+    let mut results = Results::default();
+    let (name, other) = ("x86_64/files/offset", "x86_64/files/dup");
+    results.apply(&Event::RunStarted {
+        id: "1".to_owned(),
+        dir: "/runs/1".into(),
+        started: "2026-01-01T00:00:00Z".to_owned(),
+        archs: vec![Arch::X86_64],
+        cases: vec![planned(name), planned(other)],
+        rounds: Some(3),
+    });
+    let late = || Verdict::Timeout {
+        phase: "restart".to_owned(),
+    };
+    let skip = Verdict::Skip {
+        reason: "not today".to_owned(),
+    };
+    let mut failed = round(name, Some(2), late());
+    failed.folder = Some("/runs/1/trials/x86_64.files.offset#2".into());
+    for finished in [
+        round(name, Some(3), Verdict::Pass),
+        failed,
+        round(other, None, skip),
+        round(name, Some(1), Verdict::Pass),
+    ] {
+        results.apply(&Event::TrialFinished(Box::new(finished)));
+    }
+    results
+}
+
 /// Keeps what it is given.
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Vec<Event>>>);
@@ -135,11 +169,11 @@ impl Sink for Memory {
 
 const CASES: [&str; 3] = ["x86_32/a/one", "x86_32/a/two", "s390x/a/one"];
 
-fn start(scratch: &Path) -> (Report, Memory) {
+fn start(scratch: &Path, rounds: Option<u32>) -> (Report, Memory) {
     let folder = RunFolder::create(scratch, SystemTime::now()).unwrap();
     let memory = Memory::default();
     let cases = CASES.iter().map(|name| planned(name)).collect();
-    let report = Report::start(&folder, cases, vec![Box::new(memory.clone())]);
+    let report = Report::start(&folder, cases, rounds, vec![Box::new(memory.clone())]);
     (report, memory)
 }
 
@@ -157,7 +191,7 @@ fn verdicts(memory: &Memory) -> Vec<(String, &'static str)> {
 #[test]
 fn a_missing_outcome_and_a_doubled_one_are_infra() {
     let scratch = tempfile::tempdir().unwrap();
-    let (report, memory) = start(scratch.path());
+    let (report, memory) = start(scratch.path(), Some(1));
     report.trial_finished(finished(CASES[0], Verdict::Pass));
     report.trial_finished(finished(CASES[1], Verdict::Pass));
     report.trial_finished(finished(CASES[1], Verdict::Pass));
@@ -179,7 +213,7 @@ fn a_missing_outcome_and_a_doubled_one_are_infra() {
 #[test]
 fn a_run_that_is_cut_short_says_how_much_is_missing() {
     let scratch = tempfile::tempdir().unwrap();
-    let (report, memory) = start(scratch.path());
+    let (report, memory) = start(scratch.path(), Some(1));
     report.trial_finished(finished(CASES[0], Verdict::Pass));
     let outcome = report.finish(true);
     assert_eq!(
@@ -196,9 +230,89 @@ fn a_run_that_is_cut_short_says_how_much_is_missing() {
 #[test]
 fn an_outcome_of_no_case_is_an_error() {
     let scratch = tempfile::tempdir().unwrap();
-    let (report, memory) = start(scratch.path());
+    let (report, memory) = start(scratch.path(), Some(1));
     report.trial_finished(finished("ppc64/a/one", Verdict::Pass));
     let outcome = report.finish(true);
     assert!(matches!(outcome.errors[..], [ReportError::UnknownCase(_)]));
     assert_eq!(verdicts(&memory), []);
+}
+
+fn round(name: &str, round: Option<u32>, verdict: Verdict) -> Finished {
+    Finished {
+        round,
+        ..finished(name, verdict)
+    }
+}
+
+#[test]
+fn each_round_of_a_case_has_one_outcome() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (report, memory) = start(scratch.path(), Some(2));
+    let skip = || Verdict::Skip {
+        reason: "not today".to_owned(),
+    };
+    report.trial_finished(round(CASES[0], Some(2), Verdict::Pass));
+    report.trial_finished(round(CASES[0], Some(1), Verdict::Pass));
+    report.trial_finished(round(CASES[0], Some(2), Verdict::Pass));
+    // Not tried: in no round.
+    report.trial_finished(round(CASES[1], None, skip()));
+    report.trial_finished(round(CASES[2], Some(1), Verdict::Pass));
+    let outcome = report.finish(false);
+    let counts = (
+        outcome.passed,
+        outcome.failed,
+        outcome.infra,
+        outcome.skipped,
+    );
+    assert_eq!((counts, outcome.unfinished), ((2, 2, 2, 1), 0));
+    let events = memory.0.lock().unwrap();
+    let mut results = Results::default();
+    events.iter().for_each(|event| results.apply(event));
+    let run = &results.run;
+    assert_eq!((run.passed, run.failed, run.skipped), (2, 2, 1));
+    assert!(run.complete);
+    let rounds = |at: usize| results.cases[at].trials.len();
+    assert_eq!([rounds(0), rounds(1), rounds(2)], [2, 1, 2]);
+    assert_eq!(results.cases[2].finished().unwrap().round, Some(2));
+}
+
+#[test]
+fn a_run_that_its_first_failure_ends_misses_only_what_had_begun() {
+    let scratch = tempfile::tempdir().unwrap();
+    for rounds in [None, Some(5)] {
+        let (report, memory) = start(scratch.path(), rounds);
+        for name in &CASES[..2] {
+            report.trial_started(&id(name), 1);
+        }
+        report.trial_finished(round(CASES[0], Some(1), Verdict::Pass));
+        report.trial_started(&id(CASES[0]), 2);
+        let late = Verdict::Timeout {
+            phase: "restart".to_owned(),
+        };
+        report.trial_finished(round(CASES[0], Some(2), late));
+        report.stop();
+        let outcome = report.finish(false);
+        let counts = (outcome.passed, outcome.failed, outcome.infra);
+        assert_eq!((counts, outcome.unfinished), ((1, 2, 1), 0));
+        let events = memory.0.lock().unwrap();
+        let last = events.last();
+        assert!(matches!(
+            last,
+            Some(Event::RunFinished { stopped: true, .. })
+        ));
+    }
+}
+
+#[test]
+fn a_retry_is_an_event_and_is_counted() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (report, memory) = start(scratch.path(), Some(1));
+    report.trial_started(&id(CASES[0]), 1);
+    report.trial_retried(&id(CASES[0]), 1, "QEMU crashed");
+    let outcome = report.finish(true);
+    assert_eq!(outcome.retries, 1);
+    let events = memory.0.lock().unwrap();
+    let mut results = Results::default();
+    events.iter().for_each(|event| results.apply(event));
+    assert_eq!(results.run.retries, 1);
 }

@@ -5,12 +5,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::results::{label, message};
-use super::{Build, CaseResult, Event, Finished, ReportError, Results, Sink};
+use super::guard::Counts;
+use super::results::{label, message, trial_name};
+use super::{Build, CaseResult, Distribution, Event, Finished, ReportError, Results, Sink};
 use crate::arch::Arch;
 
 /// Lines of a message that the terminal shows; the rest is in the report.
 const MESSAGE_LINES: usize = 12;
+
+/// Cases of a run of several rounds that are listed one by one though they always passed.
+const ALWAYS: usize = 40;
 
 /// How often a long run gives a sign of life.
 const EVERY: Duration = Duration::from_secs(30);
@@ -43,20 +47,30 @@ impl Style {
 }
 
 /// What is said of a trial that did not pass: one line if it was skipped, more if it failed, nothing if it passed.
-pub fn failure(case: &CaseResult, style: &Style) -> Option<String> {
-    let CaseResult { plan, finished } = case;
+pub fn failure(
+    case: &CaseResult,
+    finished: &Finished,
+    repeated: bool,
+    style: &Style,
+) -> Option<String> {
+    let CaseResult { plan, trials: _ } = case;
     let Finished {
-        case,
+        case: _,
+        round,
         verdict,
         folder,
         time,
         phases: _,
         diff: _,
         console: _,
-    } = finished.as_ref()?;
+        retries: _,
+    } = finished;
+    let case = case.trial_name(finished, repeated);
     let label = (style.paint)(verdict.kind(), label(verdict));
     match verdict.kind() {
         "pass" => return None,
+        // Once is enough.
+        "skip" if round.is_some_and(|round| round > 1) => return None,
         "skip" => return Some(format!("{label} {case}: {}", message(verdict))),
         _ => {}
     }
@@ -78,6 +92,62 @@ pub fn failure(case: &CaseResult, style: &Style) -> Option<String> {
     }
     lines.push(format!("    repeat:   {}", plan.command));
     Some(lines.join("\n"))
+}
+
+/// The outcomes and durations of each case in a run of several rounds.
+fn distribution(results: &Results) -> Vec<String> {
+    let cases = results.cases.iter();
+    let of = |case: &'_ CaseResult| (case.plan.id.to_string(), Distribution::of(&case.trials));
+    let (always, other): (Vec<_>, Vec<_>) = cases
+        .map(of)
+        .partition(|(_, all)| all.verdicts.keys().all(|kind| *kind == "pass"));
+    let mut lines = vec!["outcomes, and seconds (min, median, p90, max):".to_owned()];
+    let (listed, rest) = always.split_at(if always.len() > ALWAYS {
+        0
+    } else {
+        always.len()
+    });
+    let width = |of: fn(&(String, Distribution)) -> usize| {
+        listed
+            .iter()
+            .chain(&other)
+            .map(of)
+            .max()
+            .unwrap_or_default()
+    };
+    let name_width = width(|(name, _)| name.len());
+    let counts_width = width(|(_, all)| all.counts().len());
+    for (name, all) in listed.iter().chain(&other) {
+        let counts = all.counts();
+        let counts = if counts.is_empty() {
+            "not tried"
+        } else {
+            &counts
+        };
+        let seconds = all.seconds.map_or_else(String::new, |spread| {
+            let times = [spread.min, spread.median, spread.p90, spread.max];
+            let times = times.map(|time| format!("{:>6.2}", time.as_secs_f64()));
+            times.join(" ")
+        });
+        let line = format!("  {name:<name_width$}  {counts:<counts_width$}  {seconds}");
+        lines.push(line.trim_end().to_owned());
+        for kind in &all.kinds {
+            lines.push(format!(
+                "    {} x {}: {} ({})",
+                kind.count,
+                kind.label,
+                kind.message,
+                kind.rounds()
+            ));
+        }
+        if all.retries > 0 {
+            lines.push(format!("    {} x done once more", all.retries));
+        }
+    }
+    if !rest.is_empty() {
+        lines.push(format!("  {} cases always passed", rest.len()));
+    }
+    lines
 }
 
 /// A reader that has seen enough, as `head` has, is no error.
@@ -159,25 +229,35 @@ impl<W: Write + Send> Plain<W> {
     fn trial_finished(&mut self, finished: &Finished) -> Result<(), ReportError> {
         let case = self.results.case(&finished.case);
         let arch = case.map(|case| case.plan.arch);
-        if let Some(text) = case.and_then(|case| failure(case, &self.style)) {
+        let repeated = self.results.run.is_repeated();
+        if let Some(text) = case.and_then(|case| failure(case, finished, repeated, &self.style)) {
             self.line(&text)?;
         }
+        let rounds = self.results.run.rounds;
         let Some((left, began)) = arch.and_then(|arch| self.left.get_mut(&arch)) else {
             return Ok(());
         };
-        *left = left.saturating_sub(1);
+        // One that is not tried is not tried in any round.
+        let ended = if finished.round.is_some() {
+            1
+        } else {
+            rounds.unwrap_or(1)
+        };
+        *left = left.saturating_sub(ended as usize);
         let (left, began) = (*left, *began);
         if let Some(arch) = arch.filter(|_| left == 0) {
             let line = self.arch_done(arch, began);
             self.line(&line)
         } else if self.style.signs_of_life && self.spoke.elapsed() >= EVERY {
             let run = &self.results.run;
-            let all = self.results.cases.len();
-            let line = format!(
-                "{} of {all} trials done, {} failed",
-                all - run.unfinished,
-                run.failed
-            );
+            let (done, failed) = (run.passed + run.failed + run.skipped, run.failed);
+            let line = match run.rounds {
+                Some(_) => {
+                    let all = done + run.unfinished;
+                    format!("{done} of {all} trials done, {failed} failed")
+                }
+                None => format!("{done} trials done, {failed} failed"),
+            };
             self.line(&line)
         } else {
             Ok(())
@@ -185,21 +265,12 @@ impl<W: Write + Send> Plain<W> {
     }
 
     fn arch_done(&self, arch: Arch, began: Option<Instant>) -> String {
-        let kinds: Vec<_> = self
-            .results
-            .cases
-            .iter()
-            .filter(|case| case.plan.arch == arch)
-            .map(|case| (case.kind(), case.failed()))
-            .collect();
-        let count = |wanted| {
-            kinds
-                .iter()
-                .filter(|(kind, _)| *kind == Some(wanted))
-                .count()
-        };
-        let failed = kinds.iter().filter(|(_, failed)| *failed).count();
-        let counts = summary(count("pass"), failed, count("skip"));
+        let cases = self.results.cases.iter();
+        let of_arch = cases.filter(|case| case.plan.arch == arch);
+        let kinds = of_arch.flat_map(|case| case.trials.iter().map(|trial| trial.verdict.kind()));
+        let mut counts = Counts::default();
+        kinds.for_each(|kind| counts.add(kind));
+        let counts = summary(counts.passed, counts.failed, counts.skipped);
         match began {
             Some(began) => format!("{arch}: {counts} in {:.1} s", began.elapsed().as_secs_f64()),
             None => format!("{arch}: {counts}"),
@@ -212,17 +283,26 @@ impl<W: Write + Send> Sink for Plain<W> {
         self.results.apply(event);
         match event {
             Event::RunStarted {
-                id, archs, cases, ..
+                id,
+                archs,
+                cases,
+                rounds,
+                ..
             } => {
                 for case in cases {
-                    self.left.entry(case.arch).or_default().0 += 1;
+                    // Without a number of rounds none is the last.
+                    self.left.entry(case.arch).or_default().0 +=
+                        rounds.map_or(usize::MAX / 2 / cases.len(), |rounds| rounds as usize);
                 }
                 let names: Vec<_> = archs.iter().map(|arch| arch.name()).collect();
-                self.line(&format!(
-                    "run {id}: {} trials on {}",
-                    cases.len(),
-                    names.join(", ")
-                ))
+                let (count, names) = (cases.len(), names.join(", "));
+                self.line(&match rounds {
+                    Some(1) => format!("run {id}: {count} trials on {names}"),
+                    Some(rounds) => {
+                        format!("run {id}: {count} cases on {names}, {rounds} rounds")
+                    }
+                    None => format!("run {id}: {count} cases on {names}, until one fails"),
+                })
             }
             Event::BuildProgress {
                 arch,
@@ -250,7 +330,7 @@ impl<W: Write + Send> Sink for Plain<W> {
                     None => Ok(()),
                 }
             }
-            Event::TrialStarted { case } => {
+            Event::TrialStarted { case, .. } => {
                 let arch = self.results.case(case).map(|case| case.plan.arch);
                 if let Some((_, began)) = arch.and_then(|arch| self.left.get_mut(&arch)) {
                     began.get_or_insert_with(Instant::now);
@@ -258,6 +338,15 @@ impl<W: Write + Send> Sink for Plain<W> {
                 Ok(())
             }
             Event::TrialFinished(finished) => self.trial_finished(finished),
+            Event::TrialRetried { case, round, why } => {
+                let repeated = self.results.run.is_repeated();
+                let name = trial_name(case.as_str(), Some(*round), repeated);
+                self.line(&format!("done once more in {name}: {why}"))
+            }
+            Event::RunFinished { .. } if self.results.run.is_repeated() => {
+                let lines = distribution(&self.results);
+                self.line(&lines.join("\n"))
+            }
             // Who started the run says how it ended: there is more to say than what is in the event.
             Event::RunFinished { .. } | Event::BuildStarted { .. } => Ok(()),
         }
@@ -279,9 +368,10 @@ mod tests {
         failed.folder = Some("/repo/target/x".into());
         let case = CaseResult {
             plan: planned("s390x/pipes/full"),
-            finished: Some(failed),
+            trials: vec![failed],
         };
-        let text = failure(&case, &Style::plain(Path::new("/repo"))).unwrap();
+        let style = Style::plain(Path::new("/repo"));
+        let text = failure(&case, &case.trials[0], false, &style).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "fail (state) s390x/pipes/full (0.4 s)");
         assert_eq!(lines[12..14], ["    line 12", "    ... 8 more lines"]);
@@ -310,6 +400,7 @@ mod tests {
                 started: String::new(),
                 archs: vec![Arch::S390x, Arch::Ppc64],
                 cases: cases.map(planned).to_vec(),
+                rounds: Some(1),
             },
             Event::BuildStarted { arch, what },
             progress("unpack"),
@@ -346,5 +437,16 @@ mod tests {
                         skip s390x/a/two: no IPC\n\
                         s390x: 1 passed, 0 failed, 1 skipped\n";
         assert_eq!(String::from_utf8(sink.out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_run_of_several_rounds_ends_with_the_distribution() {
+        let lines = distribution(&crate::report::tests::repeated());
+        let expected = "outcomes, and seconds (min, median, p90, max):\n\
+            \x20 x86_64/files/offset  2 passed, 1 timeout    0.42   0.42   0.42   0.42\n\
+            \x20   1 x timeout (restart): nothing happened in time during restart (round 2)\n\
+            \x20 x86_64/files/dup     1 skipped\n\
+            \x20   1 x skip: not today (not tried)";
+        assert_eq!(lines.join("\n"), expected);
     }
 }

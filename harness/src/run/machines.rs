@@ -89,19 +89,15 @@ impl Backend for Machines {
         Ok(Ready { template, symbols })
     }
 
-    fn trial(&self, case: &Case, ready: &Ready, dir: &Path) -> Tried {
+    fn skip(&self, case: &Case, ready: &Ready) -> Option<String> {
         let mut case = case.clone();
         case.check_needs(|symbol| ready.symbols.contains(symbol));
-        if let Some(reason) = case.skip {
-            return Tried {
-                verdict: Verdict::Skip { reason },
-                phases: Vec::new(),
-                diff: None,
-                console: Vec::new(),
-            };
-        }
+        case.skip
+    }
+
+    fn trial(&self, case: &Case, ready: &Ready, dir: &Path) -> Tried {
         let outcome = trial::run(
-            &case,
+            case,
             &Env {
                 template: &ready.template,
                 dir: dir.to_owned(),
@@ -117,6 +113,7 @@ impl Backend for Machines {
             diff: outcome.diff,
             console: outcome.console,
             verdict: outcome.verdict,
+            retries: outcome.retries,
         }
     }
 }

@@ -1,21 +1,26 @@
 //! A run: what each architecture needs is made first, then all trials run side by side.
 
 mod machines;
+mod rounds;
 #[cfg(test)]
 mod tests;
 mod width;
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rayon::ScopeFifo;
+use rayon::Scope;
 
 pub use machines::Machines;
+pub use rounds::Rounds;
 pub use width::{Memory, width};
+
+use rounds::{Next, Queue};
 
 use crate::arch::Arch;
 use crate::oracle::Verdict;
@@ -44,6 +49,8 @@ pub struct Tried {
     pub diff: Option<String>,
     /// Last lines of the console of the guest that went wrong.
     pub console: Vec<String>,
+    /// Why parts of it were done once more.
+    pub retries: Vec<String>,
 }
 
 /// What a run is made of. The real one builds kernels and starts guests; tests have one that does not.
@@ -64,6 +71,9 @@ pub trait Backend: Sync {
         report: &Report,
     ) -> Result<Self::Ready, Failure>;
 
+    /// Why a case cannot be tried here, if so.
+    fn skip(&self, case: &Case, ready: &Self::Ready) -> Option<String>;
+
     /// Try one case, with its evidence in `dir`, which exists and is empty.
     fn trial(&self, case: &Case, ready: &Self::Ready, dir: &Path) -> Tried;
 }
@@ -75,6 +85,8 @@ pub struct Options {
     pub width: usize,
     /// Keep the evidence of trials that passed.
     pub keep: bool,
+    /// How often each case is tried.
+    pub rounds: Rounds,
     /// Ends the run.
     pub cancel: Cancel,
 }
@@ -84,7 +96,7 @@ pub struct Options {
 #[error("cannot start the threads that trials run on")]
 pub struct RunError(#[from] rayon::ThreadPoolBuildError);
 
-/// Run all cases. Each has one outcome in the report afterwards, unless the run was cancelled.
+/// Run all cases. Each trial has one outcome in the report afterwards, unless the run was cancelled.
 pub fn run<B: Backend>(
     backend: &B,
     cases: &[Case],
@@ -97,6 +109,8 @@ pub fn run<B: Backend>(
         folder,
         options,
         report,
+        queue: Queue::new(options.rounds),
+        to_boot: Mutex::default(),
     };
     let (skipped, cases): (Vec<_>, Vec<_>) = cases.iter().partition(|case| case.skip.is_some());
     for case in skipped {
@@ -121,26 +135,32 @@ pub fn run<B: Backend>(
         .num_threads(options.width)
         .thread_name(|n| format!("trial-{n}"))
         .build()?;
-    pool.in_place_scope_fifo(|scope| {
-        for (arch, cases, built) in built {
+    runner.to_boot().extend(built);
+    pool.in_place_scope(|scope| {
+        for _ in 0..options.width {
             let runner = &runner;
-            scope.spawn_fifo(move |scope| runner.arch(scope, arch, cases, &built));
+            scope.spawn(move |scope| runner.work(scope));
         }
     });
     Ok(())
 }
 
-struct Runner<'a, B> {
+struct Runner<'a, B: Backend> {
     backend: &'a B,
     folder: &'a RunFolder,
     options: &'a Options,
     report: &'a Report,
+    queue: Queue<'a, B::Ready>,
+    to_boot: Mutex<VecDeque<ToBoot<'a, B>>>,
 }
+
+/// An architecture that is built: its cases, and what their guests are made of.
+type ToBoot<'a, B> = (Arch, Vec<&'a Case>, <B as Backend>::Built);
 
 impl<'a, B: Backend> Runner<'a, B> {
     /// Do what must be done before these cases. If that fails, they have their verdict.
     fn prepare<T>(&self, cases: &[&Case], work: impl FnOnce() -> Result<T, Failure>) -> Option<T> {
-        if self.options.cancel.is_cancelled() {
+        if self.is_over() {
             return None;
         }
         let failure = match catch_unwind(AssertUnwindSafe(work)) {
@@ -157,46 +177,93 @@ impl<'a, B: Backend> Runner<'a, B> {
         None
     }
 
+    /// Whether nothing more is to begin.
+    fn is_over(&self) -> bool {
+        self.options.cancel.is_cancelled() || self.queue.is_stopped()
+    }
+
     /// A case that is not tried has this verdict.
     fn settle(&self, case: &Case, verdict: Verdict, console: &[String]) {
         // What failed since all was cancelled says nothing.
         if self.options.cancel.is_cancelled() {
             return;
         }
-        self.report.trial_finished(Finished {
+        self.told(Finished {
             case: case.id.clone(),
+            round: None,
             verdict,
             time: Duration::ZERO,
             phases: Vec::new(),
             folder: None,
             diff: None,
             console: console.to_vec(),
+            retries: Vec::new(),
         });
     }
 
-    /// One architecture: what its trials start from, then its trials.
-    fn arch(&'a self, scope: &ScopeFifo<'a>, arch: Arch, cases: Vec<&'a Case>, built: &B::Built)
-    where
-        B::Ready: 'a,
-    {
-        let boot = || self.backend.boot(arch, built, self.report);
-        if let Some(ready) = self.prepare(&cases, boot) {
-            let ready = Arc::new(ready);
-            for case in cases {
-                let ready = Arc::clone(&ready);
-                scope.spawn_fifo(move |_| self.trial(case, &ready));
+    /// An outcome; perhaps the one that ends the run.
+    fn told(&self, finished: Finished) {
+        let failed = finished.failed();
+        self.report.trial_finished(finished);
+        if failed && self.queue.failed() {
+            self.report.stop();
+        }
+    }
+
+    fn to_boot(&self) -> MutexGuard<'_, VecDeque<ToBoot<'a, B>>> {
+        self.to_boot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What all threads of the pool do: boot what is to boot, then try what is to be tried.
+    fn work<'s>(&'s self, scope: &Scope<'s>) {
+        while !self.is_over() {
+            let next = self.to_boot().pop_front();
+            if let Some((arch, cases, built)) = next {
+                self.boot(arch, cases, &built);
+                // Who found nothing to do before is gone.
+                for _ in 1..self.options.width {
+                    scope.spawn(|scope| self.work(scope));
+                }
+            } else if let Some(next) = self.queue.take() {
+                self.trial(&next);
+            } else {
+                return;
             }
         }
     }
 
-    fn trial(&self, case: &Case, ready: &B::Ready) {
-        let cancel = &self.options.cancel;
-        if cancel.is_cancelled() {
+    /// One architecture: what its trials start from. Those that can be tried are queued.
+    fn boot(&self, arch: Arch, cases: Vec<&'a Case>, built: &B::Built) {
+        let boot = || self.backend.boot(arch, built, self.report);
+        let Some(ready) = self.prepare(&cases, boot) else {
             return;
-        }
-        self.report.trial_started(&case.id);
+        };
+        let skip = |case: &&Case| match self.backend.skip(case, &ready) {
+            Some(reason) => {
+                self.settle(case, Verdict::Skip { reason }, &[]);
+                false
+            }
+            None => true,
+        };
+        let cases = cases.into_iter().filter(skip).collect();
+        self.queue.add(cases, ready);
+    }
+
+    fn trial(&self, next: &Next<'_, B::Ready>) {
+        let &Next {
+            case,
+            round,
+            ref ready,
+        } = next;
+        let cancel = &self.options.cancel;
+        self.report.trial_started(&case.id, round);
         let started = Instant::now();
-        let dir = self.folder.trial(&case.id.file_name());
+        let name = case.id.file_name();
+        let dir = self.folder.trial(&if self.options.rounds.is_several() {
+            format!("{name}#{round}")
+        } else {
+            name
+        });
         let work = || match std::fs::create_dir_all(&dir) {
             Ok(()) => self.backend.trial(case, ready, &dir),
             Err(error) => Tried::infra(cannot("make", &dir, &error)),
@@ -206,12 +273,12 @@ impl<'a, B: Backend> Runner<'a, B> {
             phases,
             diff,
             console,
-        } = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Tried {
-            verdict: panicked(&*panic),
-            phases: Vec::new(),
-            diff: None,
-            console: Vec::new(),
-        });
+            retries,
+        } = catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|panic| Tried::without_trial(panicked(&*panic)));
+        for why in &retries {
+            self.report.trial_retried(&case.id, round, why);
+        }
         let unharmed = matches!(verdict, Verdict::Pass | Verdict::Skip { .. });
         if cancel.is_cancelled() && !unharmed {
             // Its guests were killed under it: no verdict on the case.
@@ -224,14 +291,16 @@ impl<'a, B: Backend> Runner<'a, B> {
         } else {
             Some(dir)
         };
-        self.report.trial_finished(Finished {
+        self.told(Finished {
             case: case.id.clone(),
+            round: Some(round),
             verdict,
             time: started.elapsed(),
             phases,
             folder,
             diff,
             console,
+            retries,
         });
     }
 }
@@ -239,11 +308,16 @@ impl<'a, B: Backend> Runner<'a, B> {
 impl Tried {
     /// The machine was in the way before anything happened.
     fn infra(cause: String) -> Self {
+        Self::without_trial(Verdict::Infra { cause })
+    }
+
+    fn without_trial(verdict: Verdict) -> Self {
         Self {
-            verdict: Verdict::Infra { cause },
+            verdict,
             phases: Vec::new(),
             diff: None,
             console: Vec::new(),
+            retries: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Runs without a guest: what goes wrong where costs only what it must.
 
-use std::sync::Mutex;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use super::*;
@@ -53,6 +54,7 @@ struct Fake {
     broken_boot: Option<Arch>,
     cancel: Cancel,
     tried: Mutex<Vec<String>>,
+    rounds: Rounds,
 }
 
 impl Fake {
@@ -62,6 +64,7 @@ impl Fake {
             broken_boot: None,
             cancel: Cancel::new().unwrap(),
             tried: Mutex::default(),
+            rounds: Rounds::ONCE,
         }
     }
 }
@@ -93,6 +96,11 @@ impl Backend for Fake {
         }
     }
 
+    fn skip(&self, case: &Case, ready: &Arch) -> Option<String> {
+        assert_eq!(case.arch, *ready);
+        (case.scenario == "needs").then(|| "the kernel has no CONFIG_IPC".to_owned())
+    }
+
     fn trial(&self, case: &Case, ready: &Arch, dir: &Path) -> Tried {
         assert_eq!(case.arch, *ready);
         std::fs::write(dir.join("console-a"), "Linux").unwrap();
@@ -107,11 +115,13 @@ impl Backend for Fake {
                 self.cancel.cancel();
                 Tried::infra("cancelled".to_owned())
             }
+            "third" if dir.display().to_string().ends_with("#3") => {
+                Tried::infra("the third time".to_owned())
+            }
             _ => Tried {
-                verdict: Verdict::Pass,
                 phases: vec![("clone".to_owned(), Duration::from_millis(100))],
-                diff: None,
-                console: Vec::new(),
+                retries: vec!["QEMU crashed".to_owned(); usize::from(case.scenario == "crashes")],
+                ..Tried::without_trial(Verdict::Pass)
             },
         }
     }
@@ -135,16 +145,18 @@ fn check(fake: &Fake, names: &[&str], keep: bool) -> (Outcome, Vec<Finished>, te
     let cases: Vec<_> = names.iter().map(|name| case(name)).collect();
     let log = Arc::new(Mutex::new(Vec::new()));
     let planned = cases.iter().map(|case| Planned::new(case, String::new()));
-    let report = Report::start(&folder, planned.collect(), vec![Box::new(Log(log.clone()))]);
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Log(log.clone()))];
+    let report = Report::start(&folder, planned.collect(), fake.rounds.limit(), sinks);
     let options = Options {
         width: 2,
         keep,
+        rounds: fake.rounds,
         cancel: fake.cancel.clone(),
     };
     run(fake, &cases, &folder, &options, &report).unwrap();
     let outcome = report.finish(fake.cancel.is_cancelled());
     let mut finished = std::mem::take(&mut *log.lock().unwrap());
-    finished.sort_by_key(|finished| finished.case.clone());
+    finished.sort_by_key(|finished| (finished.case.clone(), finished.round));
     (outcome, finished, scratch)
 }
 
@@ -209,4 +221,95 @@ fn a_run_that_is_cancelled_starts_nothing_more() {
     assert!(finished.iter().all(|case| case.verdict == Verdict::Pass));
     assert_eq!(outcome.unfinished + outcome.passed, names.len());
     assert_eq!(outcome.failed, 0);
+}
+
+/// Case and round of these, and whether they passed.
+fn rounds(finished: &[Finished]) -> Vec<(&str, Option<u32>, &str)> {
+    let row = |one: &Finished| (one.round, one.verdict.kind());
+    let rows = finished.iter().map(|one| (one, row(one)));
+    rows.map(|(one, (round, kind))| (one.case.as_str(), round, kind))
+        .collect()
+}
+
+fn times(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap()
+}
+
+#[test]
+fn each_round_has_its_outcome_and_a_folder_if_it_failed() {
+    let fake = Fake {
+        rounds: Rounds::Times(times(4)),
+        ..Fake::new()
+    };
+    let names = ["ppc64/a/third", "s390x/a/needs", "s390x/a/skip"];
+    let (outcome, finished, _scratch) = check(&fake, &names, false);
+    let expected = [
+        ("ppc64/a/third", Some(1), "pass"),
+        ("ppc64/a/third", Some(2), "pass"),
+        ("ppc64/a/third", Some(3), "infra"),
+        ("ppc64/a/third", Some(4), "pass"),
+        ("s390x/a/needs", None, "skip"),
+        ("s390x/a/skip", None, "skip"),
+    ];
+    assert_eq!(rounds(&finished), expected);
+    let kept: Vec<_> = finished
+        .iter()
+        .filter_map(|one| one.folder.as_ref()?.file_name()?.to_str())
+        .collect();
+    assert_eq!(kept, ["ppc64.a.third#3"]);
+    let counts = (outcome.passed, outcome.failed, outcome.skipped);
+    assert_eq!((counts, outcome.unfinished), ((3, 1, 2), 0));
+}
+
+#[test]
+fn the_first_failure_ends_a_run_that_goes_on_until_then() {
+    for limit in [None, Some(times(100))] {
+        let fake = Fake {
+            rounds: Rounds::UntilFail(limit),
+            ..Fake::new()
+        };
+        let names = ["ppc64/a/third", "x86_32/a/passes"];
+        let (outcome, finished, _scratch) = check(&fake, &names, false);
+        let failed: Vec<_> = finished.iter().filter(|one| one.failed()).collect();
+        assert_eq!((failed.len(), failed[0].round), (1, Some(3)));
+        assert_eq!((outcome.failed, outcome.unfinished), (1, 0));
+        // Those that had begun have their outcome, and no others began.
+        assert_eq!(fake.tried.lock().unwrap().len(), finished.len());
+        assert!(finished.len() < 20, "{}", finished.len());
+    }
+}
+
+#[test]
+fn what_always_passes_is_tried_so_often_at_most_and_what_cannot_be_tried_ends() {
+    for (names, limit, expected) in [
+        (&["x86_32/a/passes"][..], Some(times(3)), (3, 0)),
+        (&["x86_32/a/skip", "x86_32/a/needs"], None, (0, 2)),
+    ] {
+        let fake = Fake {
+            rounds: Rounds::UntilFail(limit),
+            ..Fake::new()
+        };
+        let (outcome, ..) = check(&fake, names, false);
+        assert_eq!((outcome.passed, outcome.skipped), expected);
+        assert_eq!((outcome.failed, outcome.unfinished), (0, 0));
+    }
+}
+
+#[test]
+fn a_build_that_fails_ends_a_run_that_goes_on_until_then() {
+    let fake = Fake {
+        broken_build: Some(Arch::X86_32),
+        rounds: Rounds::UntilFail(None),
+        ..Fake::new()
+    };
+    let (outcome, ..) = check(&fake, &["x86_32/a/b", "x86_32/a/c", "ppc64/a/b"], false);
+    assert_eq!((outcome.failed, outcome.infra), (2, 2));
+    assert_eq!(*fake.tried.lock().unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_part_that_was_done_once_more_is_told() {
+    let (outcome, finished, _scratch) = check(&Fake::new(), &["x86_32/a/crashes"], false);
+    assert_eq!((outcome.passed, outcome.retries), (1, 1));
+    assert_eq!(finished[0].retries, ["QEMU crashed"]);
 }

@@ -97,6 +97,8 @@ pub(super) struct Fake {
     /// `GUEST PHASE` of every request.
     pub(super) log: Arc<Mutex<Vec<String>>>,
     started: Mutex<usize>,
+    /// Why starts were tried once more.
+    pub(super) crashes: Vec<&'static str>,
 }
 
 impl Fake {
@@ -106,12 +108,21 @@ impl Fake {
             state: crate::oracle::state::tests::state(),
             log: Arc::default(),
             started: Mutex::new(0),
+            crashes: Vec::new(),
         }
     }
 }
 
 impl Source for Fake {
-    fn start(&self, console: &Path, _: &Cancel) -> Result<Box<dyn Guest>, GuestError> {
+    fn start(
+        &self,
+        console: &Path,
+        _: &Cancel,
+        retried: &mut dyn FnMut(String),
+    ) -> Result<Box<dyn Guest>, GuestError> {
+        self.crashes
+            .iter()
+            .for_each(|why| retried((*why).to_owned()));
         let mut started = self.started.lock().unwrap();
         let number = *started;
         *started += 1;

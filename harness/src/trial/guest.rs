@@ -27,8 +27,13 @@ pub trait Guest: Debug + Send {
 
 /// Where guests come from.
 pub trait Source: Sync {
-    /// Start one; its console goes to that file.
-    fn start(&self, console: &Path, cancel: &Cancel) -> Result<Box<dyn Guest>, GuestError>;
+    /// Start one; its console goes to that file, and `retried` is told why a start is tried once more.
+    fn start(
+        &self,
+        console: &Path,
+        cancel: &Cancel,
+        retried: &mut dyn FnMut(String),
+    ) -> Result<Box<dyn Guest>, GuestError>;
 }
 
 impl Guest for Agent {
@@ -59,7 +64,13 @@ impl Guest for Agent {
 }
 
 impl Source for Template {
-    fn start(&self, console: &Path, cancel: &Cancel) -> Result<Box<dyn Guest>, GuestError> {
-        Self::start(self, console, cancel).map(|agent| Box::new(agent) as Box<dyn Guest>)
+    fn start(
+        &self,
+        console: &Path,
+        cancel: &Cancel,
+        retried: &mut dyn FnMut(String),
+    ) -> Result<Box<dyn Guest>, GuestError> {
+        let agent = self.start_telling(console, cancel, retried)?;
+        Ok(Box::new(agent))
     }
 }

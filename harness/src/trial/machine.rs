@@ -1,5 +1,6 @@
 //! One guest of a trial: its requests, each of which gives an answer or the verdict that ends the trial.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub(super) struct Setting<'a> {
     pub(super) time: Duration,
     /// Sums up the times.
     pub(super) clock: &'a Clock,
+    /// Collects why something was done once more.
+    pub(super) retries: &'a RefCell<Vec<String>>,
     /// Ends every wait.
     pub(super) cancel: &'a Cancel,
 }
@@ -127,7 +130,9 @@ impl<'a> Machine<'a> {
     ) -> Step<Self> {
         setting.clock.time(phase, || {
             let guest = source
-                .start(console, setting.cancel)
+                .start(console, setting.cancel, &mut |why| {
+                    setting.retries.borrow_mut().push(why);
+                })
                 .map_err(|error| verdict(phase, &error, &console::read(console), setting.case))?;
             let mut machine = Self {
                 setting,

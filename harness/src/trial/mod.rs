@@ -16,6 +16,7 @@ mod phase;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -66,18 +67,21 @@ pub struct Outcome {
     pub diff: Option<String>,
     /// Last lines of the console of the guest that was used last; empty if all is well.
     pub console: Vec<String>,
+    /// Why a guest was started once more, before anything was tried in it.
+    pub retries: Vec<String>,
 }
 
 /// Try a case. Whatever happens, there is one outcome.
 pub fn run(case: &Case, env: &Env<'_>) -> Outcome {
     let start = Instant::now();
     let clock = Clock::default();
+    let retries = RefCell::default();
     let (verdict, diff) = match &case.skip {
         Some(reason) => {
             let reason = reason.clone();
             (Verdict::Skip { reason }, None)
         }
-        None => judge(case, env, &clock),
+        None => judge(case, env, &clock, &retries),
     };
     let verdict = with_known_failure(case, verdict);
     let console = match verdict {
@@ -90,14 +94,21 @@ pub fn run(case: &Case, env: &Env<'_>) -> Outcome {
         duration: start.elapsed(),
         diff,
         console,
+        retries: retries.into_inner(),
     }
 }
 
-fn judge(case: &Case, env: &Env<'_>, clock: &Clock) -> (Verdict, Option<String>) {
+fn judge(
+    case: &Case,
+    env: &Env<'_>,
+    clock: &Clock,
+    retries: &RefCell<Vec<String>>,
+) -> (Verdict, Option<String>) {
     let setting = Setting {
         case: case.id.as_str(),
         time: case.timeout,
         clock,
+        retries,
         cancel: &env.cancel,
     };
     let evidence = match Evidence::new(&env.dir) {

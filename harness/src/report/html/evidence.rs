@@ -1,21 +1,41 @@
 //! What is needed to look into each failure: what differs, the console, the command that repeats it.
 
 use std::fmt::{self, Write as _};
-use std::path::Path;
 
-use super::{Text, Time, anchor};
+use super::{Href, Text, Time, anchor};
 use crate::report::results::{label, message};
-use crate::report::{CaseResult, Finished};
+use crate::report::{CaseResult, Distribution, Finished, Run};
+
+/// Trials of one case that ended in the same way and are shown; all are in the run's folder.
+const ALIKE: usize = 3;
 
 /// Each failure with all that is needed to look into it.
-pub(super) fn write_failures(page: &mut String, failed: &[&CaseResult], run: &Path) -> fmt::Result {
+pub(super) fn write_failures(page: &mut String, failed: &[&CaseResult], run: &Run) -> fmt::Result {
     if failed.is_empty() {
         return Ok(());
     }
     writeln!(page, "<section>\n<h2>Evidence</h2>")?;
     for case in failed {
-        if let Some(finished) = &case.finished {
-            write_failure(page, case, finished, run)?;
+        let mut trials: Vec<_> = case.trials.iter().filter(|trial| trial.failed()).collect();
+        trials.sort_by_key(|trial| trial.round);
+        let kinds = Distribution::of(&case.trials).kinds;
+        let among_first = |trial: &&&Finished| {
+            trial.round.is_none_or(|round| {
+                let mut first = kinds.iter().flat_map(|kind| kind.rounds.iter().take(ALIKE));
+                first.any(|shown| *shown == round)
+            })
+        };
+        let shown: Vec<_> = trials.iter().filter(among_first).collect();
+        for trial in &shown {
+            write_failure(page, case, trial, run)?;
+        }
+        let more = trials.len() - shown.len();
+        if more > 0 {
+            writeln!(
+                page,
+                "<p>{more} more of {} ended in the same ways; their evidence is in <code>trials/</code>.</p>",
+                Text(&case.plan.id)
+            )?;
         }
     }
     writeln!(page, "</section>")
@@ -25,18 +45,21 @@ fn write_failure(
     page: &mut String,
     case: &CaseResult,
     finished: &Finished,
-    run: &Path,
+    run: &Run,
 ) -> fmt::Result {
     let Finished {
-        case: id,
+        case: _,
+        round: _,
         verdict,
         time,
         phases,
         folder,
         diff,
         console,
+        retries,
     } = finished;
-    let (kind, anchor) = (verdict.kind(), anchor(case));
+    let id = case.trial_name(finished, run.is_repeated());
+    let (kind, anchor) = (verdict.kind(), anchor(case, finished));
     writeln!(
         page,
         "<article id=\"{}\">\n<h3><span class=\"chip {kind}\">{}</span> {}</h3>\n<p class=\"about\">{}</p>",
@@ -58,12 +81,16 @@ fn write_failure(
     )?;
     if let Some(folder) = folder {
         // Relative, so that the link holds when the run's folder is moved or fetched from a CI server.
-        let link = folder.strip_prefix(run).unwrap_or(folder).display();
+        let link = folder.strip_prefix(&run.dir).unwrap_or(folder).display();
         writeln!(
             page,
-            "<p>Evidence: <a href=\"{0}/\">{0}</a></p>",
+            "<p>Evidence: <a href=\"{}/\">{}</a></p>",
+            Href(link.to_string()),
             Text(link)
         )?;
+    }
+    for why in retries {
+        writeln!(page, "<p>Done once more: {}</p>", Text(why))?;
     }
     if let Some(diff) = diff {
         write!(

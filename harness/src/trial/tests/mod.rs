@@ -368,6 +368,16 @@ fn a_late_guest_explains_itself_behind_what_the_outcome_shows() {
 }
 
 #[test]
+fn a_guest_that_was_started_once_more_is_told() {
+    let mut fake = Fake::new(Vec::new());
+    fake.crashes = vec!["QEMU crashed"];
+    let tried = try_with(&case(), &fake, true);
+    // Each of its two guests.
+    assert_eq!(tried.outcome.retries, ["QEMU crashed"; 2]);
+    assert_eq!(tried.outcome.verdict, Verdict::Pass);
+}
+
+#[test]
 fn a_guest_that_is_gone_or_does_not_answer_ends_the_trial() {
     const OOPS: &str = "Unable to handle kernel pointer dereference in virtual kernel address space\nOops: 0004 ilc:2 [#1] SMP";
     let late = || Answer(Reply::TimedOut);
