@@ -204,7 +204,7 @@ static ROWS: [Row; 4] = [
         make_target: "vmlinux",
         image: "vmlinux",
         fragments: &["common.config", "ppc64.config"],
-        debug_fragments: &[],
+        debug_fragments: &["debug.ppc64.config"],
         rust_target: "powerpc64-unknown-linux-gnu",
         guest_cc: "powerpc64-linux-gnu-gcc",
         kernel_packages: &["gcc-powerpc64-linux-gnu"],

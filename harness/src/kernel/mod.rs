@@ -7,6 +7,7 @@ mod config;
 mod error;
 mod make;
 mod source;
+pub mod symbols;
 mod tools;
 mod tree;
 
@@ -48,6 +49,14 @@ impl Flavor {
         match self {
             Self::Fast => "fast",
             Self::Debug => "debug",
+        }
+    }
+
+    /// How many times longer than a `fast` kernel it may take for anything.
+    pub fn patience(self) -> u32 {
+        match self {
+            Self::Fast => 1,
+            Self::Debug => 4,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Backend, Failure, Tried};
 use crate::arch::Arch;
@@ -36,6 +36,7 @@ pub struct Built {
 #[derive(Debug)]
 pub struct Ready {
     template: Template,
+    vmlinux: PathBuf,
     symbols: HashSet<String>,
 }
 
@@ -86,7 +87,11 @@ impl Backend for Machines {
                 console: Vec::new(),
             });
         }
-        Ok(Ready { template, symbols })
+        Ok(Ready {
+            template,
+            vmlinux: built.kernel.vmlinux.clone(),
+            symbols,
+        })
     }
 
     fn skip(&self, case: &Case, ready: &Ready) -> Option<String> {
@@ -100,6 +105,7 @@ impl Backend for Machines {
             case,
             &Env {
                 template: &ready.template,
+                vmlinux: Some(ready.vmlinux.clone()),
                 dir: dir.to_owned(),
                 snapshots: &self.goldens,
                 cancel: self.build.cancel.clone(),

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crossthaw_protocol::EXPLAINS;
 use rustix::event::PollFlags;
 use rustix::fs::inotify;
 
@@ -14,6 +15,16 @@ use crate::process::{Cancel, Wake, wait};
 pub(super) fn read(path: &Path) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What the kernel said of its own accord: what a late guest explains comes after that, is long, and full of traces.
+pub(super) fn said(path: &Path) -> String {
+    let mut text = read(path);
+    if let Some(end) = text.find(EXPLAINS) {
+        let end = text[..end].rfind('\n').map_or(end, |end| end + 1);
+        text.truncate(end);
+    }
+    text
 }
 
 /// Wait until the console has this text in it; what it has then, or when the time is over.

@@ -5,9 +5,15 @@ use std::path::{Path, PathBuf};
 
 use crossthaw_protocol::State;
 
+use super::console;
 use super::machine::{Exit, Step};
-use crate::oracle::{Oracle, Verdict, self_check};
+use crate::kernel::symbols::{Symbols, SymbolsError};
+use crate::oracle::kernel_log::{self, Fault};
+use crate::oracle::{Oracle, Verdict, chain, self_check};
 use crate::qemu::GuestError;
+
+/// End of the name of a console with files and lines.
+pub(super) const SYMBOLISED: &str = ".symbolised.log";
 
 /// Lines of a diff that a message shows; `diff.txt` has all.
 const DIFF_LINES: usize = 40;
@@ -28,6 +34,28 @@ fn failed(path: &Path, source: std::io::Error) -> Verdict {
         None => error.to_string(),
     };
     Verdict::Infra { cause }
+}
+
+/// Write a console with files and lines beside it; what a verdict says of that.
+fn symbolise(path: &Path, console: &str, symbols: &Result<Symbols, SymbolsError>) -> Vec<String> {
+    let symbols = match symbols {
+        Ok(symbols) => symbols,
+        Err(error) => return vec![format!("no files and lines: {}", chain(error))],
+    };
+    let found = kernel_log::symbolise(console, symbols);
+    if found.text.is_empty() {
+        return Vec::new();
+    }
+    let to = path.with_extension(SYMBOLISED.trim_start_matches('.'));
+    let mut lines = match fs::write(&to, &found.text) {
+        Ok(()) => Vec::new(),
+        Err(error) => vec![format!("no files and lines: {}: {error}", to.display())],
+    };
+    if !found.ours.is_empty() {
+        lines.push("in the checkpoint/restart source:".to_owned());
+        lines.extend(found.ours.iter().map(|frame| format!("  {frame}")));
+    }
+    lines
 }
 
 impl Evidence {
@@ -63,10 +91,6 @@ impl Evidence {
     /// Keep the report of a workload and judge it.
     pub(super) fn judge_exit(&mut self, which: &str, exit: &Exit) -> Step<()> {
         let report = exit.report.as_deref();
-        self.keep(
-            &format!("report-{which}.txt"),
-            report.unwrap_or_default().as_bytes(),
-        )?;
         if let Err(message) = self_check::judge(exit.status, report) {
             let when = if which == "a" {
                 "after the checkpoint, in the tree that was checkpointed"
@@ -75,7 +99,10 @@ impl Evidence {
             };
             self.find(Oracle::SelfCheck, format!("{when}:\n{message}"));
         }
-        Ok(())
+        self.keep(
+            &format!("report-{which}.txt"),
+            report.unwrap_or_default().as_bytes(),
+        )
     }
 
     /// An oracle is not content.
@@ -86,7 +113,6 @@ impl Evidence {
     /// An oracle is not content, since this differs.
     pub(super) fn find_diff(&mut self, oracle: Oracle, what: &str, diff: &str) -> Step<()> {
         self.diff += diff;
-        self.keep("diff.txt", self.diff.as_bytes())?;
         let mut lines: Vec<&str> = diff.lines().take(DIFF_LINES).collect();
         let all = diff.lines().count();
         let more = format!(
@@ -97,7 +123,36 @@ impl Evidence {
             lines.push(&more);
         }
         self.find(oracle, format!("{what}\n{}", lines.join("\n")));
-        Ok(())
+        self.keep("diff.txt", self.diff.as_bytes())
+    }
+
+    /// The first fault that a kernel reported on a console of this trial. Places in it get files and lines, in
+    /// `console-X.symbolised.log`, if there is a vmlinux.
+    pub(super) fn judge_consoles(&self, vmlinux: Option<&Path>) -> Option<Fault> {
+        let mut symbols = None;
+        let mut first = None;
+        for path in self.consoles() {
+            let console = console::said(&path);
+            let Some(mut fault) = kernel_log::judge(&console) else {
+                continue;
+            };
+            if let Some(vmlinux) = vmlinux {
+                let symbols = symbols.get_or_insert_with(|| Symbols::load(vmlinux));
+                fault.lines.extend(symbolise(&path, &console, symbols));
+            }
+            first = first.or(Some(fault));
+        }
+        first
+    }
+
+    fn consoles(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<_> = names
+            .filter(|name| name.starts_with("console-") && !name.ends_with(SYMBOLISED))
+            .collect();
+        names.sort_unstable();
+        names.iter().map(|name| self.path(name)).collect()
     }
 
     /// How many findings there are.

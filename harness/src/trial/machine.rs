@@ -23,6 +23,9 @@ const EXPLAIN_TIME: Duration = Duration::from_secs(10);
 /// How long a console may be late.
 const CONSOLE_TIME: Duration = Duration::from_secs(1);
 
+/// How long a guest whose trial ends early may take to say so.
+const LAST_TIME: Duration = Duration::from_secs(2);
+
 /// How long a task that has ended may be seen, and how often it is looked for. The scripted guests of tests reap at once.
 const REAP_TIME: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 const REAP_PAUSE: Duration = Duration::from_millis(10);
@@ -58,9 +61,10 @@ pub(super) struct Machine<'a> {
     setting: Setting<'a>,
     guest: Box<dyn Guest>,
     console: PathBuf,
-    taint: u64,
     /// Set once it has been told to say that the trial is over.
     ending: bool,
+    /// Set once its console was judged.
+    judged: bool,
 }
 
 fn mark(case: &str, what: &str) -> String {
@@ -91,14 +95,13 @@ fn blame(phase: Phase) -> Option<Oracle> {
 }
 
 /// What ends the trial when a guest does not do what it should.
-fn verdict(phase: Phase, error: &GuestError, console: &str, case: &str) -> Verdict {
+fn verdict(phase: Phase, error: &GuestError, console: &str) -> Verdict {
     if matches!(error, GuestError::Cancelled) {
         return Verdict::Infra {
             cause: "cancelled".to_owned(),
         };
     }
-    let log = kernel_log::after_mark(console, &mark(case, "begins"));
-    if let Some(fault) = kernel_log::judge(log) {
+    if let Some(fault) = kernel_log::judge(console) {
         return fault.into();
     }
     match (error, blame(phase)) {
@@ -133,23 +136,23 @@ impl<'a> Machine<'a> {
                 .start(console, setting.cancel, &mut |why| {
                     setting.retries.borrow_mut().push(why);
                 })
-                .map_err(|error| verdict(phase, &error, &console::read(console), setting.case))?;
+                .map_err(|error| verdict(phase, &error, &console::said(console)))?;
             let mut machine = Self {
                 setting,
                 guest,
                 console: console.to_owned(),
-                taint: 0,
                 ending: false,
+                judged: false,
             };
             machine.mark(phase, "begins")?;
-            machine.taint = machine.read_taint(phase)?;
+            // A template is made of a kernel without taint; what its clone has then came with its start.
+            machine.judge_taint(phase)?;
             Ok(machine)
         })
     }
 
     fn fail(&mut self, phase: Phase, error: &GuestError) -> Verdict {
-        let console = console::read(&self.console);
-        let verdict = verdict(phase, error, &console, self.setting.case);
+        let verdict = verdict(phase, error, &console::said(&self.console));
         if matches!(verdict, Verdict::Timeout { .. }) {
             self.explain();
         }
@@ -204,11 +207,17 @@ impl<'a> Machine<'a> {
         self.done(phase, &Request::Mark { text })
     }
 
-    fn read_taint(&mut self, phase: Phase) -> Step<u64> {
-        match self.ask(phase, &Request::Taint)? {
-            Reply::Taint { mask } => Ok(mask),
-            other => Err(self.odd(phase, &other)),
-        }
+    /// A report goes before its taint, which says less.
+    fn judge_taint(&mut self, phase: Phase) -> Step<()> {
+        let mask = match self.ask(phase, &Request::Taint)? {
+            Reply::Taint { mask } => mask,
+            other => return Err(self.odd(phase, &other)),
+        };
+        let Some(taint) = kernel_log::judge_taint(mask) else {
+            return Ok(());
+        };
+        let report = kernel_log::judge(&console::said(&self.console));
+        Err(report.unwrap_or(taint).into())
     }
 
     /// Start a workload and wait until it is ready.
@@ -395,26 +404,19 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// End the guest and judge its kernel.
+    /// End the guest and judge its kernel: what its console has from the first line on, and its taint.
     pub(super) fn end(mut self) -> Step<()> {
         self.begin_end()?;
-        let taint = self.read_taint(Phase::Judge)?;
-        let Setting {
-            case,
-            clock,
-            cancel,
-            ..
-        } = self.setting;
+        self.judge_taint(Phase::Judge)?;
+        self.judged = true;
+        let Setting { case, clock, .. } = self.setting;
         let fault = clock.time(Phase::Judge, || {
-            let last = mark(case, "ends");
-            let console = console::read_up_to(&self.console, &last, CONSOLE_TIME, cancel);
-            let first = mark(case, "begins");
-            let log = kernel_log::after_mark(&console, &first);
-            let fault =
-                kernel_log::judge(log).or_else(|| kernel_log::judge_taint(self.taint, taint));
-            match fault {
+            let console = self.last_words(CONSOLE_TIME);
+            let (first, last) = (mark(case, "begins"), mark(case, "ends"));
+            let from = console.find(&first).map(|at| &console[at..]);
+            match kernel_log::judge(&console) {
                 Some(fault) => Some(fault.into()),
-                None if console.contains(&first) && log.contains(&last) => None,
+                None if from.is_some_and(|log| log.contains(&last)) => None,
                 // What is not there cannot be judged, and must not pass.
                 None => Some(Verdict::Infra {
                     cause: format!(
@@ -424,7 +426,30 @@ impl<'a> Machine<'a> {
                 }),
             }
         });
-        drop(self.guest);
         fault.map_or(Ok(()), Err)
+    }
+
+    /// The console up to the mark that ends the trial.
+    fn last_words(&self, time: Duration) -> String {
+        let last = mark(self.setting.case, "ends");
+        console::read_up_to(&self.console, &last, time, self.setting.cancel)
+    }
+}
+
+impl Drop for Machine<'_> {
+    /// A trial that ends early is judged by its consoles, too: they have what the kernel said until now.
+    fn drop(&mut self) {
+        if self.judged {
+            return;
+        }
+        let text = mark(self.setting.case, "ends");
+        let marked = self.ending
+            || self
+                .guest
+                .request(&Request::Mark { text }, LAST_TIME)
+                .is_ok();
+        if marked {
+            self.last_words(CONSOLE_TIME);
+        }
     }
 }

@@ -20,11 +20,11 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crossthaw_protocol::EXPLAINS;
 pub use guest::{Guest, Source};
 pub use phase::Phase;
 
 use crate::oracle::golden::Goldens;
+use crate::oracle::kernel_log::Fault;
 use crate::oracle::{Oracle, Verdict};
 use crate::process::Cancel;
 use crate::qemu::ConsoleTail;
@@ -38,6 +38,8 @@ use phase::Clock;
 pub struct Env<'a> {
     /// Where its guests come from: a [`Template`](crate::qemu::Template) of the case's architecture.
     pub template: &'a dyn Source,
+    /// The guests' vmlinux, for files and lines in traces.
+    pub vmlinux: Option<PathBuf>,
     /// The case's folder, for the evidence; made if it is not there.
     pub dir: PathBuf,
     /// The goldens, shared by all trials of a run.
@@ -106,7 +108,7 @@ fn judge(
 ) -> (Verdict, Option<String>) {
     let setting = Setting {
         case: case.id.as_str(),
-        time: case.timeout,
+        time: case.timeout * case.flavor.patience(),
         clock,
         retries,
         cancel: &env.cancel,
@@ -122,23 +124,58 @@ fn judge(
         evidence,
     };
     let lived = life.live();
-    let found = life.evidence.found() > 0;
+    let fault = life.evidence.judge_consoles(env.vmlinux.as_deref());
     let (concluded, diff) = life.evidence.conclude();
-    match (lived, concluded) {
-        (Ok(()), concluded) => (concluded, diff),
-        // What was found before is the cause of what ended it, unless that was no failure of the tree's.
-        (
-            Err(Verdict::Fail { oracle, message }),
-            Verdict::Fail {
-                oracle: first,
-                message: earlier,
-            },
-        ) if found => {
-            let message = format!("{earlier}\nalso ({oracle}): {message}");
-            let oracle = first;
-            (Verdict::Fail { oracle, message }, diff)
+    (settle(fault, lived.err(), concluded), diff)
+}
+
+/// The verdict of a trial: a fault of the kernel goes before what the oracles found, and that before what ended the trial.
+///
+/// What comes second is told, too: nothing that was found is lost.
+fn settle(fault: Option<Fault>, ended: Option<Verdict>, concluded: Verdict) -> Verdict {
+    let is_fault = |verdict: &Verdict| matches!(verdict, Verdict::KernelFault { .. });
+    let mut verdicts = Vec::new();
+    let ended = match (fault, ended) {
+        // It ended the trial, and the console has more of it.
+        (Some(fault), Some(ended)) if is_fault(&ended) => {
+            verdicts.push(fault.into());
+            None
         }
-        (Err(verdict), _) => (verdict, diff),
+        (None, Some(ended)) if is_fault(&ended) => {
+            verdicts.push(ended);
+            None
+        }
+        (fault, ended) => {
+            verdicts.extend(fault.map(Verdict::from));
+            ended
+        }
+    };
+    if concluded != Verdict::Pass {
+        verdicts.push(concluded);
+    }
+    verdicts.extend(ended);
+    let mut verdicts = verdicts.into_iter();
+    let first = verdicts.next().unwrap_or(Verdict::Pass);
+    verdicts.fold(first, also)
+}
+
+/// A verdict that tells of another one.
+fn also(first: Verdict, other: Verdict) -> Verdict {
+    let also = match other {
+        Verdict::Fail { oracle, message } => format!("also ({oracle}): {message}"),
+        other => format!("also: {other}"),
+    };
+    match first {
+        Verdict::KernelFault { class, mut lines } => {
+            lines.extend(also.lines().map(str::to_owned));
+            Verdict::KernelFault { class, lines }
+        }
+        Verdict::Fail { oracle, message } => Verdict::Fail {
+            oracle,
+            message: format!("{message}\n{also}"),
+        },
+        // Nothing comes after these.
+        first => first,
     }
 }
 
@@ -172,7 +209,8 @@ fn last_console(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let consoles = entries.filter(|entry| {
         let name = entry.file_name();
-        name.to_string_lossy().starts_with("console-")
+        let name = name.to_string_lossy();
+        name.starts_with("console-") && !name.ends_with(evidence::SYMBOLISED)
     });
     let last = consoles.max_by_key(|entry| {
         entry
@@ -182,11 +220,7 @@ fn last_console(dir: &Path) -> Vec<String> {
     });
     last.map(|entry| {
         let path = entry.path();
-        let text = console::read(&path);
-        // What a late guest explains is long, and comes after what it did.
-        let end = text.find(EXPLAINS).unwrap_or(text.len());
-        let end = text[..end].rfind('\n').map_or(end, |end| end + 1);
-        ConsoleTail::of_text(&path, &text[..end]).lines
+        ConsoleTail::of_text(&path, &console::said(&path)).lines
     })
     .unwrap_or_default()
 }

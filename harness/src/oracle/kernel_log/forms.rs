@@ -15,6 +15,8 @@ pub(super) enum Form {
     OfTask(&'static str),
     /// A trap in kernel mode: these words, a code, and the number of the trap, `: 0000 [#1]`.
     Trap(&'static str),
+    /// A trap in kernel mode that has this somewhere.
+    TrapHas(&'static str),
 }
 
 impl Form {
@@ -37,6 +39,7 @@ impl Form {
                 let rest = message.strip_prefix("Oops: ").unwrap_or(message);
                 rest.strip_prefix(text).is_some_and(is_trap)
             }
+            Self::TrapHas(text) => message.contains(text) && is_trap(message),
         }
     }
 }
@@ -48,7 +51,7 @@ fn is_trap(text: &str) -> bool {
         .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()) && rest.contains(']'))
 }
 
-use Form::{Begins, BeginsHas, OfTask, Prefixed, Trap};
+use Form::{Begins, BeginsHas, OfTask, Prefixed, Trap, TrapHas};
 
 /// The first form that matches gives the class: special ones before general ones.
 pub(super) const FORMS: &[(Class, Form)] = &[
@@ -87,18 +90,24 @@ pub(super) const FORMS: &[(Class, Form)] = &[
     ),
     (Class::Lockdep, BeginsHas("BUG: key ", "not in .data")),
     (Class::Lockdep, Begins("BUG: MAX_LOCK")),
-    (Class::Lockdep, Begins("BUG: workqueue leaked lock")),
-    (Class::Lockdep, BeginsHas("BUG: ", "lock bad magic")),
-    (
-        Class::Lockdep,
-        BeginsHas("BUG: spinlock", "lockup suspected"),
-    ),
+    (Class::Lockdep, Begins("BUG: looking up invalid subclass")),
+    (Class::Lockdep, Begins("BUG: MAX_STACK_TRACE_ENTRIES")),
+    (Class::Lockdep, Begins("BUG: workqueue leaked ")),
+    (Class::Lockdep, BeginsHas("BUG: spinlock ", " on CPU#")),
+    (Class::Lockdep, BeginsHas("BUG: rwlock ", " on CPU#")),
+    (Class::Lockdep, Begins("WARNING: chain_key collision")),
+    (Class::Lockdep, Begins("DEBUG_LOCKS_WARN_ON(")),
     (Class::SoftLockup, Prefixed("BUG: soft lockup - CPU#")),
     (Class::SoftLockup, Prefixed("BUG: workqueue lockup")),
     (Class::HardLockup, BeginsHas("watchdog: ", "ard LOCKUP")),
     (Class::HardLockup, BeginsHas("NMI watchdog: ", "ard LOCKUP")),
-    (Class::RcuStall, BeginsHas("rcu: ", "stall")),
-    (Class::RcuStall, BeginsHas("rcu: ", "kthread starved")),
+    // Not `RCU CPU stall warnings timeout set to 60`.
+    (Class::RcuStall, BeginsHas("rcu: INFO: ", "stall")),
+    (Class::RcuStall, BeginsHas("rcu: ", " kthread starved")),
+    (
+        Class::RcuStall,
+        BeginsHas("rcu: ", " kthread timer wakeup didn't happen"),
+    ),
     (Class::RcuStall, BeginsHas("INFO: rcu_", "stall")),
     (
         Class::HungTask,
@@ -108,8 +117,13 @@ pub(super) const FORMS: &[(Class, Form)] = &[
     (Class::AtomicSleep, Begins("BUG: scheduling while atomic")),
     (
         Class::AtomicSleep,
-        Begins("BUG: using smp_processor_id() in preemptible"),
+        Begins("BUG: scheduling in a non-blocking section"),
     ),
+    (
+        Class::AtomicSleep,
+        BeginsHas("BUG: using ", "() in preemptible"),
+    ),
+    (Class::AtomicSleep, Begins("BUG: assuming atomic context")),
     (
         Class::AtomicSleep,
         Begins("BUG: assuming non migratable context"),
@@ -123,6 +137,22 @@ pub(super) const FORMS: &[(Class, Form)] = &[
         Class::MemoryLeak,
         BeginsHas("kmemleak: ", "new suspected memory leak"),
     ),
+    // lib/ref_tracker.c, net/core/dev.c, fs/super.c.
+    (Class::Refcount, Begins("ref_tracker: reference already ")),
+    (Class::MemoryLeak, BeginsHas("ref_tracker: ", " users at")),
+    (Class::MemoryLeak, Begins("leaked reference.")),
+    (
+        Class::MemoryLeak,
+        BeginsHas("unregister_netdevice: waiting for ", " to become free"),
+    ),
+    (
+        Class::MemoryLeak,
+        Begins("VFS: Busy inodes after unmount of "),
+    ),
+    (
+        Class::MemoryLeak,
+        BeginsHas("BUG: Dentry ", " still in use"),
+    ),
     // x86: arch/x86/mm/fault.c, arch/x86/kernel/dumpstack.c.
     (Class::Oops, Begins("BUG: kernel NULL pointer dereference")),
     (Class::Oops, Begins("BUG: unable to handle ")),
@@ -134,8 +164,9 @@ pub(super) const FORMS: &[(Class, Form)] = &[
     (Class::Oops, Trap("alignment check")),
     (Class::Oops, Trap("control protection fault")),
     (Class::Oops, Begins("traps: PANIC: double fault")),
-    (Class::Oops, Begins("BUG: TASK stack guard page was hit")),
-    (Class::Oops, Begins("BUG: IRQ stack guard page was hit")),
+    (Class::Oops, BeginsHas("BUG: ", " stack guard page was hit")),
+    (Class::Oops, Begins("kernel tried to execute ")),
+    (Class::Oops, Trap("Bad pagetable")),
     // s390: arch/s390/mm/fault.c, arch/s390/kernel/traps.c.
     (Class::Oops, Begins("Unable to handle kernel ")),
     (Class::Oops, Trap("illegal operation")),
@@ -149,6 +180,8 @@ pub(super) const FORMS: &[(Class, Form)] = &[
     (Class::Oops, Trap("fixpoint divide exception")),
     (Class::Oops, Trap("stack overflow")),
     (Class::Oops, Begins("Kernel stack overflow")),
+    // Whatever else `die()` is called with there.
+    (Class::Oops, TrapHas(" ilc:")),
     // powerpc: arch/powerpc/mm/fault.c, arch/powerpc/kernel/traps.c.
     (Class::Oops, Begins("BUG: Kernel NULL pointer dereference")),
     (Class::Oops, Begins("BUG: Unable to handle kernel ")),
@@ -157,6 +190,7 @@ pub(super) const FORMS: &[(Class, Form)] = &[
     (Class::Oops, Begins("Bad kernel stack pointer")),
     (Class::Oops, Begins("Machine check in kernel mode")),
     (Class::Oops, BeginsHas("Oops: ", "[#")),
+    (Class::Bug, BeginsHas("usercopy: ", " attempt detected ")),
     (Class::Bug, Begins("kernel BUG at ")),
     (Class::Bug, Begins("BUG: ")),
     (Class::Warning, BeginsHas("WARNING: CPU: ", " at ")),
@@ -166,9 +200,17 @@ pub(super) const FORMS: &[(Class, Form)] = &[
     (Class::Warning, Begins("WARNING: can't ")),
     (Class::Allocation, OfTask("page allocation failure: order:")),
     (Class::Allocation, OfTask("vmalloc error: size ")),
+    (Class::Allocation, Begins("vmap allocation for size ")),
+    (
+        Class::Allocation,
+        Begins("SLUB: Unable to allocate memory "),
+    ),
     (
         Class::OutOfMemory,
         BeginsHas("", " invoked oom-killer: gfp_mask="),
     ),
     (Class::OutOfMemory, Begins("Out of memory: Killed process ")),
+    // A report whose headline is none of the above.
+    (Class::Trace, Begins("Call Trace:")),
+    (Class::Trace, Begins("---[ end trace ")),
 ];

@@ -3,10 +3,12 @@
 //! Patterns are those of Linux 6.12; each is anchored in the message, behind its time stamp, so that a word alone is no fault.
 
 mod forms;
+mod trace;
 
 use std::fmt;
 
 use forms::FORMS;
+pub use trace::{Symbolised, symbolise};
 
 /// Lines of a report that a verdict carries.
 const LINES: usize = 40;
@@ -60,6 +62,8 @@ pub enum Class {
     Allocation,
     /// Tasks killed for want of memory.
     OutOfMemory,
+    /// A stack trace under a headline that is not known.
+    Trace,
     /// A taint flag without a report.
     Taint,
 }
@@ -88,6 +92,7 @@ impl Class {
             Self::MemoryLeak => "memory-leak",
             Self::Allocation => "allocation",
             Self::OutOfMemory => "out-of-memory",
+            Self::Trace => "trace",
             Self::Taint => "taint",
         }
     }
@@ -149,14 +154,6 @@ fn class(line: &str) -> Option<Class> {
         .map(|&(class, _)| class)
 }
 
-/// What was written to the console after the last line that has this mark in it; all of it if there is none.
-pub fn after_mark<'a>(console: &'a str, mark: &str) -> &'a str {
-    match console.rfind(mark) {
-        Some(at) => console[at..].split_once('\n').map_or("", |(_, rest)| rest),
-        None => console,
-    }
-}
-
 /// The first fault that is reported in this text: what follows is often a consequence of it.
 pub fn judge(console: &str) -> Option<Fault> {
     let lines: Vec<&str> = console.lines().collect();
@@ -208,14 +205,13 @@ const TAINTS: [(char, &str); 19] = [
     ('N', "an in-kernel test was run"),
 ];
 
-/// Taint that was not there before.
-pub fn judge_taint(before: u64, after: u64) -> Option<Fault> {
-    let new = after & !before;
-    if new == 0 {
+/// Taint: a sound kernel has none, from its boot on.
+pub fn judge_taint(mask: u64) -> Option<Fault> {
+    if mask == 0 {
         return None;
     }
-    let mut lines = vec![format!("taint {before:#x} became {after:#x}")];
-    let bits = (0..64).filter(|bit| new & (1 << bit) != 0);
+    let mut lines = vec![format!("the kernel is tainted: {mask:#x}")];
+    let bits = (0..64).filter(|bit| mask & (1 << bit) != 0);
     lines.extend(bits.map(|bit| match TAINTS.get(bit) {
         Some((letter, meaning)) => format!("{letter}: {meaning}"),
         None => format!("bit {bit}"),
@@ -259,19 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_the_mark_is_not_judged() {
-        let text = "BUG: old\n[1.0] mark 7\nnothing\n";
-        assert_eq!(after_mark(text, "mark 7"), "nothing\n");
-        assert_eq!(judge(after_mark(text, "mark 7")), None);
-        assert!(judge(after_mark(text, "mark 8")).is_some());
-        assert_eq!(after_mark("mark 7", "mark 7"), "");
-    }
-
-    #[test]
-    fn only_new_taint_counts() {
-        assert_eq!(judge_taint(0x200, 0x200), None);
-        let fault = judge_taint(0x200, 0x280).unwrap();
+    fn taint_is_told_by_its_letters() {
+        assert_eq!(judge_taint(0), None);
+        let fault = judge_taint(0x280).unwrap();
         assert_eq!(fault.class, Class::Taint);
         assert!(fault.lines[1].starts_with("D: "), "{fault:?}");
+        assert!(fault.lines[2].starts_with("W: "), "{fault:?}");
     }
 }

@@ -90,6 +90,7 @@ fn try_with(case: &Case, fake: &Fake, golden: bool) -> Tried {
         case,
         &Env {
             template: fake,
+            vmlinux: None,
             dir: scratch.path().join("case"),
             snapshots: &goldens,
             cancel: Cancel::new().unwrap(),
@@ -465,9 +466,58 @@ fn a_fault_on_the_console_goes_before_everything() {
         "kernel-fault (taint)",
         "W: the kernel issued a warning",
     );
-    // Before the trial, and there from the start: not this trial's.
-    check(&case(), vec![rule(0, "clone", Says(WARN))], "pass", "");
-    check(&case(), vec![rule(0, "taint", tainted(512))], "pass", "");
+    // It came with the clone's start: there was none in the template.
+    for (what, action, part) in [
+        ("clone", Says(WARN), "kernel-fault (warning)"),
+        ("taint", tainted(512), "kernel-fault (taint)"),
+    ] {
+        check(&case(), vec![rule(0, what, action)], part, "");
+    }
+    // What ends the trial early does not hide it.
+    let refused = || Answer(tool(1, "restart: refused: EINVAL (x)\n", ""));
+    let tried = check(
+        &case(),
+        vec![rule(1, "probe", Says(WARN)), rule(1, "restart", refused())],
+        "fail (refusal)",
+        "the restart was refused",
+    );
+    assert_eq!(tried.log.last().unwrap(), "1 mark");
+    check(
+        &case(),
+        vec![
+            rule(1, "push of a file", Says(WARN)),
+            rule(1, "restart", refused()),
+        ],
+        "kernel-fault (warning)",
+        "also (refusal): the restart was refused",
+    );
+    check(
+        &case(),
+        vec![rule(0, "exit", Says(WARN)), rule(0, "resume", Hangs)],
+        "timeout (finish)",
+        "",
+    );
+}
+
+#[test]
+fn what_an_oracle_found_is_not_lost_when_the_trial_ends_early() {
+    let failed = || {
+        Answer(Reply::Exited {
+            status: 256,
+            report: Some("FAIL a: b\ndone\n".to_owned()),
+        })
+    };
+    for (action, part) in [
+        (Hangs, "FAIL a: b\nalso: timeout (restart)"),
+        (Dies(9, ""), "FAIL a: b\nalso: infra: "),
+        (Cancelled, "FAIL a: b\nalso: infra: cancelled"),
+    ] {
+        let rules = vec![rule(0, "exit", failed()), rule(1, "restart", action)];
+        check(&case(), rules, "fail (self)", part);
+    }
+    let rules = vec![rule(0, "exit", failed()), rule(1, "restart", Dies(0, ""))];
+    let part = "also (self): after the checkpoint";
+    check(&case(), rules, "kernel-fault (reset)", part);
 }
 
 #[test]
