@@ -44,7 +44,7 @@ pub(crate) fn check(repo: &Path) -> anyhow::Result<Findings> {
             }
         }
     }
-    for folder in ["kernels/checkpoint", "kernels/configs"] {
+    for folder in ["kernels/checkpoint", "kernels/configs", "harness/mutants"] {
         for file in files(&repo.join(folder))? {
             findings.looked_at += 1;
             if !has_licence(&read(&file)?) {
@@ -220,7 +220,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         let repo = tempfile::tempdir().unwrap();
-        for folder in ["docs", "kernels/checkpoint/mm", "kernels/configs"] {
+        let folders = [
+            "docs",
+            "kernels/checkpoint/mm",
+            "kernels/configs",
+            "harness/mutants",
+        ];
+        for folder in folders {
             fs::create_dir_all(repo.path().join(folder)).unwrap();
         }
         let write = |name: &str, text: &str| fs::write(repo.path().join(name), text).unwrap();

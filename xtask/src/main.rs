@@ -12,6 +12,7 @@ mod exit;
 mod guest;
 mod image;
 mod list;
+mod mutants;
 mod output;
 mod progress;
 mod review;
@@ -51,6 +52,7 @@ enum Verb {
     Check(check::Options),
     Shell(shell::Options),
     Bench(bench::Options),
+    Mutants(mutants::Options),
 }
 
 fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
@@ -65,6 +67,7 @@ fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
         Verb::Check(opts) => check::run(&opts, cx),
         Verb::Shell(opts) => shell::run(&opts, cx),
         Verb::Bench(opts) => bench::run(&opts, cx),
+        Verb::Mutants(opts) => mutants::run(&opts, cx),
     }
 }
 

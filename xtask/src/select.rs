@@ -63,6 +63,7 @@ impl Select {
             SelectError::Glob { .. } => Exit::usage(error.to_string()),
             SelectError::NoMatch { .. }
             | SelectError::NotThere { .. }
+            | SelectError::NoMutant { .. }
             | SelectError::EmptyPartition { .. } => Exit::nothing(error.to_string()),
         })?;
         Ok(cases)

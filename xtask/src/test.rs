@@ -26,6 +26,9 @@ use crate::setup;
 /// Memory of a QEMU beyond its guest's, in MiB: its own code, translated code, tables.
 const QEMU_MIB: u64 = 150;
 
+/// Memory of a trial: two guests.
+pub(crate) const TRIAL: Memory = Memory(2 * (MEMORY_MIB as u64 + QEMU_MIB));
+
 /// Build kernels and guests, run the cases, and report what passed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -87,9 +90,8 @@ pub(crate) fn trials(opts: &Options, cx: &Context) -> anyhow::Result<Outcome> {
     setup::ensure(cx, &Needs::test(&archs), *yes)?;
 
     let build = how.context(cx)?;
-    let trial = Memory(2 * (u64::from(MEMORY_MIB) + QEMU_MIB));
     let options = run::Options {
-        width: run::width(build.jobs, Memory::available(), trial),
+        width: run::width(build.jobs, Memory::available(), TRIAL),
         keep: *keep,
         rounds,
         cancel: cx.cancel.clone(),

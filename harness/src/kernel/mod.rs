@@ -3,6 +3,7 @@
 //! A kernel is made from a source, the patches of `kernels/patches/6.12`, the overlay `kernels/checkpoint`
 //! and configuration fragments, in a private tree that persists, and kept in the store under a key of all of these.
 
+mod changed;
 mod config;
 mod error;
 mod make;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::arch::{Arch, Row};
 use crate::build::{BuildContext, OnProgress, Progress};
 use crate::store::{Artifact, Key, KeyBuilder, StoreError, walk};
+pub use changed::{Changes, build_changed, key_changed};
 use config::Fragment;
 pub use config::Unmet;
 pub use error::{Hunk, KernelError};
@@ -148,27 +150,7 @@ fn build_with(
     let Artifact { dir, key, built } =
         ctx.store
             .get_or_build("kernel", &inputs.key(), |out| -> Result<(), KernelError> {
-                progress(Progress::Started {
-                    what: format!("kernel {arch} {flavor}"),
-                });
-                let name = format!("kernel-{arch}-{flavor}-{}", inputs.source.place);
-                let work = ctx.store.work_dir(&name)?;
-                let mut tree = Tree::open(ctx, tools, work.path(), &inputs, progress)?;
-                // The tree was copied over seconds; did it hold still?
-                if source::find(ctx, tools, source, progress)?.key != inputs.source.key {
-                    return Err(KernelError::Source {
-                        path: tree.path(),
-                        why: "was copied from a tree that changed meanwhile: run again",
-                    });
-                }
-                let make = Make {
-                    ctx,
-                    tools,
-                    inputs: &inputs,
-                    progress,
-                };
-                make.run(&mut tree)?;
-                collect(arch, &tree.path(), out).map_err(KernelError::from)
+                inputs.make(ctx, tools, source, out, progress)
             })?;
     Ok(Kernel {
         arch,
@@ -197,6 +179,39 @@ fn collect(arch: Arch, tree: &Path, out: &Path) -> Result<(), StoreError> {
 }
 
 impl Inputs {
+    /// Build what of the kernel is not built yet, and copy what is of use to `out`.
+    fn make(
+        &self,
+        ctx: &BuildContext,
+        tools: &Tools,
+        source: &Source,
+        out: &Path,
+        progress: OnProgress<'_>,
+    ) -> Result<(), KernelError> {
+        let Self { arch, flavor, .. } = self;
+        progress(Progress::Started {
+            what: format!("kernel {arch} {flavor}"),
+        });
+        let name = format!("kernel-{arch}-{flavor}-{}", self.source.place);
+        let work = ctx.store.work_dir(&name)?;
+        let mut tree = Tree::open(ctx, tools, work.path(), self, progress)?;
+        // The tree was copied over seconds; did it hold still?
+        if source::find(ctx, tools, source, progress)?.key != self.source.key {
+            return Err(KernelError::Source {
+                path: tree.path(),
+                why: "was copied from a tree that changed meanwhile: run again",
+            });
+        }
+        let make = Make {
+            ctx,
+            tools,
+            inputs: self,
+            progress,
+        };
+        make.run(&mut tree)?;
+        Ok(collect(*arch, &tree.path(), out)?)
+    }
+
     fn read(
         ctx: &BuildContext,
         tools: &Tools,

@@ -420,3 +420,43 @@ fn flavors_are_found_by_name() {
     }
     assert!("slow".parse::<Flavor>().is_err());
 }
+
+#[test]
+fn a_changed_source_is_built_beside_the_store_and_the_true_one_comes_back() {
+    let world = World::new();
+    let file = PathBuf::from("kernel/checkpoint/mm.c");
+    let changed = |text: &str, name: &str| {
+        let out = world.scratch.path().join(name);
+        fs::create_dir(&out).unwrap();
+        changed::build_changed_with(
+            &world.ctx,
+            &world.tools,
+            (Arch::X86_64, Flavor::Fast),
+            &world.linux(),
+            &Changes::from([(file.clone(), text.into())]),
+            &out,
+            &|_| (),
+        )
+    };
+    let artifacts = || fs::read_dir(world.ctx.store.root().join("artifacts/kernel")).unwrap();
+    let truth = world.build().unwrap();
+    let mutant = changed("mutant", "one").unwrap();
+    assert_ne!(mutant.key, truth.key);
+    let image = fs::read_to_string(mutant.image).unwrap();
+    assert_eq!(image, "filesmutantone\nhook\ntwo\nthree\n");
+    assert_eq!(world.compiled(), ["kernel/checkpoint/mm.o"]);
+    assert_eq!(artifacts().count(), 1, "only the true kernel is kept");
+    // What does not compile leaves the tree no worse.
+    assert!(matches!(
+        changed("BAD", "two"),
+        Err(KernelError::Build { .. })
+    ));
+    assert_eq!(world.build().unwrap().key, truth.key);
+    world.ours("files.c", "others");
+    let next = fs::read_to_string(world.build().unwrap().image).unwrap();
+    assert_eq!(next, "othersmmone\nhook\ntwo\nthree\n");
+    assert_eq!(
+        world.compiled(),
+        ["kernel/checkpoint/files.o", "kernel/checkpoint/mm.o"]
+    );
+}

@@ -11,9 +11,11 @@ use crate::guest::{self, GuestImage};
 use crate::kernel::{self, Flavor, Kernel, Source};
 use crate::oracle::golden::Goldens;
 use crate::oracle::{Verdict, kernel_log};
+use crate::process::Cancel;
 use crate::qemu::{ConsoleTail, GuestError, GuestSpec, Template};
 use crate::report::{Build, BuildReport, Report};
 use crate::scenario::Case;
+use crate::store::Store;
 use crate::trial::{self, Env};
 
 /// Builds and boots on this machine.
@@ -71,44 +73,77 @@ impl Backend for Machines {
     }
 
     fn boot(&self, arch: Arch, built: &Built, report: &Report) -> Result<Ready, Failure> {
-        let symbols = symbols(&built.kernel).map_err(|error| Failure::infra(&error))?;
-        let BuildContext { store, cancel, .. } = &self.build;
-        let template = step(report, arch, Build::Template, |_| {
-            GuestSpec::for_host(&self.build, &built.kernel, &built.guest)
-                .and_then(|spec| Template::get(store, &spec, cancel))
-                .map(|template| (template.built(), template))
-                .map_err(|error| boot_failure(&error))
+        let ready = step(report, arch, Build::Template, |_| {
+            let ready = Ready::boot(&self.build, &self.build.store, &built.kernel, &built.guest)?;
+            Ok((ready.template.built(), ready))
         })?;
-        // Lockdep and its like leave no taint, and are silent after their first report: in every clone.
-        let boot = std::fs::read(template.boot_console()).unwrap_or_default();
-        if let Some(fault) = kernel_log::judge(&String::from_utf8_lossy(&boot)) {
-            return Err(Failure {
-                verdict: fault.into(),
-                console: Vec::new(),
-            });
-        }
-        Ok(Ready {
+        ready.unfaulted()
+    }
+
+    fn skip(&self, case: &Case, ready: &Ready) -> Option<String> {
+        ready.skip(case)
+    }
+
+    fn trial(&self, case: &Case, ready: &Ready, dir: &Path) -> Tried {
+        ready.trial(case, dir, &self.goldens, &self.build.cancel)
+    }
+}
+
+impl Ready {
+    /// What trials of this kernel and these programs start from, kept in `store`.
+    pub(crate) fn boot(
+        build: &BuildContext,
+        store: &Store,
+        kernel: &Kernel,
+        guest: &GuestImage,
+    ) -> Result<Self, Failure> {
+        let symbols = symbols(kernel).map_err(|error| Failure::infra(&error))?;
+        let template = GuestSpec::for_host(build, kernel, guest)
+            .and_then(|spec| Template::get(store, &spec, &build.cancel))
+            .map_err(|error| boot_failure(&error))?;
+        Ok(Self {
             template,
-            vmlinux: built.kernel.vmlinux.clone(),
+            vmlinux: kernel.vmlinux.clone(),
             symbols,
         })
     }
 
-    fn skip(&self, case: &Case, ready: &Ready) -> Option<String> {
+    /// The same if its boot left no complaint.
+    pub(crate) fn unfaulted(self) -> Result<Self, Failure> {
+        // Lockdep and its like leave no taint, and are silent after their first report: in every clone.
+        let boot = std::fs::read(self.template.boot_console()).unwrap_or_default();
+        match kernel_log::judge(&String::from_utf8_lossy(&boot)) {
+            Some(fault) => Err(Failure {
+                verdict: fault.into(),
+                console: Vec::new(),
+            }),
+            None => Ok(self),
+        }
+    }
+
+    /// Why this kernel cannot run the case, if it cannot.
+    pub(crate) fn skip(&self, case: &Case) -> Option<String> {
         let mut case = case.clone();
-        case.check_needs(|symbol| ready.symbols.contains(symbol));
+        case.check_needs(|symbol| self.symbols.contains(symbol));
         case.skip
     }
 
-    fn trial(&self, case: &Case, ready: &Ready, dir: &Path) -> Tried {
+    /// Try one case, with its evidence in `dir`.
+    pub(crate) fn trial(
+        &self,
+        case: &Case,
+        dir: &Path,
+        goldens: &Goldens,
+        cancel: &Cancel,
+    ) -> Tried {
         let outcome = trial::run(
             case,
             &Env {
-                template: &ready.template,
-                vmlinux: Some(ready.vmlinux.clone()),
+                template: &self.template,
+                vmlinux: Some(self.vmlinux.clone()),
                 dir: dir.to_owned(),
-                snapshots: &self.goldens,
-                cancel: self.build.cancel.clone(),
+                snapshots: goldens,
+                cancel: cancel.clone(),
             },
         );
         let phases = outcome.phases.iter();
@@ -192,7 +227,7 @@ fn boot_failure(error: &GuestError) -> Failure {
 
 impl Failure {
     /// The machine was in the way, or the source cannot be built: says nothing about how the kernel runs.
-    fn infra(error: &(dyn Error + 'static)) -> Self {
+    pub(crate) fn infra(error: &(dyn Error + 'static)) -> Self {
         Self {
             verdict: Verdict::infra(error),
             console: Vec::new(),

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rayon::Scope;
 
 pub use machines::Machines;
+pub(crate) use machines::Ready;
 pub use rounds::Rounds;
 pub use width::{Memory, width};
 
@@ -307,11 +308,11 @@ impl<'a, B: Backend> Runner<'a, B> {
 
 impl Tried {
     /// The machine was in the way before anything happened.
-    fn infra(cause: String) -> Self {
+    pub(crate) fn infra(cause: String) -> Self {
         Self::without_trial(Verdict::Infra { cause })
     }
 
-    fn without_trial(verdict: Verdict) -> Self {
+    pub(crate) fn without_trial(verdict: Verdict) -> Self {
         Self {
             verdict,
             phases: Vec::new(),
@@ -331,7 +332,7 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> String {
 }
 
 /// A bug of the harness costs one trial, not the run.
-fn panicked(panic: &(dyn Any + Send)) -> Verdict {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Verdict {
     let said = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use chrono::{NaiveDate, Utc};
 
 pub use case::{By, Case, CaseId, Checkpoint, Expect, KnownFailure, Restart, Tamper};
+pub(crate) use select::glob;
 pub use select::{Partition, PartitionError, SelectError, Selection};
 
 use fields::Report;

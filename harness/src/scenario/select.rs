@@ -83,6 +83,12 @@ pub enum SelectError {
         /// What may have been meant.
         near: Vec<String>,
     },
+    /// A glob that matches no mutant.
+    #[error("no mutant matches {glob:?}; `cargo xtask mutants --list` shows all")]
+    NoMutant {
+        /// As it was given.
+        glob: String,
+    },
     /// There are such scenarios, but not on these architectures.
     #[error(
         "no scenario that matches {} runs on {}: {}",
@@ -134,7 +140,7 @@ fn near_misses(near: &[String]) -> String {
 }
 
 /// A glob in which `[` and `]` stand for themselves, as they do in the names of cases.
-fn glob(text: &str) -> Result<GlobMatcher, SelectError> {
+pub(crate) fn glob(text: &str) -> Result<GlobMatcher, SelectError> {
     let mut pattern = String::new();
     for character in text.chars() {
         match character {

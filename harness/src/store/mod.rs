@@ -94,6 +94,27 @@ impl WorkDir {
     }
 }
 
+/// A store for what nobody wants afterwards: it goes away with this value, or when the next store is opened if its owner was killed.
+#[derive(Debug)]
+pub struct Throwaway {
+    store: Store,
+    // The folder goes before its lock does.
+    scratch: Scratch,
+    _lock: File,
+}
+
+impl Throwaway {
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// A folder beside the artifacts, empty at first.
+    pub fn dir(&self) -> &Path {
+        &self.scratch.0
+    }
+}
+
 /// The artifacts of one user on one machine; shared by runs at the same time.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -175,6 +196,20 @@ impl Store {
         let path = self.root.join("work").join(name);
         make_dir(&path)?;
         Ok(WorkDir { path, _lock: lock })
+    }
+
+    /// A store of this name inside of this one that goes away with its value; waits while another run has it.
+    pub fn throwaway(&self, name: &str) -> Result<Throwaway, StoreError> {
+        let name = format!("throwaway-{name}");
+        let lock = self.lock(&name)?;
+        let scratch = Scratch::new(self.root.join("scratch").join(&name))?;
+        let mut store = Self::open(&scratch.0.join("store"))?;
+        store.cancel.clone_from(&self.cancel);
+        Ok(Throwaway {
+            store,
+            scratch,
+            _lock: lock,
+        })
     }
 
     /// A fact that was noted before.
@@ -270,6 +305,7 @@ impl Store {
 }
 
 /// A folder that goes away unless it was renamed.
+#[derive(Debug)]
 struct Scratch(PathBuf);
 
 impl Scratch {

@@ -152,3 +152,22 @@ fn notes_are_kept() {
     store.set_note("version", "6.12.2").unwrap();
     assert_eq!(store.note("version").as_deref(), Some("6.12.2"));
 }
+
+#[test]
+fn a_throwaway_goes_away_with_its_owner_or_at_the_next_start() {
+    let (_scratch, store) = store();
+    let thrown = store.throwaway("mutant").unwrap();
+    let artifact = thrown.store().get_or_build("kernel", &key("a"), fill("1"));
+    let dir = artifact.unwrap().dir;
+    assert!(dir.starts_with(thrown.dir()) && dir.join("image").exists());
+    // Somebody else's start leaves it alone.
+    Store::open(store.root()).unwrap();
+    assert!(dir.exists());
+    drop(thrown);
+    assert_eq!(entries(&store, "scratch"), 0);
+    assert!(store.get("kernel", &key("a")).unwrap().is_none());
+    // As a run leaves it that was killed.
+    fs::create_dir_all(store.root().join("scratch/throwaway-mutant/store")).unwrap();
+    Store::open(store.root()).unwrap();
+    assert_eq!(entries(&store, "scratch"), 0);
+}
