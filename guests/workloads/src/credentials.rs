@@ -105,6 +105,11 @@ pub(crate) fn ids(stage: &mut Stage, _args: &Args) -> Result<()> {
                 &(2003, 1003),
             );
         }
+        child.equal(
+            "a second process of a user who may have one",
+            &second_process()?,
+            &Err(libc::EAGAIN),
+        );
         // SAFETY: plain numbers.
         child.equal(
             "becoming root again",
@@ -113,6 +118,39 @@ pub(crate) fn ids(stage: &mut Stage, _args: &Args) -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// Forks where `RLIMIT_NPROC` allows one process of the user: is it this user to whom the caller is counted?
+fn second_process() -> Result<std::result::Result<(), c_int>> {
+    let (soft, hard) = limit(libc::RLIMIT_NPROC)?;
+    let set = |soft| {
+        let limit = libc::rlimit64 {
+            rlim_cur: soft,
+            rlim_max: hard,
+        };
+        // SAFETY: the structure lives.
+        sys::check("setrlimit", unsafe {
+            libc::setrlimit64(libc::RLIMIT_NPROC, &raw const limit)
+        })
+    };
+    set(1)?;
+    // SAFETY: the child ends at once and touches nothing.
+    let forked = match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or_default()),
+        // SAFETY: as above.
+        0 => unsafe { libc::_exit(0) },
+        pid => {
+            // SAFETY: no status is asked for.
+            sys::check("waitpid", unsafe {
+                libc::waitpid(pid, std::ptr::null_mut(), 0)
+            })?;
+            Ok(())
+        }
+    };
+    set(soft)?;
+    Ok(forked)
 }
 
 const CAP_CHOWN: u32 = 0;
