@@ -394,9 +394,18 @@ impl<'a> Group<'a> {
         }
 
         let start = Instant::now();
-        let ready = Ready::boot(build, thrown.store(), &kernel, &self.guest);
+        let boot = || Ready::boot(build, thrown.store(), &kernel, &self.guest);
+        let mut ready = boot().and_then(Ready::unfaulted);
+        if let Err(Failure { verdict, .. }) = &ready
+            && matches!(verdict, Verdict::Infra { .. })
+            && !build.cancel.is_cancelled()
+        {
+            // QEMU crashes now and then while a guest boots; two times in a row is no accident.
+            tracing::warn!("{arch}/{}: booted once more: {verdict}", job.mutant.id);
+            ready = boot().and_then(Ready::unfaulted);
+        }
         row.boot_seconds = start.elapsed().as_secs_f64();
-        let ready = match ready.and_then(Ready::unfaulted) {
+        let ready = match ready {
             Ok(ready) => ready,
             Err(Failure { verdict, .. }) => {
                 row.outcome = unbootable(&verdict);
@@ -422,6 +431,7 @@ impl<'a> Group<'a> {
 /// A mutant without guests.
 fn unbootable(verdict: &Verdict) -> Outcome {
     let message = verdict.to_string();
+    let message = message.lines().next().unwrap_or_default().to_owned();
     match verdict {
         Verdict::KernelFault { .. } => Outcome::Caught {
             by: "boot".to_owned(),
