@@ -1,9 +1,13 @@
-//! `image`: what is in a checkpoint image.
+//! `image`: what is in a checkpoint image, is it valid, and how do two differ.
+
+mod diff;
+mod verify;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -30,6 +34,32 @@ enum Action {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
+    /// Check structure, order, references and checksum of an image; the exit code is 1 if it is not valid.
+    Verify {
+        /// The image; `-` reads it from standard input.
+        file: PathBuf,
+        /// A line, or one JSON object.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Show in which fields two images differ; the exit code is 1 if there is one.
+    ///
+    /// Objects are compared by the first task that mentions them, contents of memory by address.
+    Diff {
+        /// The image that was restarted.
+        before: PathBuf,
+        /// The image of the restored tree.
+        after: PathBuf,
+        /// Show fields that may differ, too, each with the reason.
+        #[arg(long)]
+        all: bool,
+        /// Seconds by which a sleep may have less time left; any number if this is not given.
+        #[arg(long, value_name = "SECONDS")]
+        passed: Option<u64>,
+        /// Three lines a difference, or one JSON object a line.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
 }
 
 pub(crate) fn run(opts: &Options, _cx: &Context) -> anyhow::Result<ExitCode> {
@@ -39,6 +69,17 @@ pub(crate) fn run(opts: &Options, _cx: &Context) -> anyhow::Result<ExitCode> {
             let (name, from) = open(file)?;
             let mut to = io::BufWriter::new(io::stdout().lock());
             quietly(show(&name, from, *format, &mut to))
+        }
+        Action::Verify { file, format } => verify::run(file, *format),
+        Action::Diff {
+            before,
+            after,
+            all,
+            passed,
+            format,
+        } => {
+            let passed = passed.map(Duration::from_secs);
+            diff::run(before, after, passed, *all, *format)
         }
     }
 }

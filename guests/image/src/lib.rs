@@ -8,15 +8,29 @@
     reason = "the fields of a record are described in the C header, whose names they have"
 )]
 
+mod compare;
+mod encode;
+#[cfg(any(test, feature = "sample"))]
+mod exercise;
+mod facts;
 mod fixed;
+mod names;
 mod reader;
 mod records;
 mod regs;
+mod rules;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
 #[cfg(test)]
-mod sample;
+mod tests;
 mod text;
+mod verify;
 
-pub use fixed::{ByteOrder, Layout, Text};
+pub use compare::{Difference, compare};
+pub use encode::Writer;
+#[cfg(any(test, feature = "sample"))]
+pub use exercise::{exercise, sealed};
+pub use fixed::{ByteOrder, Layout, Name, Text};
 pub use reader::{Image, ImageError, Located, Reader};
 pub use records::{
     Actions, Arch, Cpu, Cred, ErrorRecord, Fd, FileRecord, Files, Fs, Header, LAYOUTS, Mm, MmEnd,
@@ -24,3 +38,4 @@ pub use records::{
     TaskEnd, TaskObjs, Trailer, Tree, TreeTask, Vma, type_name as record_type_name,
 };
 pub use regs::{NoteName, Register, decode as decode_registers, note_name};
+pub use verify::{Defect, Verified, VerifyError, verify};

@@ -9,22 +9,22 @@ use crate::fixed::{ByteOrder, Cursor};
 use crate::records::{Arch, Header, Record, Shape, type_name};
 
 /// `CKPT_MAGIC`.
-const MAGIC: [u8; 8] = *b"crthaw\r\n";
+pub(crate) const MAGIC: [u8; 8] = *b"crthaw\r\n";
 
 /// `CKPT_BYTE_ORDER`.
-const BYTE_ORDER: u32 = 0x0102_0304;
+pub(crate) const BYTE_ORDER: u32 = 0x0102_0304;
 
 /// `CKPT_FORMAT_VERSION`.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Longest record: a megabyte of pages behind their head.
 const LONGEST: u32 = (1 << 20) + 24;
 
 /// Number of the HEADER record.
-const HEADER: u32 = 1;
+pub(crate) const HEADER: u32 = 1;
 
 /// Number of the TRAILER record.
-const TRAILER: u32 = 21;
+pub(crate) const TRAILER: u32 = 21;
 
 /// What is wrong with an image.
 #[derive(Debug, thiserror::Error)]
@@ -62,23 +62,43 @@ pub enum ImageError {
         /// Its length.
         len: u32,
     },
-    /// A record whose length does not fit what is in it.
-    #[error("byte {at}: the {name} record of {len} bytes is too {}", if *.short { "short" } else { "long" })]
-    BadShape {
+    /// A record that ends before its fields do.
+    #[error("byte {at}: the {name} record of {len} bytes is too short, it ends in {field}")]
+    Short {
         /// Offset of the record.
         at: u64,
         /// Its type.
         name: &'static str,
         /// Its length.
         len: u32,
-        /// Or too long.
-        short: bool,
+        /// The field that is not whole.
+        field: &'static str,
+    },
+    /// A record that goes on behind its last field.
+    #[error("byte {at}: the {name} record of {len} bytes is too long")]
+    Long {
+        /// Offset of the record.
+        at: u64,
+        /// Its type.
+        name: &'static str,
+        /// Its length.
+        len: u32,
+    },
+    /// A record with something behind its last field, where zeros fill it up to a multiple of eight bytes.
+    #[error("byte {at}: the {name} record is padded with something else than zeros")]
+    Padding {
+        /// Offset of the record.
+        at: u64,
+        /// Its type.
+        name: &'static str,
     },
     /// The trailer disagrees with what came before it.
     #[error("{what} is {found:#x}, the trailer says {expected:#x}")]
     Trailer {
         /// What is compared.
         what: &'static str,
+        /// The field that has it.
+        field: &'static str,
         /// As the trailer has it.
         expected: u64,
         /// As it is.
@@ -200,18 +220,14 @@ impl<R: Read> Reader<R> {
             Record::decode(number, &mut Cursor::new(&bytes[8..], order)).map_err(|shape| {
                 match shape {
                     Shape::Unknown => bad,
-                    Shape::Short => ImageError::BadShape {
+                    Shape::Short(field) => ImageError::Short {
                         at,
                         name,
                         len,
-                        short: true,
+                        field,
                     },
-                    Shape::Long => ImageError::BadShape {
-                        at,
-                        name,
-                        len,
-                        short: false,
-                    },
+                    Shape::Long => ImageError::Long { at, name, len },
+                    Shape::Padding => ImageError::Padding { at, name },
                 }
             })?;
         self.order = Some(order);
@@ -239,6 +255,7 @@ impl<R: Read> Reader<R> {
         if trailer.magic != MAGIC {
             return Err(ImageError::Trailer {
                 what: "the magic",
+                field: "magic",
                 expected: found,
                 found: u64::from_le_bytes(MAGIC),
             });
@@ -246,6 +263,7 @@ impl<R: Read> Reader<R> {
         if trailer.bytes != self.at {
             return Err(ImageError::Trailer {
                 what: "the length",
+                field: "bytes",
                 expected: trailer.bytes,
                 found: self.at,
             });
@@ -254,6 +272,7 @@ impl<R: Read> Reader<R> {
         if trailer.checksum != found {
             return Err(ImageError::Trailer {
                 what: "the checksum",
+                field: "checksum",
                 expected: trailer.checksum,
                 found,
             });

@@ -5,7 +5,9 @@ use std::fmt::Write;
 use serde::{Serialize, Serializer};
 use xxhash_rust::xxh64::xxh64;
 
-use crate::fixed::{Cursor, Fixed, Layout, Short, Text, fixed};
+use crate::fixed::{
+    ByteOrder, Cursor, FieldId, Fixed, Layout, Name, Named as _, Short, Text, Visit, fixed,
+};
 
 /// `enum ckpt_arch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -20,15 +22,38 @@ pub enum Arch {
 }
 
 impl Arch {
+    /// Every architecture.
+    pub const ALL: [Self; 4] = [Self::X86_32, Self::X86_64, Self::S390x, Self::Ppc64];
+
+    /// As the header record has it.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::X86_32 => 1,
+            Self::X86_64 => 2,
+            Self::S390x => 3,
+            Self::Ppc64 => 4,
+        }
+    }
+
+    /// Bytes of a long.
+    pub fn word_size(self) -> u32 {
+        match self {
+            Self::X86_32 => 4,
+            Self::X86_64 | Self::S390x | Self::Ppc64 => 8,
+        }
+    }
+
+    /// Order of the bytes of a number.
+    pub fn byte_order(self) -> ByteOrder {
+        match self {
+            Self::X86_32 | Self::X86_64 => ByteOrder::Little,
+            Self::S390x | Self::Ppc64 => ByteOrder::Big,
+        }
+    }
+
     /// From the header record; `None` for an architecture that this reader does not know.
     pub fn from_number(number: u32) -> Option<Self> {
-        Some(match number {
-            1 => Self::X86_32,
-            2 => Self::X86_64,
-            3 => Self::S390x,
-            4 => Self::Ppc64,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|arch| arch.number() == number)
     }
 
     /// The project's name of it.
@@ -149,13 +174,13 @@ fn hex<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
 
 variable!(Tree: TreeHead { tasks: Vec<TreeTask> });
 variable!(Regset: RegsetHead { #[serde(serialize_with = "hex")] data: Vec<u8> });
-variable!(FileRecord: FileHead { path: String });
+variable!(FileRecord: FileHead { path: Name });
 variable!(Files: FilesHead { fds: Vec<Fd> });
-variable!(Fs: FsHead { root: String, cwd: String });
+variable!(Fs: FsHead { root: Name, cwd: Name });
 variable!(Cred: CredHead { groups: Vec<u32> });
 variable!(Mm: MmHead { auxv: Vec<u64> });
 variable!(Pages: PagesHead { #[serde(serialize_with = "digest")] data: Vec<u8> });
-variable!(ErrorRecord: ErrorHead { text: String });
+variable!(ErrorRecord: ErrorHead { text: Name });
 
 /// The actions of signals 1 to 64.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,9 +214,15 @@ impl Fixed for Actions {
         Fixed::decode(from).map(Self)
     }
 
-    #[cfg(test)]
-    fn encode(&self, order: crate::fixed::ByteOrder, to: &mut Vec<u8>) {
+    fn encode(&self, order: ByteOrder, to: &mut Vec<u8>) {
         self.0.encode(order, to);
+    }
+
+    fn visit(&self, id: FieldId<'_>, to: &mut Visit<'_>) {
+        for (signal, action) in (1..).zip(&self.0) {
+            let path = &format!("signal {signal}");
+            action.visit(FieldId { path, ..id }, to);
+        }
     }
 }
 
@@ -261,17 +292,19 @@ pub fn type_name(number: u32) -> Option<&'static str> {
 /// Why a record's payload is not what its type says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// It ends inside a field.
-    Short,
+    /// It ends inside this field.
+    Short(&'static str),
     /// Something follows its last field.
     Long,
+    /// What fills it up to a multiple of eight bytes is not zero.
+    Padding,
     /// An unknown type.
     Unknown,
 }
 
 impl From<Short> for Shape {
-    fn from(_: Short) -> Self {
-        Self::Short
+    fn from(Short(field): Short) -> Self {
+        Self::Short(field)
     }
 }
 
@@ -308,13 +341,13 @@ impl Record {
         type_name(self.type_number()).unwrap_or_default()
     }
 
-    /// Decode the payload of a record; `page_size` gives the length of a PAGES record.
+    /// Decode the payload of a record.
     pub(crate) fn decode(number: u32, from: &mut Cursor<'_>) -> Result<Self, Shape> {
         let record = match number {
             1 => Self::Header(Fixed::decode(from)?),
             2 => {
                 let head = TreeHead::decode(from)?;
-                let tasks = from.list(head.nr_tasks)?;
+                let tasks = from.list(head.nr_tasks).of("tasks")?;
                 Self::Tree(Tree { head, tasks })
             }
             3 => Self::Task(Fixed::decode(from)?),
@@ -326,36 +359,34 @@ impl Record {
             9 => Self::Cpu(Fixed::decode(from)?),
             10 => {
                 let head = RegsetHead::decode(from)?;
-                let data = from
-                    .take(usize::try_from(head.size).map_err(|_| Short)?)?
-                    .to_vec();
+                let data = from.bytes(head.size).of("data")?;
                 Self::Regset(Regset { head, data })
             }
             11 => {
                 let head = FileHead::decode(from)?;
-                let path = from.text(head.path_len)?;
+                let path = from.text(head.path_len).of("path")?;
                 Self::File(FileRecord { head, path })
             }
             12 => {
                 let head = FilesHead::decode(from)?;
-                let fds = from.list(head.nr_fds)?;
+                let fds = from.list(head.nr_fds).of("fds")?;
                 Self::Files(Files { head, fds })
             }
             13 => {
                 let head = FsHead::decode(from)?;
-                let root = from.text(head.root_len)?;
-                let cwd = from.text(head.cwd_len)?;
+                let root = from.text(head.root_len).of("paths")?;
+                let cwd = from.text(head.cwd_len).of("paths")?;
                 Self::Fs(Fs { head, root, cwd })
             }
             14 => Self::Sighand(Fixed::decode(from)?),
             15 => {
                 let head = CredHead::decode(from)?;
-                let groups = from.list(head.nr_groups)?;
+                let groups = from.list(head.nr_groups).of("groups")?;
                 Self::Cred(Cred { head, groups })
             }
             16 => {
                 let head = MmHead::decode(from)?;
-                let auxv = from.list(head.nr_auxv)?;
+                let auxv = from.list(head.nr_auxv).of("auxv")?;
                 Self::Mm(Mm { head, auxv })
             }
             17 => Self::Vma(Fixed::decode(from)?),
@@ -369,17 +400,17 @@ impl Record {
             19 => Self::MmEnd(Fixed::decode(from)?),
             20 => {
                 let head = ErrorHead::decode(from)?;
-                let text = from.text(head.text_len)?;
+                let text = from.text(head.text_len).of("text")?;
                 Self::Error(ErrorRecord { head, text })
             }
             21 => Self::Trailer(Fixed::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.
-        if from.rest().len() < 8 {
-            Ok(record)
-        } else {
-            Err(Shape::Long)
+        match from.rest() {
+            padding if padding.len() >= 8 => Err(Shape::Long),
+            padding if padding.iter().any(|&byte| byte != 0) => Err(Shape::Padding),
+            _ => Ok(record),
         }
     }
 }

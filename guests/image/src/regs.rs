@@ -1,5 +1,7 @@
 //! Register sets by architecture: what the bytes of a core dump's note are called.
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use crate::fixed::ByteOrder;
@@ -161,7 +163,8 @@ fn parts(arch: Arch, note: u32) -> Option<&'static [Part]> {
     })
 }
 
-fn value(bytes: &[u8], order: ByteOrder) -> String {
+/// A register as a number, the most significant digit first.
+pub(crate) fn value(bytes: &[u8], order: ByteOrder) -> String {
     let digits = match order {
         ByteOrder::Little => hex_digits(bytes.iter().rev()),
         ByteOrder::Big => hex_digits(bytes.iter()),
@@ -169,44 +172,78 @@ fn value(bytes: &[u8], order: ByteOrder) -> String {
     format!("0x{digits}")
 }
 
+/// A piece of a register set: what it is called, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// `None` for bytes between registers.
+    pub(crate) name: Option<String>,
+    pub(crate) bytes: Range<usize>,
+}
+
+/// A register set in pieces that cover all of its bytes; one piece if it is not known.
+pub(crate) fn pieces(arch: Arch, note: u32, len: usize) -> Vec<Piece> {
+    let mut at = 0;
+    let mut pieces = Vec::new();
+    let mut push = |name: Option<String>, size: usize| {
+        if size <= len - at {
+            let bytes = at..at + size;
+            at += size;
+            pieces.push(Piece { name, bytes });
+        }
+    };
+    for part in parts(arch, note).unwrap_or_default() {
+        match *part {
+            Names(names, size) => names
+                .split(' ')
+                .for_each(|name| push(Some(name.to_owned()), size)),
+            Numbered(prefix, first, count, size) => {
+                for number in first..first + count {
+                    push(Some(format!("{prefix}{number}")), size);
+                }
+            }
+            Skip(size) => push(None, size),
+        }
+    }
+    if at < len {
+        let name = Some("rest".to_owned());
+        let bytes = at..len;
+        pieces.push(Piece { name, bytes });
+    }
+    pieces
+}
+
 /// The registers of a set by name, as far as it goes; what has no name is left out, what follows the last name is `rest`.
 ///
 /// `None` for a set that is not known: only its bytes can be shown.
 pub fn decode(arch: Arch, order: ByteOrder, regset: &Regset) -> Option<Vec<Register>> {
-    let mut left = regset.data.as_slice();
-    let mut registers = Vec::new();
-    let mut push = |name: String, size: usize| {
-        let Some((bytes, rest)) = left.split_at_checked(size) else {
-            return;
+    parts(arch, regset.head.note)?;
+    let pieces = pieces(arch, regset.head.note, regset.data.len());
+    let registers = pieces.into_iter().filter_map(|piece| {
+        let name = piece.name?;
+        let bytes = &regset.data[piece.bytes];
+        let value = match &*name {
+            "rest" => describe_bytes(bytes),
+            _ => value(bytes, order),
         };
-        left = rest;
-        if !name.is_empty() {
-            registers.push(Register {
-                name,
-                value: value(bytes, order),
-            });
-        }
-    };
-    for part in parts(arch, regset.head.note)? {
-        match *part {
-            Names(names, size) => names
-                .split(' ')
-                .for_each(|name| push(name.to_owned(), size)),
-            Numbered(prefix, first, count, size) => {
-                for number in first..first + count {
-                    push(format!("{prefix}{number}"), size);
-                }
-            }
-            Skip(size) => push(String::new(), size),
-        }
+        Some(Register { name, value })
+    });
+    Some(registers.collect())
+}
+
+/// What the words of a CPU record are, as the architecture's checkpoint.c has them; the others are zero.
+pub(crate) fn cpu_words(arch: Arch) -> &'static [&'static str] {
+    match arch {
+        Arch::X86_32 | Arch::X86_64 => &["flags"],
+        Arch::S390x => &["int_code", "last_break"],
+        Arch::Ppc64 => &[
+            "trap",
+            "flags",
+            "vrsave",
+            "fpexc_mode",
+            "align_ctl",
+            "dexcr",
+        ],
     }
-    if !left.is_empty() {
-        registers.push(Register {
-            name: "rest".to_owned(),
-            value: describe_bytes(left),
-        });
-    }
-    Some(registers)
 }
 
 #[cfg(test)]

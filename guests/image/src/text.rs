@@ -73,9 +73,9 @@ fn header(header: &Header, order: ByteOrder) -> String {
         header.id,
         flags(&[(1, "SUBTREE")], header.flags),
         header.time,
-        header.release.0,
-        header.machine.0,
-        header.build.0,
+        header.release.as_str(),
+        header.machine.as_str(),
+        header.build.as_str(),
     )
 }
 
@@ -95,7 +95,7 @@ fn task(task: &Task) -> String {
     format!(
         "pid {} {:?} personality {:#x}\n  set_child_tid {:#x} clear_child_tid {:#x} robust_list {:#x}+{} rseq {:#x}+{} signature {:#x}",
         task.pid,
-        task.comm.0,
+        task.comm.as_str(),
         task.personality,
         task.set_child_tid,
         task.clear_child_tid,
@@ -298,7 +298,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
             "#{} {} {:?} flags {:#o} mode {:#o} pos {} size {} device {}:{} opened with cred #{}",
             it.head.objref,
             named(&["", "regular", "directory", "character"], it.head.kind),
-            it.path,
+            it.path.as_str(),
             it.head.flags,
             it.head.mode,
             it.head.pos,
@@ -310,7 +310,10 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::Files(it) => files(it),
         Record::Fs(it) => format!(
             "#{} root {:?} cwd {:?} umask {:#o}",
-            it.head.objref, it.root, it.cwd, it.head.umask
+            it.head.objref,
+            it.root.as_str(),
+            it.cwd.as_str(),
+            it.head.umask
         ),
         Record::Sighand(it) => sighand(it),
         Record::Cred(it) => cred(it),
@@ -328,7 +331,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
             it.head.error,
             it.head.pid,
             it.head.objref,
-            it.text.trim_end()
+            it.text.as_str().trim_end()
         ),
         Record::Trailer(it) => format!("{} bytes, checksum {:016x}", it.bytes, it.checksum),
     }

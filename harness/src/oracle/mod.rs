@@ -1,6 +1,7 @@
 //! From evidence to verdict: pure functions on bytes and values.
 
 pub mod golden;
+pub mod image;
 pub mod kernel_log;
 pub mod leak;
 pub mod refusal;

@@ -165,7 +165,8 @@ pub fn judge_checkpoint(
             "the image of a refused checkpoint does not end with an ERROR record".to_owned(),
         );
     };
-    let text = record.text.trim_end();
+    let text = record.text.as_str();
+    let text = text.trim_end();
     if record.head.error != line.errno || text != line.whole {
         return Err(format!(
             "the ERROR record says errno {} and {text:?}, the log {:?}",

@@ -16,7 +16,7 @@ pub enum Oracle {
     SelfCheck,
     /// The restored state against the one that was checkpointed, and against the golden one.
     State,
-    /// The images: complete, and no larger from generation to generation.
+    /// The images: valid, equal to that of the restored tree, and no larger from generation to generation.
     Image,
     /// What the kernel does besides: tasks that cannot be frozen or killed, memory that does not come back.
     Kernel,

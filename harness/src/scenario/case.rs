@@ -91,7 +91,9 @@ pub enum Restart {
 pub enum Tamper {
     /// An image of another architecture takes its place.
     Foreign,
-    /// It ends within a record, once for each of its records.
+    /// An image of an architecture with the other byte order.
+    ByteOrder,
+    /// It ends before and within a record, once for each of its records.
     TruncateEachRecord,
     /// One byte is flipped, once for each of its records.
     FlipEachRecord,

@@ -11,8 +11,9 @@ use crate::arch::Arch;
 
 /// What is done to the image.
 pub(super) fn tamper(node: &Node, report: &mut Report) -> Option<Tamper> {
-    const KINDS: [(&str, &str, Tamper); 3] = [
+    const KINDS: [(&str, &str, Tamper); 4] = [
         ("arch", "foreign", Tamper::Foreign),
+        ("byte-order", "swapped", Tamper::ByteOrder),
         ("truncate", "each-record", Tamper::TruncateEachRecord),
         ("flip", "each-record", Tamper::FlipEachRecord),
     ];

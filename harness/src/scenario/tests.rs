@@ -92,6 +92,7 @@ fn each_key_says_something() {
     );
     for (tamper, expected) in [
         ("arch: foreign", Tamper::Foreign),
+        ("byte-order: swapped", Tamper::ByteOrder),
         ("truncate: each-record", Tamper::TruncateEachRecord),
         ("flip: each-record", Tamper::FlipEachRecord),
     ] {

@@ -1,9 +1,7 @@
 //! Damaged images: cut or flipped once in each record, or of another architecture. Pure functions on bytes.
 
-use crossthaw_image::{ByteOrder, Header, Image, Located, Trailer};
-use xxhash_rust::xxh64::xxh64;
+use crossthaw_image::{Arch, Image, Located, Record};
 
-use crate::arch::Arch;
 use crate::oracle::refusal::Refuser;
 
 /// One way in which an image is damaged.
@@ -77,9 +75,14 @@ fn refuser(number: usize) -> Refuser {
     }
 }
 
-/// The image cut inside each of its records.
+/// The image cut before and inside each of its records: without its trailer, too, and with nothing left.
 pub(super) fn cuts(image: &Image) -> Vec<Damage> {
-    each(image, |number, located, at, len| {
+    let before = each(image, |number, located, at, _| Damage {
+        what: format!("cut before {} at {at}", located.record.type_name()),
+        refuser: refuser(number),
+        how: How::Cut { at },
+    });
+    let inside = each(image, |number, located, at, len| {
         let within = place(number, len).max(1);
         Damage {
             what: format!(
@@ -89,7 +92,8 @@ pub(super) fn cuts(image: &Image) -> Vec<Damage> {
             refuser: refuser(number),
             how: How::Cut { at: at + within },
         }
-    })
+    });
+    before.into_iter().chain(inside).collect()
 }
 
 /// One bit flipped in each record.
@@ -111,61 +115,44 @@ pub(super) fn flips(image: &Image) -> Vec<Damage> {
     })
 }
 
-/// An image of another architecture.
-pub(super) fn foreign(image: Vec<u8>) -> Damage {
-    Damage {
-        what: "image of another architecture".to_owned(),
-        refuser: Refuser::Kernel,
-        how: How::Other(image),
-    }
+/// Whose image a foreign one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Foreign {
+    /// Of another architecture with the same byte order.
+    SameOrder,
+    /// Of an architecture with the other one.
+    OtherOrder,
 }
 
-/// Place and size of a field in a record.
-fn field(layout: &crossthaw_image::Layout, name: &str) -> Option<(usize, usize)> {
-    let found = layout.fields.iter().find(|(field, _, _)| *field == name);
-    found.map(|&(_, at, size)| (at, size))
-}
-
-fn put(bytes: &mut [u8], at: usize, size: usize, value: u64, order: ByteOrder) -> Option<()> {
-    let place = bytes.get_mut(at..at + size)?;
-    match order {
-        ByteOrder::Little => place.copy_from_slice(&value.to_le_bytes()[..size]),
-        ByteOrder::Big => place.copy_from_slice(&value.to_be_bytes()[8 - size..]),
-    }
-    Some(())
-}
-
-/// An image that claims to be of the other architecture with its byte order, and is sound apart from that: its checksum is right.
-pub(super) fn disguise(image: &Image, intact: &[u8]) -> Option<Vec<u8>> {
-    let own = Arch::ALL
-        .into_iter()
-        .find(|arch| arch.name() == image.arch.name())?;
+/// An image of another architecture: valid there, as far as a decoder can tell.
+pub(super) fn foreign(image: &Image, whose: Foreign) -> Option<Damage> {
+    let same = whose == Foreign::SameOrder;
     let other = Arch::ALL
         .into_iter()
-        .find(|arch| *arch != own && arch.row().byte_order == own.row().byte_order)?;
-    // `enum ckpt_arch` begins with 1.
-    let number = (1..16).find(|&number| {
-        crossthaw_image::Arch::from_number(number).is_some_and(|arch| arch.name() == other.name())
-    })?;
-    let order = image.byte_order;
-    let mut bytes = intact.to_vec();
-    let header = Header::layout();
-    for (name, value) in [
-        ("arch", u64::from(number)),
-        ("word_size", other.row().word_size.into()),
-    ] {
-        let (at, size) = field(&header, name)?;
-        put(&mut bytes, at, size, value, order)?;
+        .find(|arch| *arch != image.arch && (arch.byte_order() == image.byte_order) == same)?;
+    Some(Damage {
+        what: format!("image of {}", other.name()),
+        refuser: Refuser::Kernel,
+        how: How::Other(as_of(image, other)),
+    })
+}
+
+/// The image as if a kernel of this architecture had written it: its byte order and checksum are right.
+fn as_of(image: &Image, arch: Arch) -> Vec<u8> {
+    let mut image = image.clone();
+    for located in &mut image.records {
+        if let Record::Header(header) = &mut located.record {
+            header.arch = arch.number();
+            header.word_size = arch.word_size();
+        }
     }
-    let trailer = usize::try_from(image.records.last()?.at).ok()?;
-    let checksum = xxh64(bytes.get(..trailer)?, 0);
-    let (at, size) = field(&Trailer::layout(), "checksum")?;
-    put(&mut bytes, trailer + at, size, checksum, order)?;
-    Some(bytes)
+    image.encode(arch.byte_order())
 }
 
 #[cfg(test)]
 mod tests {
+    use crossthaw_image::ByteOrder;
+
     use super::super::fake;
     use super::*;
 
@@ -173,20 +160,28 @@ mod tests {
     fn every_record_is_damaged_once_and_inside() {
         let bytes = fake::image();
         let image = Image::read(bytes.as_slice()).unwrap();
-        for all in [cuts(&image), flips(&image)] {
-            assert_eq!(all.len(), image.records.len());
-            for (damage, located) in all.iter().zip(&image.records) {
-                let (start, end) = (located.at, located.at + u64::from(located.len));
-                let at = match damage.how {
-                    How::Cut { at } => {
-                        assert!(at as u64 > start && (at as u64) < end, "{damage:?}");
-                        continue;
-                    }
-                    How::Flip { at, .. } => at as u64,
-                    How::Other(_) => unreachable!(),
-                };
-                assert!((start..end).contains(&at), "{damage:?}");
-            }
+        let all = flips(&image);
+        assert_eq!(all.len(), image.records.len());
+        for (damage, located) in all.iter().zip(&image.records) {
+            let How::Flip { at, .. } = damage.how else {
+                unreachable!()
+            };
+            let record = located.at..located.at + u64::from(located.len);
+            assert!(record.contains(&(at as u64)), "{damage:?}");
+        }
+    }
+
+    #[test]
+    fn every_record_is_cut_off_and_cut_in_two() {
+        let bytes = fake::image();
+        let image = Image::read(bytes.as_slice()).unwrap();
+        let all = cuts(&image);
+        let (before, inside) = all.split_at(image.records.len());
+        assert_eq!(before.len(), inside.len());
+        for ((before, inside), located) in before.iter().zip(inside).zip(&image.records) {
+            let record = located.at + 1..located.at + u64::from(located.len);
+            assert_eq!(before.apply(&bytes).len() as u64, located.at);
+            assert!(record.contains(&(inside.apply(&bytes).len() as u64)));
         }
     }
 
@@ -212,18 +207,25 @@ mod tests {
     }
 
     #[test]
-    fn a_disguised_image_is_sound_and_another_architectures() {
+    fn a_foreign_image_is_sound_and_another_architectures() {
         let bytes = fake::image();
         let image = Image::read(bytes.as_slice()).unwrap();
-        let disguised = disguise(&image, &bytes).unwrap();
-        let read = Image::read(disguised.as_slice()).unwrap();
+        let read = [Foreign::SameOrder, Foreign::OtherOrder].map(|whose| {
+            let damage = foreign(&image, whose).unwrap();
+            Image::read(damage.apply(&bytes).as_slice()).unwrap()
+        });
+        let what = read.each_ref().map(|it| (it.arch, it.byte_order));
         assert_eq!(
-            (image.arch, read.arch),
-            (crossthaw_image::Arch::X86_64, crossthaw_image::Arch::X86_32)
+            what,
+            [
+                (Arch::X86_32, ByteOrder::Little),
+                (Arch::S390x, ByteOrder::Big)
+            ]
         );
-        assert_eq!(
-            read.records[1..read.records.len() - 1],
-            image.records[1..image.records.len() - 1]
-        );
+        let inner = |image: &Image| image.records[1..image.records.len() - 1].to_vec();
+        for other in &read {
+            assert!(other.verify().is_ok());
+            assert_eq!(inner(other), inner(&image));
+        }
     }
 }

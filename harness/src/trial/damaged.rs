@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::damage::{self, Damage};
+use super::damage::{self, Damage, Foreign};
 use super::life::{Life, Taken};
 use super::machine::{Machine, Step};
 use super::phase::Phase;
@@ -23,20 +23,16 @@ const FINDINGS: usize = 5;
 /// Namespaces and files are given back a little later: how often, and after what pause, it is measured again.
 const AGAIN: (u32, Duration) = (5, Duration::from_millis(200));
 
-fn damages(life: &Life<'_>, taken: &Taken) -> Step<Vec<Damage>> {
+fn damages(life: &Life<'_>, taken: &Taken) -> Vec<Damage> {
+    let foreign = |whose| damage::foreign(&taken.decoded, whose).into_iter().collect();
     match life.case.tamper {
         // The image as it is.
-        None => Ok(Vec::new()),
-        Some(Tamper::TruncateEachRecord) => Ok(damage::cuts(&taken.decoded)),
-        Some(Tamper::FlipEachRecord) => Ok(damage::flips(&taken.decoded)),
-        Some(Tamper::Foreign) => {
-            // From the case's own image: architectures do not wait for each other.
-            let image = damage::disguise(&taken.decoded, &taken.image);
-            let image = image.ok_or_else(|| Verdict::Infra {
-                cause: "the image cannot be made to look like another architecture's".to_owned(),
-            })?;
-            Ok(vec![damage::foreign(image)])
-        }
+        None => Vec::new(),
+        Some(Tamper::TruncateEachRecord) => damage::cuts(&taken.decoded),
+        Some(Tamper::FlipEachRecord) => damage::flips(&taken.decoded),
+        // From the case's own image: architectures do not wait for each other.
+        Some(Tamper::Foreign) => foreign(Foreign::SameOrder),
+        Some(Tamper::ByteOrder) => foreign(Foreign::OtherOrder),
     }
 }
 
@@ -58,7 +54,7 @@ pub(super) fn try_all(
             expected,
         );
     }
-    let damages = damages(life, taken)?;
+    let damages = damages(life, taken);
     let found = life.evidence.found();
     let mut before = None;
     for (number, damage) in damages.iter().enumerate() {

@@ -9,52 +9,23 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossthaw_image::Image;
+use crossthaw_image::{Arch, ByteOrder, Image, sample};
 use crossthaw_protocol::{EXPLAINED, EXPLAINS, IMAGE_DIR, Reply, Request, State};
-use xxhash_rust::xxh64::xxh64;
 
 use super::{Guest, Source};
 use crate::process::Cancel;
 use crate::qemu::{ConsoleTail, Folder, GuestError, phase};
 
-/// A sound image of `x86_64`: a header, a tree of one task, many ends of memory, a trailer.
+/// A valid image of `x86_64`.
 pub(super) fn image() -> Vec<u8> {
-    let words = |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|w| w.to_le_bytes()).collect() };
-    let mut header = b"crthaw\r\n".to_vec();
-    header.extend(words(&[0x0102_0304, 1, 2, 8, 4096, 0, 3, 0]));
-    header.resize(header.len() + 16 + 3 * 64, 0);
-    let tree = words(&[1, 0, 1, 1, 0, 1, 1, 17]);
-    let mut records = vec![(1, header), (2, tree)];
-    records.extend((0..40).map(|n| (19, words(&[n, 0]))));
-    let mut image = Vec::new();
-    let mut put = |kind: u32, payload: &[u8]| {
-        image.extend(words(&[kind, u32::try_from(payload.len() + 8).unwrap()]));
-        image.extend(payload);
-    };
-    for (kind, payload) in &records {
-        put(*kind, payload);
-    }
-    let mut trailer = b"crthaw\r\n".to_vec();
-    trailer.extend((image.len() as u64).to_le_bytes());
-    trailer.extend(xxh64(&image, 0).to_le_bytes());
-    image.extend(words(&[21, 32]));
-    image.extend(trailer);
-    image
+    sample::image(Arch::X86_64)
 }
 
 /// The image of a checkpoint that was refused with this line.
-pub(super) fn refused_image(errno: u32, text: &str) -> Vec<u8> {
-    let mut image = image();
-    image.truncate(8 + 40 + 16 + 3 * 64);
-    let len = u32::try_from(text.len() + 1).unwrap();
-    let padded = len.next_multiple_of(8);
-    for word in [20, 24 + padded, errno, 4, 0, len] {
-        image.extend(word.to_le_bytes());
-    }
-    image.extend(text.as_bytes());
-    let missing = usize::try_from(padded).unwrap() - text.len();
-    image.resize(image.len() + missing, 0);
-    image
+pub(super) fn refused_image(errno: i32, text: &str) -> Vec<u8> {
+    let mut records = sample::head(Arch::X86_64);
+    records.push(sample::error(errno, text));
+    sample::writer(Arch::X86_64, &records).into_bytes()
 }
 
 /// What a guest does at a request instead of what a good one does.
@@ -229,6 +200,8 @@ impl FakeGuest {
                 Ok(tool(1, stderr, log))
             }
             Action::Leaves(image) => {
+                self.files
+                    .insert(format!("{IMAGE_DIR}/again"), image.clone());
                 self.files.insert(format!("{IMAGE_DIR}/image"), image);
                 Ok(tool(0, "", ""))
             }
@@ -238,7 +211,9 @@ impl FakeGuest {
     fn restart(&mut self, name: &str) -> Reply {
         let bytes = self.files.get(&format!("{IMAGE_DIR}/{name}"));
         let read = Image::read(bytes.map_or(&[][..], Vec::as_slice));
-        if read.is_ok_and(|image| image.arch.name() == "x86_64") {
+        if read
+            .is_ok_and(|image| image.arch == Arch::X86_64 && image.byte_order == ByteOrder::Little)
+        {
             self.alive = true;
             return tool(0, "", "");
         }

@@ -1,8 +1,8 @@
 //! The life of a trial, from the first clone to the last check.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossthaw_image::{Image, Record};
+use crossthaw_image::Image;
 use crossthaw_protocol::{Enclosure, State};
 
 use super::evidence::Evidence;
@@ -12,7 +12,7 @@ use super::{Env, damaged};
 use crate::oracle::golden::Judgement;
 use crate::oracle::refusal::{self, Expected, ToolEnd};
 use crate::oracle::state::{self, Form};
-use crate::oracle::{Oracle, Verdict};
+use crate::oracle::{Oracle, Verdict, image};
 use crate::qemu::Folder;
 use crate::scenario::{By, Case, Checkpoint, Expect, Restart};
 
@@ -21,9 +21,6 @@ const IMAGE: &str = "image";
 
 /// Image that a task writes of itself, see guests/workloads/src/simple.rs.
 const SELF_IMAGE: &str = "self.img";
-
-/// Image of the restored tree.
-const IMAGE_AGAIN: &str = "again";
 
 /// How long each generation runs before it is frozen; nothing depends on how far it comes.
 const GENERATION_TIME: Duration = Duration::from_millis(20);
@@ -249,13 +246,6 @@ impl<'a> Life<'a> {
                 ),
             );
         }
-        let end = machine.checkpoint(Phase::CheckpointAgain, IMAGE_AGAIN)?;
-        if end.code != 0 {
-            self.evidence.find(
-                Oracle::Refusal,
-                format!("the restored tree cannot be checkpointed: {}", end.said()),
-            );
-        }
         machine.thaw(Phase::FinishAgain)?;
         let exit = machine.resume(Phase::FinishAgain)?;
         self.evidence.judge_exit("b", &exit)?;
@@ -271,6 +261,7 @@ impl<'a> Life<'a> {
     ) -> Step<State> {
         machine.push_folder(&taken.folder)?;
         machine.push_image(Phase::Push, self.image_name(), &taken.image)?;
+        let since = Instant::now();
         let end = machine.restart(Phase::Restart, self.image_name(), self.enclosure())?;
         self.evidence.keep("restart.log", end.said().as_bytes())?;
         if end.code != 0 {
@@ -298,6 +289,7 @@ impl<'a> Life<'a> {
             );
             self.evidence.find_diff(Oracle::State, &what, &diff)?;
         }
+        self.checkpoint_again(machine, taken, generation, since)?;
         Ok(restored)
     }
 
@@ -378,25 +370,10 @@ impl<'a> Life<'a> {
     }
 }
 
-/// The image of a checkpoint that was not refused must be whole, and of the guest's architecture.
-fn decode(case: &Case, image: &[u8]) -> Step<Image> {
-    let wrong = |message: String| {
-        Err(Verdict::Fail {
-            oracle: Oracle::Image,
-            message,
-        })
-    };
-    match Image::read(image) {
-        Err(error) => wrong(format!("the image cannot be read: {error}")),
-        Ok(image) if image.arch.name() != case.arch.name() => wrong(format!(
-            "the image says that it is of {}",
-            image.arch.name()
-        )),
-        Ok(image) => match image.records.last().map(|located| &located.record) {
-            Some(Record::Trailer(_)) => Ok(image),
-            _ => {
-                wrong("the image ends with an error, but the checkpoint was not refused".to_owned())
-            }
-        },
-    }
+/// The image of a checkpoint that was not refused must be whole, valid, and of the guest's architecture.
+fn decode(case: &Case, bytes: &[u8]) -> Step<Image> {
+    image::decode(case.arch, bytes).map_err(|message| Verdict::Fail {
+        oracle: Oracle::Image,
+        message,
+    })
 }

@@ -90,6 +90,7 @@ fn blame(phase: Phase) -> Option<Oracle> {
         | Phase::CloneAgain
         | Phase::Push
         | Phase::CheckpointAgain
+        | Phase::CompareImages
         | Phase::Judge => None,
     }
 }
@@ -361,7 +362,12 @@ impl<'a> Machine<'a> {
 
     /// Fetch an image.
     pub(super) fn pull_image(&mut self, name: &str) -> Step<Vec<u8>> {
-        self.pull(Phase::Pull, &format!("{IMAGE_DIR}/{name}"))
+        self.pull_image_in(Phase::Pull, name)
+    }
+
+    /// The same in another phase.
+    pub(super) fn pull_image_in(&mut self, phase: Phase, name: &str) -> Step<Vec<u8>> {
+        self.pull(phase, &format!("{IMAGE_DIR}/{name}"))
     }
 
     /// Fetch a file.

@@ -3,6 +3,7 @@
 //! A trial does what `docs/ARCHITECTURE.md` tells of its life; the oracles judge what it brings as soon as it is there.
 //! What ends a trial early (a guest that is gone, a deadline, a refusal) is the verdict; what an oracle finds is collected, and the first of it is.
 
+mod again;
 mod console;
 mod damage;
 mod damaged;

@@ -38,6 +38,8 @@ pub enum Phase {
     ProbeAgain,
     /// The restored tree is checkpointed.
     CheckpointAgain,
+    /// Its image comes to the host and is compared.
+    CompareImages,
     /// The restored tree is thawed, checks itself and ends.
     FinishAgain,
     /// The oracles look at what there is.
@@ -62,6 +64,7 @@ impl Phase {
             Self::Restart => "restart",
             Self::ProbeAgain => "probe-again",
             Self::CheckpointAgain => "checkpoint-again",
+            Self::CompareImages => "compare-images",
             Self::FinishAgain => "finish-again",
             Self::Judge => "judge",
         }

@@ -143,15 +143,15 @@ fn mistakes_in_what_is_expected() {
         ),
         (
             "tamper: {flip: each-record, arch: foreign}",
-            "13: expected {arch: foreign}, {truncate: each-record} or {flip: each-record}, found 2 keys",
+            "13: expected {arch: foreign}, {byte-order: swapped}, {truncate: each-record} or {flip: each-record}, found 2 keys",
         ),
         (
             "tamper: {cut: x}",
-            "14: expected {arch: foreign}, {truncate: each-record} or {flip: each-record}, found \"cut\"",
+            "14: expected {arch: foreign}, {byte-order: swapped}, {truncate: each-record} or {flip: each-record}, found \"cut\"",
         ),
         (
             "tamper: flip",
-            "13: expected {arch: foreign}, {truncate: each-record} or {flip: each-record}, found \"flip\"",
+            "13: expected {arch: foreign}, {byte-order: swapped}, {truncate: each-record} or {flip: each-record}, found \"flip\"",
         ),
         (
             "tamper: {flip: each-record}\nexpect: {refuse: {by: checkpoint}}",

@@ -5,6 +5,7 @@ mod refusals;
 use std::path::Path;
 use std::time::Duration;
 
+use crossthaw_image::{Record, sample};
 use crossthaw_protocol::Reply;
 
 use super::fake::{Action, Fake, Rule, image, refused_image, tool};
@@ -123,12 +124,13 @@ fn a_good_trial_passes_and_leaves_its_evidence() {
         tried.log.join(", "),
         "0 clone, 0 mark, 0 taint, 0 start, 0 ready, 0 freeze, 0 probe, 0 checkpoint, 0 pull of a file, 0 pull of the folder, \
          0 thaw, 0 resume, 0 exit, 0 mark, 1 clone, 1 mark, 1 taint, 0 taint, \
-         1 push of the folder, 1 push of a file, 1 restart, 1 probe, 1 checkpoint, 1 thaw, 1 resume, 1 exit, 1 mark, 1 taint"
+         1 push of the folder, 1 push of a file, 1 restart, 1 probe, 1 checkpoint, 1 pull of a file, 1 thaw, 1 resume, 1 exit, 1 mark, 1 taint"
     );
     for name in [
         "console-a.log",
         "console-b.log",
         "image-a",
+        "image-again",
         "s0.json",
         "s1.json",
         "report-a.txt",
@@ -173,7 +175,7 @@ fn generations_go_from_guest_to_guest() {
     let count = |what: &str| tried.log.iter().filter(|line| line.ends_with(what)).count();
     assert_eq!(
         (count("clone"), count("restart"), count("checkpoint")),
-        (4, 3, 4)
+        (4, 3, 6)
     );
     assert!(tried.dir().join("console-b3.log").exists());
     let refused = tool(1, "restart: refused: EINVAL (x)\n", "");
@@ -183,18 +185,9 @@ fn generations_go_from_guest_to_guest() {
         "fail (refusal)",
         "generation 2 was refused",
     );
-    let mut large = image();
-    let end = large.split_off(large.len() - 32);
-    for _ in 0..10_000 {
-        large.extend([19, 0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
-    }
-    let mut trailer = end[..16].to_vec();
-    trailer.extend((large.len() as u64).to_le_bytes());
-    trailer.extend(xxhash_rust::xxh64::xxh64(&large, 0).to_le_bytes());
-    large.extend(trailer);
     check(
         &case,
-        vec![rule(2, "checkpoint", Leaves(large))],
+        vec![rule(2, "checkpoint", Leaves(grown()))],
         "fail (image)",
         "the image grew",
     );
@@ -207,6 +200,68 @@ fn generations_go_from_guest_to_guest() {
         "pass",
         "",
     );
+}
+
+/// The image after a change of its records.
+fn changed(change: impl FnOnce(&mut Vec<Record>)) -> Vec<u8> {
+    let arch = crossthaw_image::Arch::X86_64;
+    let mut records = sample::records(arch);
+    change(&mut records);
+    sample::writer(arch, &records).finish()
+}
+
+/// A valid image with more memory in it.
+fn grown() -> Vec<u8> {
+    changed(|records| {
+        for record in records {
+            match record {
+                Record::Vma(vma) if vma.kind == 1 => vma.end = 0x10_0000,
+                Record::Pages(pages) if pages.head.start == 0x9000 => {
+                    pages.head.nr_pages = 32;
+                    pages.data.resize(32 * 4096, 1);
+                }
+                _ => {}
+            }
+        }
+    })
+}
+
+#[test]
+fn the_image_of_the_restored_tree_must_be_the_one_that_was_restarted() {
+    let other = || {
+        changed(|records| {
+            for record in records {
+                if let Record::Sighand(sighand) = record {
+                    sighand.action.0[9].mask = 1;
+                }
+            }
+        })
+    };
+    let rules = || vec![rule(1, "checkpoint", Leaves(other()))];
+    let told = "task 1 sighand, SIGHAND: signal 10.mask\n-2048\n+1";
+    let tried = check(&case(), rules(), "fail (image)", told);
+    let diff = tried.outcome.diff.as_deref();
+    assert!(diff.is_some_and(|diff| diff.contains(told)));
+    assert!(tried.dir().join("diff.txt").exists());
+    let kept = std::fs::read(tried.dir().join("image-again")).unwrap();
+    assert_eq!(kept, other());
+    // Valid, but with a hole in its order.
+    let broken = changed(|records| drop(records.pop()));
+    check(
+        &case(),
+        vec![rule(1, "checkpoint", Leaves(broken))],
+        "fail (image)",
+        "of the restored tree (generation 1): the image is not valid: byte",
+    );
+    // In a later generation the two images are kept beside those that come after them.
+    let case = Case {
+        generations: 3,
+        ..case()
+    };
+    let rules = vec![rule(2, "checkpoint", Leaves(other()))];
+    let tried = check(&case, rules, "fail (image)", "(generation 2)");
+    assert!(tried.dir().join("image-again-2").exists());
+    assert!(tried.dir().join("image-restarted-2").exists());
 }
 
 #[test]

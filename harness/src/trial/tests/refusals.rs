@@ -83,12 +83,16 @@ fn damaged(tamper: Tamper) -> Case {
     }
 }
 
+/// Records of the fake's image.
+const RECORDS: usize = 37;
+
 #[test]
 fn damaged_images_are_refused_one_by_one_and_the_whole_one_restarts() {
     for (tamper, attempts) in [
         (Tamper::Foreign, 1),
-        (Tamper::TruncateEachRecord, 43),
-        (Tamper::FlipEachRecord, 43),
+        (Tamper::ByteOrder, 1),
+        (Tamper::TruncateEachRecord, 2 * RECORDS),
+        (Tamper::FlipEachRecord, RECORDS),
     ] {
         let tried = check(&damaged(tamper), Vec::new(), "pass", "");
         let count = |what: &str| tried.log.iter().filter(|line| line == &what).count();
@@ -153,7 +157,7 @@ fn a_damaged_image_that_does_harm_fails() {
             vec![nth(
                 1,
                 "restart",
-                43,
+                RECORDS,
                 Answer(tool(1, "restart: refused: EINVAL (x)\n", einval)),
             )],
             "fail (refusal)",

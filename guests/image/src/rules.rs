@@ -1,0 +1,110 @@
+//! Fields that need not be equal in an image and in that of the restored tree: one row a field, each with its reason.
+//!
+//! What has no row here must be equal. Contents of memory are compared by address.
+
+/// How a field is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// By the object that it stands for.
+    Reference,
+    /// It may shrink, by no more than the time that has passed.
+    Remaining,
+    /// The mark of a task that checkpointed itself may go; its other bits must be equal.
+    SelfMark,
+    /// Mappings that lie side by side and differ in nothing else count as one.
+    Merged,
+    /// Not at all.
+    Volatile,
+}
+
+use How::{Merged, Reference, Remaining, SelfMark, Volatile};
+
+/// A field that has a rule of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    /// The struct, a register set, or `CPU` for the words of a CPU record.
+    pub(crate) of: &'static str,
+    /// The field, register or word.
+    pub(crate) name: &'static str,
+    pub(crate) how: How,
+    pub(crate) reason: &'static str,
+}
+
+const NUMBERS: &str = "objrefs are numbers of one image; what they stand for is compared";
+
+const fn row(of: &'static str, name: &'static str, how: How, reason: &'static str) -> Rule {
+    Rule {
+        of,
+        name,
+        how,
+        reason,
+    }
+}
+
+/// All of them.
+pub(crate) const RULES: &[Rule] = &[
+    row(
+        "ckpt_rec_header",
+        "id",
+        Volatile,
+        "counts the checkpoints of a kernel",
+    ),
+    row(
+        "ckpt_rec_header",
+        "time",
+        Volatile,
+        "when the checkpoint began",
+    ),
+    row(
+        "ckpt_rec_trailer",
+        "bytes",
+        Volatile,
+        "follows from what is before it, which is compared",
+    ),
+    row(
+        "ckpt_rec_trailer",
+        "checksum",
+        Volatile,
+        "follows from what is before it, which is compared",
+    ),
+    row(
+        "ckpt_rec_restart_block",
+        "time_left",
+        Remaining,
+        "time runs out from the restart on",
+    ),
+    row(
+        "ckpt_rec_cpu",
+        "flags",
+        SelfMark,
+        "a task checkpointed itself, and was checkpointed from outside after the restart",
+    ),
+    row(
+        "ckpt_rec_mm",
+        "nr_vmas",
+        Merged,
+        "a fork keeps the kernel from merging mappings; what is mapped is compared",
+    ),
+    row("ckpt_rec_task_objs", "cred", Reference, NUMBERS),
+    row("ckpt_rec_task_objs", "files", Reference, NUMBERS),
+    row("ckpt_rec_task_objs", "fs", Reference, NUMBERS),
+    row("ckpt_rec_task_objs", "sighand", Reference, NUMBERS),
+    row("ckpt_rec_task_objs", "mm", Reference, NUMBERS),
+    row("ckpt_rec_file", "objref", Reference, NUMBERS),
+    row("ckpt_rec_file", "cred", Reference, NUMBERS),
+    row("ckpt_rec_files", "objref", Reference, NUMBERS),
+    row("ckpt_fd", "file", Reference, NUMBERS),
+    row("ckpt_rec_fs", "objref", Reference, NUMBERS),
+    row("ckpt_rec_sighand", "objref", Reference, NUMBERS),
+    row("ckpt_rec_cred", "objref", Reference, NUMBERS),
+    row("ckpt_rec_mm", "objref", Reference, NUMBERS),
+    row("ckpt_rec_mm", "exe", Reference, NUMBERS),
+    row("ckpt_rec_vma", "file", Reference, NUMBERS),
+    row("ckpt_rec_mm_end", "objref", Reference, NUMBERS),
+    row("ckpt_rec_error", "objref", Reference, NUMBERS),
+];
+
+/// The rule of a field; `None` where it must be equal.
+pub(crate) fn rule(of: &str, name: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.name == name && rule.of == of)
+}

@@ -1,0 +1,166 @@
+//! Every rule of [`verify`](crate::verify), broken once.
+
+use crate::sample::{error, image, records, writer};
+use crate::{Arch, Defect, Record, VerifyError, verify};
+
+/// What is wrong with the sample after a change of its records, with a right trailer.
+fn defect(change: impl FnOnce(&mut Vec<Record>)) -> Defect {
+    let mut records = records(Arch::S390x);
+    change(&mut records);
+    let bytes = writer(Arch::S390x, &records).finish();
+    match verify(bytes.as_slice()) {
+        Err(VerifyError::Defect(defect)) => defect,
+        other => panic!("a defect is expected: {other:?}"),
+    }
+}
+
+/// The first record of this type.
+fn first(records: &[Record], name: &str) -> usize {
+    let found = records.iter().position(|record| record.type_name() == name);
+    found.unwrap()
+}
+
+/// A change of the first record of a type is told with this record and field.
+macro_rules! check {
+    ($($kind:ident $name:literal . $field:literal: |$it:ident| $change:expr;)*) => {$(
+        let found = defect(|records| {
+            let at = first(records, $name);
+            match &mut records[at] {
+                Record::$kind($it) => $change,
+                _ => unreachable!(),
+            }
+        });
+        assert_eq!((found.record, &*found.field), ($name, $field), "{found}");
+    )*};
+}
+
+#[test]
+fn good_images_are_valid() {
+    for arch in Arch::ALL {
+        let bytes = image(arch);
+        let verified = verify(bytes.as_slice()).unwrap();
+        assert_eq!((verified.arch, verified.tasks), (arch, 2));
+        assert_eq!(verified.bytes, bytes.len() as u64);
+        assert_eq!(verified.records, records(arch).len() + 1);
+    }
+}
+
+#[test]
+fn a_wrong_field_is_named() {
+    check! {
+        Header "HEADER"."version": |it| it.version = 2;
+        Header "HEADER"."arch": |it| it.arch = 9;
+        Header "HEADER"."magic": |it| it.magic[0] = 0;
+        Header "HEADER"."word_size": |it| it.word_size = 4;
+        Header "HEADER"."page_size": |it| it.page_size = 5000;
+        Header "HEADER"."flags": |it| it.flags = 2;
+        Header "HEADER"."features": |it| it.features = 1;
+        Header "HEADER"."pad": |it| it.pad = 1;
+        Tree "TREE"."tasks[1].pid": |it| it.tasks[1].pid = 1;
+        Tree "TREE"."tasks[1].ppid": |it| it.tasks[1].ppid = 2;
+        Tree "TREE"."tasks[0].ppid": |it| it.tasks[0].ppid = 2;
+        Tree "TREE"."tasks[0].exit_signal": |it| it.tasks[0].exit_signal = 65;
+        Task "TASK"."pid": |it| it.pid = 2;
+        TaskEnd "TASK_END"."pid": |it| it.pid = 7;
+        TaskObjs "TASK_OBJS"."cred": |it| it.cred = 99;
+        TaskObjs "TASK_OBJS"."mm": |it| it.mm = 1;
+        TaskObjs "TASK_OBJS"."pad": |it| it.pad = 1;
+        Cpu "CPU"."word": |it| it.word[5] = 1;
+        Cred "CRED"."objref": |it| it.head.objref = 0;
+        File "FILE"."cred": |it| it.head.cred = 3;
+        File "FILE"."path": |it| it.path.0[0] = b'a';
+        File "FILE"."path": |it| it.path.0[1] = 0;
+        Fs "FS"."paths": |it| it.root.0[1] = b'a';
+        Files "FILES"."fds[1].fd": |it| it.fds[1].fd = 0;
+        Files "FILES"."fds[2].file": |it| it.fds[2].file = 5;
+        Files "FILES"."fds[2].flags": |it| it.fds[2].flags = 2;
+        Files "FILES"."fds[2].pad": |it| it.fds[2].pad = 2;
+        Mm "MM"."exe": |it| it.head.exe = 1;
+        Vma "VMA"."kind": |it| it.kind = 5;
+        Vma "VMA"."start": |it| it.start = 1;
+        Vma "VMA"."end": |it| it.end = it.start;
+        Vma "VMA"."file": |it| it.file = 0;
+        Pages "PAGES"."nr_pages": |it| it.head.nr_pages = 2;
+        Pages "PAGES"."start": |it| it.head.start = 0x3000;
+        MmEnd "MM_END"."objref": |it| it.objref = 8;
+    }
+}
+
+#[test]
+fn order_and_completeness_are_checked() {
+    type Change = fn(&mut Vec<Record>);
+    let table: [(Change, &str, &str); 10] = [
+        (|it| it.swap(4, 7), "FILES", "fds[0].file"),
+        (|it| it.swap(0, 1), "HEADER", "magic"),
+        (|it| drop(it.remove(1)), "TASK", "h.type"),
+        (|it| drop(it.pop()), "TRAILER", "h.type"),
+        (
+            |it| {
+                let at = first(it, "CRED");
+                let again = it[at].clone();
+                it.insert(at + 1, again);
+            },
+            "CRED",
+            "objref",
+        ),
+        (|it| drop(it.remove(first(it, "VMA"))), "PAGES", "h.type"),
+        (
+            |it| drop(it.remove(first(it, "MM_END"))),
+            "TASK_OBJS",
+            "h.type",
+        ),
+        (
+            |it| drop(it.remove(first(it, "REGSET"))),
+            "TASK_END",
+            "h.type",
+        ),
+        (
+            |it| {
+                let at = first(it, "REGSET");
+                let again = it[at].clone();
+                it.insert(at, again);
+            },
+            "REGSET",
+            "note",
+        ),
+        (
+            |it| {
+                let at = first(it, "FILES");
+                if let Record::Files(files) = &mut it[at] {
+                    files.fds.pop();
+                    files.head.nr_fds = 2;
+                }
+            },
+            "TRAILER",
+            "objref",
+        ),
+    ];
+    for (change, record, field) in table {
+        let found = defect(change);
+        assert_eq!((found.record, &*found.field), (record, field), "{found}");
+    }
+}
+
+#[test]
+fn broken_streams_are_placed() {
+    let intact = image(Arch::X86_64);
+    let len = intact.len();
+    let found = |bytes: &[u8]| verify(bytes).unwrap_err().to_string();
+    assert!(found(&intact[..len - 32]).contains("a record's header"));
+    assert!(found(&intact[..300]).starts_with("byte 256, TREE, h.len: "));
+    let mut flipped = intact.clone();
+    flipped[len - 1] ^= 1;
+    let at = len - 32;
+    assert!(found(&flipped).starts_with(&format!("byte {at}, TRAILER, checksum: ")));
+    assert!(
+        found(&[&intact[..], b"x"].concat()).starts_with(&format!("byte {len}, TRAILER, h.len"))
+    );
+    assert!(found(b"").starts_with("byte 0, HEADER, magic: "));
+    let failed = [&records(Arch::X86_64)[..2], &[error(16, "flocked")]].concat();
+    let failed = writer(Arch::X86_64, &failed).into_bytes();
+    let said = found(&failed);
+    assert!(
+        said.contains("ERROR, error: the checkpoint had failed: flocked"),
+        "{said}"
+    );
+}

@@ -1,0 +1,426 @@
+//! Is an image as `docs/image-format.md` says: structure, order, references, padding, checksum?
+//!
+//! What only a kernel can tell (does the file exist, is the address free) is left to it.
+
+mod objects;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io::{self, Read};
+
+use serde::Serialize;
+
+use crate::fixed::{FieldId, Fixed, Value};
+use crate::reader::{Image, ImageError, Located, Reader};
+use crate::records::{Arch, Header, Record, TaskObjs, Tree, type_name};
+use crate::regs;
+use objects::Objects;
+
+/// `CHECKPOINT_SUBTREE`, the only flag.
+const FLAGS: u32 = 1;
+
+/// The first thing that is wrong with an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Defect {
+    /// Offset of the record in bytes.
+    pub at: u64,
+    /// Type of the record.
+    pub record: &'static str,
+    /// The field, as in the C header.
+    pub field: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            at,
+            record,
+            field,
+            what,
+        } = self;
+        write!(f, "byte {at}, {record}, {field}: {what}")
+    }
+}
+
+/// Why an image is not valid.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The source failed.
+    #[error("cannot read the image")]
+    Io(#[from] io::Error),
+    /// The image is wrong.
+    #[error("{0}")]
+    Defect(Defect),
+}
+
+/// What a valid image holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Its architecture.
+    pub arch: Arch,
+    /// Tasks in its tree.
+    pub tasks: usize,
+    /// Records, the trailer included.
+    pub records: usize,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// A field and what is wrong with it.
+type Wrong = (String, String);
+
+fn wrong<T>(field: &str, what: impl Into<String>) -> Result<T, Wrong> {
+    Err((field.to_owned(), what.into()))
+}
+
+fn expect(good: bool, field: &str, what: impl FnOnce() -> String) -> Result<(), Wrong> {
+    if good { Ok(()) } else { wrong(field, what()) }
+}
+
+/// Read an image to its end, and check all that can be checked without a kernel.
+///
+/// An image of a failed checkpoint is not valid: it has no checksum, and no restart accepts it.
+pub fn verify(from: impl Read) -> Result<Verified, VerifyError> {
+    let mut reader = Reader::new(from);
+    let mut verifier = Verifier::default();
+    for item in reader.by_ref() {
+        let located = item.map_err(|error| unreadable(error, verifier.bytes))?;
+        verifier.located(&located).map_err(VerifyError::Defect)?;
+    }
+    verifier.verified().map_err(VerifyError::Defect)
+}
+
+impl Image {
+    /// As [`verify`], of an image that was read.
+    pub fn verify(&self) -> Result<Verified, Defect> {
+        let mut verifier = Verifier::default();
+        for located in &self.records {
+            verifier.located(located)?;
+        }
+        verifier.verified()
+    }
+}
+
+/// What the reader says, as a defect; `end` is where the last good record ended.
+fn unreadable(error: ImageError, end: u64) -> VerifyError {
+    let what = error.to_string();
+    let (at, record, field) = match error {
+        ImageError::Io(error) => return VerifyError::Io(error),
+        ImageError::NotAnImage => (0, "HEADER", "magic"),
+        ImageError::Version(_) => (0, "HEADER", "version"),
+        ImageError::Arch(_) => (0, "HEADER", "arch"),
+        ImageError::NoTree => (end, "TREE", "h"),
+        ImageError::Truncated { within, .. } => (end, within, "h.len"),
+        ImageError::BadRecord { at, number, .. } => {
+            let name = type_name(number);
+            let field = name.map_or("h.type", |_| "h.len");
+            (at, name.unwrap_or("unknown"), field)
+        }
+        ImageError::Short {
+            at, name, field, ..
+        } => (at, name, field),
+        ImageError::Long { at, name, .. } => (at, name, "h.len"),
+        ImageError::Padding { at, name } => (at, name, "padding"),
+        ImageError::Trailer { field, .. } => (end, "TRAILER", field),
+        ImageError::Behind(at) => (at, "TRAILER", "h.len"),
+    };
+    VerifyError::Defect(Defect {
+        at,
+        record,
+        field: field.to_owned(),
+        what,
+    })
+}
+
+/// What may come next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Header,
+    Tree,
+    /// A TASK, or the end.
+    Task,
+    /// Objects, until `TASK_OBJS`.
+    Objects,
+    Rlimits,
+    Signals,
+    RestartBlock,
+    Cpu,
+    /// The first register set.
+    Regset,
+    /// More of them, or `TASK_END`.
+    MoreRegsets,
+    End,
+}
+
+impl Place {
+    fn expects(self) -> &'static str {
+        match self {
+            Self::Header => "HEADER",
+            Self::Tree => "TREE",
+            Self::Task => "TASK, or behind the last task TRAILER",
+            Self::Objects => "an object or TASK_OBJS",
+            Self::Rlimits => "RLIMITS",
+            Self::Signals => "SIGNALS",
+            Self::RestartBlock => "RESTART_BLOCK",
+            Self::Cpu => "CPU",
+            Self::Regset => "REGSET",
+            Self::MoreRegsets => "REGSET or TASK_END",
+            Self::End => "nothing",
+        }
+    }
+}
+
+/// What is known of the records so far.
+#[derive(Debug, Default)]
+struct Verifier {
+    place: Place,
+    records: usize,
+    /// Where the last record ended.
+    bytes: u64,
+    arch: Option<Arch>,
+    /// Pids in the order of the tree.
+    tree: Vec<i32>,
+    /// How many of them have had their section.
+    sections: usize,
+    /// Notes of the task's register sets.
+    notes: HashSet<u32>,
+    objects: Objects,
+}
+
+impl Verifier {
+    /// The pid of the section that is open.
+    fn pid(&self) -> i32 {
+        self.tree.get(self.sections).copied().unwrap_or_default()
+    }
+
+    fn located(&mut self, located: &Located) -> Result<(), Defect> {
+        self.records += 1;
+        self.bytes = located.at.saturating_add(located.len.into());
+        self.record(&located.record)
+            .map_err(|(field, what)| Defect {
+                at: located.at,
+                record: located.record.type_name(),
+                field,
+                what,
+            })
+    }
+
+    /// All records were seen.
+    fn verified(&self) -> Result<Verified, Defect> {
+        match self.arch {
+            Some(arch) if self.place == Place::End => Ok(Verified {
+                arch,
+                tasks: self.tree.len(),
+                records: self.records,
+                bytes: self.bytes,
+            }),
+            _ => Err(Defect {
+                at: self.bytes,
+                record: "TRAILER",
+                field: "h.type".to_owned(),
+                what: format!("the image ends where {} is expected", self.place.expects()),
+            }),
+        }
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), Wrong> {
+        no_padding(record)?;
+        if let Record::Error(error) = record {
+            let text = error.text.as_str();
+            return wrong(
+                "error",
+                format!("the checkpoint had failed: {}", text.trim_end()),
+            );
+        }
+        let next = match (self.place, record) {
+            (Place::Header, Record::Header(it)) => self.header(it)?,
+            (Place::Tree, Record::Tree(it)) => self.tree(it)?,
+            (Place::Task, Record::Task(it)) if self.sections < self.tree.len() => {
+                self.pid_is(it.pid)?;
+                Place::Objects
+            }
+            (Place::Task, Record::Trailer(_)) if self.sections == self.tree.len() => {
+                self.objects.all_used()?;
+                Place::End
+            }
+            (Place::Objects, Record::TaskObjs(it)) => {
+                self.task_objs(it)?;
+                Place::Rlimits
+            }
+            (Place::Objects, _) if Objects::has(record) => {
+                self.objects.record(record)?;
+                Place::Objects
+            }
+            (Place::Rlimits, Record::Rlimits(_)) => Place::Signals,
+            (Place::Signals, Record::Signals(_)) => Place::RestartBlock,
+            (Place::RestartBlock, Record::RestartBlock(_)) => Place::Cpu,
+            (Place::Cpu, Record::Cpu(it)) => {
+                let known = self.arch.map_or(0, |arch| regs::cpu_words(arch).len());
+                let unused = it.word.iter().skip(known);
+                expect(unused.clone().all(|&word| word == 0), "word", || {
+                    format!("the architecture has {known} words, the others are not zero")
+                })?;
+                Place::Regset
+            }
+            (Place::Regset | Place::MoreRegsets, Record::Regset(it)) => {
+                expect(self.notes.insert(it.head.note), "note", || {
+                    format!("the register set {:#x} comes twice", it.head.note)
+                })?;
+                Place::MoreRegsets
+            }
+            (Place::MoreRegsets, Record::TaskEnd(it)) => {
+                self.pid_is(it.pid)?;
+                self.notes.clear();
+                self.sections += 1;
+                Place::Task
+            }
+            (place, _) => {
+                return wrong("h.type", format!("{} is expected here", place.expects()));
+            }
+        };
+        self.place = next;
+        Ok(())
+    }
+
+    fn header(&mut self, it: &Header) -> Result<Place, Wrong> {
+        let Some(arch) = Arch::from_number(it.arch) else {
+            return wrong("arch", format!("{} is no architecture", it.arch));
+        };
+        self.arch = Some(arch);
+        self.objects.page_size = it.page_size.into();
+        expect(it.word_size == arch.word_size(), "word_size", || {
+            format!("{} instead of {}", it.word_size, arch.word_size())
+        })?;
+        let page_size = it.page_size.is_power_of_two() && it.page_size >= 4096;
+        expect(page_size, "page_size", || {
+            format!("{} is the size of no page", it.page_size)
+        })?;
+        expect(it.flags & !FLAGS == 0, "flags", || {
+            format!("{:#x} has unknown bits", it.flags)
+        })?;
+        expect(it.features == 0, "features", || {
+            format!("{:#x} has unknown bits", it.features)
+        })?;
+        Ok(Place::Tree)
+    }
+
+    fn tree(&mut self, it: &Tree) -> Result<Place, Wrong> {
+        expect(!it.tasks.is_empty(), "nr_tasks", || "no task".to_owned())?;
+        for (number, task) in it.tasks.iter().enumerate() {
+            let field = |name: &str| format!("tasks[{number}].{name}");
+            let pid = task.pid > 0 && !self.tree.contains(&task.pid);
+            expect(pid, &field("pid"), || {
+                format!("{} is no pid, or is there twice", task.pid)
+            })?;
+            let parent = if number == 0 {
+                task.ppid == 0
+            } else {
+                self.tree.contains(&task.ppid)
+            };
+            expect(parent, &field("ppid"), || {
+                format!(
+                    "{}: parents come before their children, and the root has none",
+                    task.ppid
+                )
+            })?;
+            expect(task.exit_signal <= 64, &field("exit_signal"), || {
+                format!("{} is no signal", task.exit_signal)
+            })?;
+            self.tree.push(task.pid);
+        }
+        Ok(Place::Task)
+    }
+
+    fn pid_is(&self, pid: i32) -> Result<(), Wrong> {
+        expect(pid == self.pid(), "pid", || {
+            format!("{pid} instead of {}, in the order of the tree", self.pid())
+        })
+    }
+
+    fn task_objs(&mut self, it: &TaskObjs) -> Result<(), Wrong> {
+        self.objects.closed()?;
+        for (field, kind, number) in [
+            ("cred", "CRED", it.cred),
+            ("files", "FILES", it.files),
+            ("fs", "FS", it.fs),
+            ("sighand", "SIGHAND", it.sighand),
+            ("mm", "MM", it.mm),
+        ] {
+            self.objects.mention(field, kind, number)?;
+        }
+        Ok(())
+    }
+}
+
+/// Padding is zero.
+fn no_padding(record: &Record) -> Result<(), Wrong> {
+    let mut found = Ok(());
+    record.visit(&mut |id: FieldId<'_>, value| {
+        if id.name == "pad" && value != Value::Number(0) && found.is_ok() {
+            found = wrong(id.path, format!("{value} instead of zero"));
+        }
+    });
+    found
+}
+
+impl Record {
+    /// Tell what its fields hold.
+    fn visit(&self, to: &mut dyn FnMut(FieldId<'_>, Value)) {
+        let id = FieldId {
+            of: "",
+            name: "",
+            path: "",
+        };
+        let mut list = |name: &str, items: &[&dyn Visited]| {
+            for (index, item) in items.iter().enumerate() {
+                let path = &format!("{name}[{index}]");
+                item.tell(FieldId { path, ..id }, to);
+            }
+        };
+        match self {
+            Self::Header(it) => it.visit(id, to),
+            Self::Tree(it) => {
+                let tasks: Vec<&dyn Visited> = it.tasks.iter().map(|task| task as _).collect();
+                list("tasks", &tasks);
+                it.head.visit(id, to);
+            }
+            Self::Files(it) => {
+                let fds: Vec<&dyn Visited> = it.fds.iter().map(|fd| fd as _).collect();
+                list("fds", &fds);
+                it.head.visit(id, to);
+            }
+            Self::Task(it) => it.visit(id, to),
+            Self::TaskObjs(it) => it.visit(id, to),
+            Self::TaskEnd(it) => it.visit(id, to),
+            Self::Rlimits(it) => it.visit(id, to),
+            Self::Signals(it) => it.visit(id, to),
+            Self::RestartBlock(it) => it.visit(id, to),
+            Self::Cpu(it) => it.visit(id, to),
+            Self::Regset(it) => it.head.visit(id, to),
+            Self::File(it) => it.head.visit(id, to),
+            Self::Fs(it) => it.head.visit(id, to),
+            Self::Sighand(it) => it.visit(id, to),
+            Self::Cred(it) => it.head.visit(id, to),
+            Self::Mm(it) => it.head.visit(id, to),
+            Self::Vma(it) => it.visit(id, to),
+            Self::Pages(it) => it.head.visit(id, to),
+            Self::MmEnd(it) => it.visit(id, to),
+            Self::Error(it) => it.head.visit(id, to),
+            Self::Trailer(it) => it.visit(id, to),
+        }
+    }
+}
+
+/// [`Fixed`], as far as lists of different structs need it.
+trait Visited {
+    fn tell(&self, id: FieldId<'_>, to: &mut dyn FnMut(FieldId<'_>, Value));
+}
+
+impl<T: Fixed> Visited for T {
+    fn tell(&self, id: FieldId<'_>, to: &mut dyn FnMut(FieldId<'_>, Value)) {
+        self.visit(id, to);
+    }
+}

@@ -1,0 +1,217 @@
+//! Shared objects: numbered once, there before their first use, and of the right kind.
+
+use super::{HashMap, HashSet, Wrong, expect, wrong};
+use crate::fixed::Name;
+use crate::names::objref;
+use crate::records::{Files, Mm, Pages, Record, Vma};
+
+/// An address space whose mappings are being read.
+#[derive(Debug)]
+struct Open {
+    objref: i32,
+    vmas: u32,
+    left: u32,
+    /// Where the last mapping ends, or the last run of pages in it.
+    at: u64,
+    /// The last mapping: its end, and whether it can have pages.
+    last: Option<(u64, bool)>,
+}
+
+/// What is known of the objects so far.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    pub(super) page_size: u64,
+    kinds: HashMap<i32, &'static str>,
+    used: HashSet<i32>,
+    open: Option<Open>,
+}
+
+impl Objects {
+    /// Is this record one of an object?
+    pub(super) fn has(record: &Record) -> bool {
+        objref(record).is_some()
+            || matches!(record, Record::Vma(_) | Record::Pages(_) | Record::MmEnd(_))
+    }
+
+    /// No address space is open.
+    pub(super) fn closed(&self) -> Result<(), Wrong> {
+        match &self.open {
+            None => Ok(()),
+            Some(open) => wrong(
+                "h.type",
+                format!("the MM {} has no MM_END yet", open.objref),
+            ),
+        }
+    }
+
+    /// A reference to an object of a kind.
+    pub(super) fn mention(
+        &mut self,
+        field: &str,
+        kind: &'static str,
+        number: i32,
+    ) -> Result<(), Wrong> {
+        match self.kinds.get(&number) {
+            Some(found) if *found == kind => {
+                self.used.insert(number);
+                Ok(())
+            }
+            Some(found) => wrong(field, format!("object {number} is a {found}, not a {kind}")),
+            None => wrong(
+                field,
+                format!("object {number} is used before it comes; a {kind} is expected"),
+            ),
+        }
+    }
+
+    /// Every object is used.
+    pub(super) fn all_used(&self) -> Result<(), Wrong> {
+        let unused = self
+            .kinds
+            .keys()
+            .filter(|number| !self.used.contains(number));
+        match unused.min() {
+            None => Ok(()),
+            Some(number) => {
+                let kind = self.kinds[number];
+                wrong("objref", format!("nothing uses the {kind} {number}"))
+            }
+        }
+    }
+
+    /// A record for which [`Objects::has`] holds.
+    pub(super) fn record(&mut self, record: &Record) -> Result<(), Wrong> {
+        if let Some(number) = objref(record) {
+            self.closed()?;
+            expect(number > 0, "objref", || format!("{number} is no objref"))?;
+            let kind = record.type_name();
+            if let Some(first) = self.kinds.insert(number, kind) {
+                return wrong("objref", format!("{number} is already that of a {first}"));
+            }
+        }
+        match record {
+            Record::File(it) => {
+                text("path", &it.path, it.head.path_len)?;
+                self.mention("cred", "CRED", it.head.cred)
+            }
+            Record::Files(it) => self.files(it),
+            Record::Fs(it) => {
+                text("paths", &it.root, it.head.root_len)?;
+                text("paths", &it.cwd, it.head.cwd_len)
+            }
+            Record::Mm(it) => self.mm(it),
+            Record::Vma(it) => self.vma(it),
+            Record::Pages(it) => self.pages(it),
+            Record::MmEnd(it) => match self.open.take() {
+                Some(open) if open.objref != it.objref => {
+                    wrong("objref", format!("the MM is {}", open.objref))
+                }
+                Some(Open { left: 0, .. }) => Ok(()),
+                Some(open) => wrong(
+                    "h.type",
+                    format!("{} of {} mappings are missing", open.left, open.vmas),
+                ),
+                None => wrong("h.type", "there is no MM"),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn files(&mut self, it: &Files) -> Result<(), Wrong> {
+        let mut last = -1;
+        for (number, fd) in it.fds.iter().enumerate() {
+            let field = |name: &str| format!("fds[{number}].{name}");
+            expect(fd.fd > last, &field("fd"), || {
+                format!("{} comes behind {last}", fd.fd)
+            })?;
+            last = fd.fd;
+            expect(fd.flags & !1 == 0, &field("flags"), || {
+                format!("{:#x} has unknown bits", fd.flags)
+            })?;
+            self.mention(&field("file"), "FILE", fd.file)?;
+        }
+        Ok(())
+    }
+
+    fn mm(&mut self, it: &Mm) -> Result<(), Wrong> {
+        if it.head.exe != 0 {
+            self.mention("exe", "FILE", it.head.exe)?;
+        }
+        self.open = Some(Open {
+            objref: it.head.objref,
+            vmas: it.head.nr_vmas,
+            left: it.head.nr_vmas,
+            at: 0,
+            last: None,
+        });
+        Ok(())
+    }
+
+    fn vma(&mut self, it: &Vma) -> Result<(), Wrong> {
+        let page_size = self.page_size;
+        let Some(open) = &mut self.open else {
+            return wrong("h.type", "there is no MM");
+        };
+        if open.left == 0 {
+            return wrong("h.type", format!("the MM has {} mappings", open.vmas));
+        }
+        open.left -= 1;
+        expect((1..=4).contains(&it.kind), "kind", || {
+            format!("{} is no kind of mapping", it.kind)
+        })?;
+        let floor = open.last.map_or(0, |(end, _)| end);
+        let start = it.start.is_multiple_of(page_size) && it.start >= floor;
+        expect(start, "start", || {
+            format!("{:#x} is not behind {floor:#x}, or within a page", it.start)
+        })?;
+        let end = it.end.is_multiple_of(page_size) && it.end > it.start;
+        expect(end, "end", || {
+            format!("{:#x} is not behind the start, or within a page", it.end)
+        })?;
+        open.last = Some((it.end, matches!(it.kind, 1 | 2)));
+        open.at = it.start;
+        match (it.kind, it.file) {
+            (2, file) => self.mention("file", "FILE", file),
+            (_, 0) => Ok(()),
+            (_, file) => wrong("file", format!("{file} in a mapping of no file")),
+        }
+    }
+
+    fn pages(&mut self, it: &Pages) -> Result<(), Wrong> {
+        let page_size = self.page_size;
+        let Some((open, end)) = self.open.as_mut().and_then(|open| match open.last {
+            Some((end, true)) => Some((open, end)),
+            _ => None,
+        }) else {
+            return wrong("h.type", "there is no mapping that can have pages");
+        };
+        let bytes = u64::from(it.head.nr_pages).saturating_mul(page_size);
+        let count = it.head.nr_pages > 0 && bytes == it.data.len() as u64;
+        expect(count, "nr_pages", || {
+            format!("{} pages in {} bytes", it.head.nr_pages, it.data.len())
+        })?;
+        let start = it.head.start;
+        let good = start.is_multiple_of(page_size)
+            && start >= open.at
+            && start < end
+            && bytes <= end - start;
+        expect(good, "start", || {
+            format!(
+                "{start:#x} is not from {:#x} to {end:#x}, or within a page",
+                open.at
+            )
+        })?;
+        open.at = start + bytes;
+        Ok(())
+    }
+}
+
+/// A path begins at the root and ends with its only zero.
+fn text(field: &str, text: &Name, len: u32) -> Result<(), Wrong> {
+    let bytes = text.0.as_slice();
+    let zero = bytes.iter().position(|&byte| byte == 0);
+    let good = zero.is_some_and(|zero| zero + 1 == bytes.len()) && bytes.first() == Some(&b'/');
+    expect(good, field, || {
+        format!("{text:?} of {len} bytes is no absolute path that ends with a zero")
+    })
+}
