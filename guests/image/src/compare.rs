@@ -124,6 +124,12 @@ fn fields(part: &Part, other: &Part, passed: Option<Duration>) -> Vec<Difference
             How::Remaining => {
                 !is_absolute(part) && !is_absolute(other) && ran_out(before, after, passed)
             }
+            How::BitsGo(bits) => match (register(before), register(after)) {
+                (Some(before), Some(after)) => {
+                    before & !bits == after & !bits && after & !before == 0
+                }
+                _ => false,
+            },
             How::SelfMark => number(before) == number(after).map(|flags| flags | SELF),
         });
         found.push(Difference {
@@ -172,6 +178,13 @@ fn is_absolute(part: &Part) -> bool {
 fn number(fact: Option<&Fact>) -> Option<i128> {
     match fact?.value {
         Value::Number(number) => Some(number),
+        _ => None,
+    }
+}
+
+fn register(fact: Option<&Fact>) -> Option<u64> {
+    match &fact?.value {
+        Value::Word(word) => u64::from_str_radix(word.strip_prefix("0x")?, 16).ok(),
         _ => None,
     }
 }

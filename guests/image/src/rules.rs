@@ -11,13 +11,15 @@ pub(crate) enum How {
     Remaining,
     /// The mark of a task that checkpointed itself may go; its other bits must be equal.
     SelfMark,
+    /// These bits of a register may go; the others must be equal.
+    BitsGo(u64),
     /// Mappings that lie side by side and differ in nothing else count as one.
     Merged,
     /// Not at all.
     Volatile,
 }
 
-use How::{Merged, Reference, Remaining, SelfMark, Volatile};
+use How::{BitsGo, Merged, Reference, Remaining, SelfMark, Volatile};
 
 /// A field that has a rule of its own.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,9 @@ pub(crate) struct Rule {
     pub(crate) how: How,
     pub(crate) reason: &'static str,
 }
+
+/// `MSR_VEC`, `MSR_VSX` and `MSR_FP` of ppc64.
+const PPC_UNITS: u64 = 0x0280_2000;
 
 const NUMBERS: &str = "objrefs are numbers of one image; what they stand for is compared";
 
@@ -84,6 +89,12 @@ pub(crate) const RULES: &[Rule] = &[
         "nr_vmas",
         Merged,
         "a fork keeps the kernel from merging mappings; what is mapped is compared",
+    ),
+    row(
+        "NT_PRSTATUS",
+        "msr",
+        BitsGo(PPC_UNITS),
+        "on ppc64 they say which units hold the registers of a task that checkpoints itself; one that does not run has none, and restart(2) ignores them",
     ),
     row("ckpt_rec_task_objs", "cred", Reference, NUMBERS),
     row("ckpt_rec_task_objs", "files", Reference, NUMBERS),
