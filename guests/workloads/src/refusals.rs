@@ -2,14 +2,21 @@
 //!
 //! When a kernel learns to hold one of these, its workload moves to the family of its kind: the checks afterwards are those of a restored one already.
 
+mod attributes;
 mod descriptors;
+mod ipc;
 mod memory;
 mod tasks;
 
-pub(crate) use descriptors::{
-    async_owner, device, dnotify, epoll, eventfd, fifo, flock, inotify, lease, memfd, pidfd, pipe,
-    posix_lock, proc_file, signalfd, socket, timerfd, unlinked,
+pub(crate) use attributes::{
+    deny_write_execute, io_flusher, membarrier, memory_failure, mlockall, other_namespace,
+    reset_on_fork, time_slice,
 };
+pub(crate) use descriptors::{
+    async_owner, device, dnotify, epoll, eventfd, fifo, flock, inherited_lock, inotify, lease,
+    memfd, pidfd, pipe, posix_lock, proc_file, signalfd, socket, timerfd, unlinked,
+};
+pub(crate) use ipc::{aio, message_queue, posix_queue, semaphore_undo, semaphores};
 pub(crate) use memory::{advice, mlock, shared_anonymous, shared_file, sysv_shm, unlinked_mapping};
 pub(crate) use tasks::{
     affinity, dead_group_leader, deleted_cwd, itimer, namespace, nice, no_new_privs,

@@ -267,6 +267,29 @@ pub(crate) fn posix_lock(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.join(&child)
 }
 
+/// A lock on some bytes of a file that the root opened and its child locked.
+pub(crate) fn inherited_lock(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let fd = some_file(stage, libc::O_RDWR)?;
+    // SAFETY: all-zero bytes are a valid structure.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = c_short::try_from(libc::F_WRLCK).unwrap_or(0);
+    lock.l_len = 5;
+    // SAFETY: the structure lives.
+    let take = || unsafe { libc::fcntl(fd, libc::F_SETLK, &raw const lock) };
+    let child = stage.spawn_ready("child", |child| {
+        sys::check("fcntl", take())?;
+        child.hold()?;
+        child.check("resumed", true, "");
+        Ok(())
+    })?;
+    stage.hold()?;
+    stage.equal("the child's lock keeps the root out", &take(), &-1);
+    child.resume()?;
+    stage.join(&child)?;
+    stage.equal("until it ends", &take(), &0);
+    Ok(())
+}
+
 /// A lease on a file.
 pub(crate) fn lease(stage: &mut Stage, _args: &Args) -> Result<()> {
     let fd = some_file(stage, libc::O_RDONLY)?;

@@ -27,7 +27,7 @@ fn dismiss(stage: &mut Stage, child: &Child) -> Result<()> {
 }
 
 /// prctl(2) with one number.
-fn prctl(option: c_int, value: usize) -> Result<usize> {
+pub(super) fn prctl(option: c_int, value: usize) -> Result<usize> {
     // SAFETY: the options used here take and return plain numbers.
     unsafe {
         sys::raw(

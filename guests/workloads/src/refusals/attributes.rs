@@ -1,0 +1,191 @@
+//! Small things that a task sets for itself.
+
+use std::ffi::{c_int, c_long};
+use std::ptr;
+
+use super::tasks::prctl;
+use crate::args::Args;
+use crate::error::{Error, Result};
+use crate::stage::Stage;
+use crate::sys::{self, Mapping};
+
+/// include/uapi/linux/prctl.h: what the C library does not name yet.
+const PR_SET_IO_FLUSHER: c_int = 57;
+const PR_GET_IO_FLUSHER: c_int = 58;
+const PR_SET_MDWE: c_int = 65;
+const PR_GET_MDWE: c_int = 66;
+/// include/uapi/linux/membarrier.h.
+const MEMBARRIER_PRIVATE_EXPEDITED: usize = 1 << 3;
+const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
+
+/// A policy for memory failures: be told early.
+pub(crate) fn memory_failure(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let (set, early) = (
+        usize::try_from(libc::PR_MCE_KILL_SET).unwrap_or(0),
+        usize::try_from(libc::PR_MCE_KILL_EARLY).unwrap_or(0),
+    );
+    let option = usize::try_from(libc::PR_MCE_KILL).unwrap_or(0);
+    // SAFETY: plain numbers.
+    unsafe { sys::raw("prctl", libc::SYS_prctl, [option, set, early, 0, 0])? };
+    stage.hold()?;
+    stage.equal("policy", &prctl(libc::PR_MCE_KILL_GET, 0)?, &early);
+    Ok(())
+}
+
+/// A task through which others' memory is written back.
+pub(crate) fn io_flusher(stage: &mut Stage, _args: &Args) -> Result<()> {
+    prctl(PR_SET_IO_FLUSHER, 1)?;
+    stage.hold()?;
+    stage.equal("flusher", &prctl(PR_GET_IO_FLUSHER, 0)?, &1);
+    Ok(())
+}
+
+/// Memory that must not become executable.
+pub(crate) fn deny_write_execute(stage: &mut Stage, _args: &Args) -> Result<()> {
+    prctl(PR_SET_MDWE, 1)?;
+    stage.hold()?;
+    stage.equal("prctl", &prctl(PR_GET_MDWE, 0)?, &1);
+    let memory = Mapping::anonymous(1)?;
+    // SAFETY: memory of our own, which nobody runs.
+    let returned = unsafe {
+        libc::mprotect(
+            memory.start().cast(),
+            memory.len(),
+            libc::PROT_READ | libc::PROT_EXEC,
+        )
+    };
+    stage.equal("mprotect to executable", &returned, &-1);
+    Ok(())
+}
+
+/// A process that may order others' memory accesses.
+pub(crate) fn membarrier(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let call = |command| {
+        // SAFETY: plain numbers.
+        unsafe { sys::raw("membarrier", libc::SYS_membarrier, [command, 0, 0, 0, 0]) }
+    };
+    call(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED)?;
+    stage.hold()?;
+    stage.works("the registered command", call(MEMBARRIER_PRIVATE_EXPEDITED));
+    Ok(())
+}
+
+/// All memory to come stays in RAM.
+pub(crate) fn mlockall(stage: &mut Stage, _args: &Args) -> Result<()> {
+    // SAFETY: plain numbers.
+    sys::check("mlockall", unsafe { libc::mlockall(libc::MCL_FUTURE) })?;
+    stage.hold()?;
+    let memory = Mapping::anonymous(1)?;
+    let mut there = 0_u8;
+    // SAFETY: one page of our own, and one byte for the answer.
+    sys::check("mincore", unsafe {
+        libc::mincore(memory.start().cast(), memory.len(), &raw mut there)
+    })?;
+    stage.equal("new memory is in RAM", &(there & 1), &1);
+    Ok(())
+}
+
+/// A policy that children do not inherit.
+pub(crate) fn reset_on_fork(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let policy = libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: all-zero bytes are valid parameters, which live.
+    unsafe {
+        let parameters: libc::sched_param = std::mem::zeroed();
+        sys::check(
+            "sched_setscheduler",
+            libc::sched_setscheduler(0, policy, &raw const parameters),
+        )?;
+    }
+    stage.hold()?;
+    // SAFETY: plain numbers.
+    stage.equal("policy", &unsafe { libc::sched_getscheduler(0) }, &policy);
+    Ok(())
+}
+
+/// `struct sched_attr` of include/uapi/linux/sched/types.h, in its first form.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// A time slice of the task's own (6.12).
+pub(crate) fn time_slice(stage: &mut Stage, _args: &Args) -> Result<()> {
+    const NANOSECONDS: u64 = 7_000_000;
+    let size = u32::try_from(size_of::<SchedAttr>()).unwrap_or(0);
+    let mut attr = SchedAttr {
+        size,
+        runtime: NANOSECONDS,
+        ..SchedAttr::default()
+    };
+    let call = |name, number: c_long, attr: &mut SchedAttr| {
+        let size = usize::try_from(size).unwrap_or(0);
+        // SAFETY: the structure lives and has this size; the setter ignores the size and takes no flags.
+        unsafe {
+            sys::raw(
+                name,
+                number,
+                [
+                    0,
+                    ptr::from_mut(attr).expose_provenance(),
+                    if number == libc::SYS_sched_getattr {
+                        size
+                    } else {
+                        0
+                    },
+                    0,
+                    0,
+                ],
+            )
+        }
+    };
+    call("sched_setattr", libc::SYS_sched_setattr, &mut attr)?;
+    stage.hold()?;
+    let mut found = SchedAttr::default();
+    call("sched_getattr", libc::SYS_sched_getattr, &mut found)?;
+    stage.equal("slice", &found.runtime, &NANOSECONDS);
+    Ok(())
+}
+
+/// The name of this process's namespace of a kind.
+fn namespace_name(kind: &str) -> Result<String> {
+    let path = format!("/proc/self/ns/{kind}");
+    let name = std::fs::read_link(path).map_err(Error::from_io("read /proc/self/ns"))?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// A child in a namespace of its own, of the `kind` that is named; `pid_for_children` and `time_for_children` are those of its children.
+pub(crate) fn other_namespace(stage: &mut Stage, args: &Args) -> Result<()> {
+    let kind = args.text("kind", "ipc").to_owned();
+    let flag = match kind.as_str() {
+        "ipc" => libc::CLONE_NEWIPC,
+        "mnt" => libc::CLONE_NEWNS,
+        "net" => libc::CLONE_NEWNET,
+        "user" => libc::CLONE_NEWUSER,
+        "pid_for_children" => libc::CLONE_NEWPID,
+        // include/uapi/linux/sched.h.
+        "time_for_children" => 0x80,
+        other => return Err(Error::Argument(format!("kind={other}"))),
+    };
+    let mine = namespace_name(&kind)?;
+    let child = stage.spawn_ready("child", |child| {
+        // SAFETY: plain numbers.
+        sys::check("unshare", unsafe { libc::unshare(flag) })?;
+        let before = namespace_name(&kind)?;
+        child.hold()?;
+        let after = namespace_name(&kind)?;
+        child.equal("namespace", &after, &before);
+        child.check("is another than the parent's", after != mine, &after);
+        Ok(())
+    })?;
+    stage.hold()?;
+    child.resume()?;
+    stage.join(&child)
+}
