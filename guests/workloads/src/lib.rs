@@ -61,7 +61,7 @@ registry! {
     process_tree: idle orphan three_levels wide(count);
     refusals: advice affinity aio async_owner dead_group_leader deleted_cwd deny_write_execute device dnotify epoll eventfd fifo flock
         inherited_lock inotify io_flusher itimer lease membarrier memfd memory_failure message_queue mlock mlockall namespace nice no_new_privs
-        other_namespace(kind) parent_death_signal pending_signal pidfd pipe posix_lock posix_queue posix_timer proc_file reset_on_fork scheduler
+        other_namespace(kind) pids_for_children parent_death_signal pending_signal pidfd pipe posix_lock posix_queue posix_timer proc_file reset_on_fork scheduler
         seccomp semaphore_undo semaphores shared_anonymous shared_file shared_mm signalfd socket stopped subreaper sysv_shm thread time_slice
         timer_slack timerfd traced unlinked unlinked_mapping vfork zombie;
     registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);

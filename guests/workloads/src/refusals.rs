@@ -10,7 +10,7 @@ mod tasks;
 
 pub(crate) use attributes::{
     deny_write_execute, io_flusher, membarrier, memory_failure, mlockall, other_namespace,
-    reset_on_fork, time_slice,
+    pids_for_children, reset_on_fork, time_slice,
 };
 pub(crate) use descriptors::{
     async_owner, device, dnotify, epoll, eventfd, fifo, flock, inherited_lock, inotify, lease,

@@ -7,7 +7,7 @@ use super::tasks::prctl;
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::stage::Stage;
-use crate::sys::{self, Mapping};
+use crate::sys::{self, Mapping, Status};
 
 /// include/uapi/linux/prctl.h: what the C library does not name yet.
 const PR_SET_IO_FLUSHER: c_int = 57;
@@ -161,7 +161,7 @@ fn namespace_name(kind: &str) -> Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// A child in a namespace of its own, of the `kind` that is named; `pid_for_children` and `time_for_children` are those of its children.
+/// A child in a namespace of its own, of the `kind` that is named; `time_for_children` is that of its children.
 pub(crate) fn other_namespace(stage: &mut Stage, args: &Args) -> Result<()> {
     let kind = args.text("kind", "ipc").to_owned();
     let flag = match kind.as_str() {
@@ -169,7 +169,6 @@ pub(crate) fn other_namespace(stage: &mut Stage, args: &Args) -> Result<()> {
         "mnt" => libc::CLONE_NEWNS,
         "net" => libc::CLONE_NEWNET,
         "user" => libc::CLONE_NEWUSER,
-        "pid_for_children" => libc::CLONE_NEWPID,
         // include/uapi/linux/sched.h.
         "time_for_children" => 0x80,
         other => return Err(Error::Argument(format!("kind={other}"))),
@@ -183,6 +182,23 @@ pub(crate) fn other_namespace(stage: &mut Stage, args: &Args) -> Result<()> {
         let after = namespace_name(&kind)?;
         child.equal("namespace", &after, &before);
         child.check("is another than the parent's", after != mine, &after);
+        Ok(())
+    })?;
+    stage.hold()?;
+    child.resume()?;
+    stage.join(&child)
+}
+
+/// A child whose own children will be in a pid namespace of theirs.
+pub(crate) fn pids_for_children(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let child = stage.spawn_ready("child", |child| {
+        // SAFETY: plain numbers.
+        sys::check("unshare", unsafe { libc::unshare(libc::CLONE_NEWPID) })?;
+        child.hold()?;
+        let Some(first) = sys::fork()? else {
+            sys::exit(sys::pid() + 40)
+        };
+        child.equal("its first child", &sys::wait(first)?, &Status::Exited(41));
         Ok(())
     })?;
     stage.hold()?;
