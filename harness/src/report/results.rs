@@ -143,9 +143,7 @@ pub(super) fn message(verdict: &Verdict) -> String {
         Verdict::KernelFault { class, lines } => lines
             .iter()
             .fold(class.clone(), |all, line| all + "\n" + line),
-        Verdict::Timeout { phase } => format!(
-            "nothing happened in time during {phase}; the last console tells what each task waited for"
-        ),
+        Verdict::Timeout { phase } => format!("nothing happened in time during {phase}"),
         Verdict::Skip { reason } => reason.clone(),
         Verdict::Infra { cause } => cause.clone(),
     }
