@@ -108,7 +108,7 @@ impl Agent {
             Request::Probe => {
                 let tree = self.tree()?;
                 Ok(Reply::State {
-                    state: probe::probe(tree.root, &tree.cgroup.procs()?)?,
+                    state: probe::probe(tree.root, &tree.cgroup.procs()?, tree.cgroup.path())?,
                 })
             }
             Request::Checkpoint { name, args } => self.checkpoint(&name, args),

@@ -11,17 +11,20 @@
 )]
 
 pub mod frame;
+mod state;
 
 use serde::{Deserialize, Serialize};
 
+pub use state::{FdState, Fields, MapState, Object, RegisterSet, SignalState, State, TaskState};
+
 /// Raised whenever a message changes; both sides refuse another value.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Name of the virtio-serial port (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "org.crossthaw.agent";
 
-/// Largest payload of one frame, in bytes.
-pub const MAX_FRAME: usize = 1 << 20;
+/// Largest payload of one frame, in bytes: the state of a tree of a thousand tasks.
+pub const MAX_FRAME: usize = 16 << 20;
 
 /// Size of one chunk of a byte stream, in bytes.
 pub const CHUNK: usize = 256 << 10;
@@ -183,83 +186,4 @@ pub enum EntryKind {
     Symlink { target: String },
     /// A named pipe.
     Fifo,
-}
-
-/// The frozen tree as the probe saw it: one [`TaskState`] a task, in pid order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// Tasks by their pid in the tree's own pid namespace.
-    pub tasks: Vec<TaskState>,
-}
-
-/// What `/proc` shows of one frozen task.
-///
-/// Values are the kernel's own text, but for pids: these are in the tree's pid namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskState {
-    /// Pid, in the tree's pid namespace.
-    pub pid: i32,
-    /// Parent (0: outside the tree).
-    pub ppid: i32,
-    /// Process group (0: outside).
-    pub pgid: i32,
-    /// Session (0: outside).
-    pub sid: i32,
-    /// `/proc/PID/comm`.
-    pub comm: String,
-    /// `/proc/PID/cmdline`, arguments split.
-    pub cmdline: Vec<String>,
-    /// `/proc/PID/status`: field and value, volatile lines (context switches, memory counters) included; the harness normalises.
-    pub status: Vec<(String, String)>,
-    /// `/proc/PID/limits`: name, soft, hard.
-    pub limits: Vec<(String, String, String)>,
-    /// Targets of `/proc/PID/{cwd,root,exe}`.
-    pub links: Vec<(String, String)>,
-    /// Mappings in address order.
-    pub maps: Vec<MapState>,
-    /// Descriptors in number order.
-    pub fds: Vec<FdState>,
-    /// `/proc/PID/auxv`, key and value.
-    pub auxv: Vec<(u64, u64)>,
-    /// `/proc/PID/timerslack_ns`, `oom_score_adj`, `personality`: name and text.
-    pub attributes: Vec<(String, String)>,
-}
-
-/// One line of `/proc/PID/maps` with a hash of the contents.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MapState {
-    /// First address.
-    pub start: u64,
-    /// First address behind it.
-    pub end: u64,
-    /// `rwxp` as shown.
-    pub perms: String,
-    /// Offset in the file.
-    pub offset: u64,
-    /// Path or name as shown, empty for anonymous memory.
-    pub name: String,
-    /// `VmFlags` of `/proc/PID/smaps`.
-    pub vm_flags: String,
-    /// Hash of the contents as the task would read them; `None` where they cannot be read (vvar, no access).
-    ///
-    /// xxh64, seed 0, over one pair for each page that is not all zero, in address order:
-    /// the page's index in the mapping and the xxh64 of its bytes, each as a little-endian u64.
-    /// So holes cost nothing, and a page of zeros is the same as a hole.
-    pub hash: Option<u64>,
-    /// Pages that are the task's own: those of anonymous memory that are not all zero (all that were touched where they cannot be read),
-    /// and those of a private file mapping that were written (`PAGEMAP_SCAN`).
-    pub anon_pages: u64,
-}
-
-/// One descriptor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FdState {
-    /// Number.
-    pub fd: i32,
-    /// `/proc/PID/fd/N`.
-    pub link: String,
-    /// `/proc/PID/fdinfo/N`: field and value (`pos`, `flags`, ...).
-    pub info: Vec<(String, String)>,
-    /// Smallest (pid, fd) of the tree that refers to the same open file (kcmp), so that sharing shows.
-    pub same_as: (i32, i32),
 }

@@ -1,11 +1,13 @@
 //! Mappings and the hash of what they hold.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
-use std::{io, mem};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use crossthaw_protocol::MapState;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
@@ -130,7 +132,7 @@ impl Walk<'_> {
         self.contents.hash.update(&xxh64(page, 0).to_le_bytes());
     }
 
-    /// Hash a range; pages that cannot be read count as holes.
+    /// Hash a range of the task's memory; pages that cannot be read count as holes.
     fn range(&mut self, start: u64, end: u64, buffer: &mut [u8]) {
         let mut at = start;
         while at < end {
@@ -139,12 +141,7 @@ impl Walk<'_> {
                 .min(buffer.len());
             let batch = &mut buffer[..want];
             if self.mem.read_exact_at(batch, at).is_ok() {
-                for (address, page) in (at..)
-                    .step_by(self.page_size)
-                    .zip(batch.chunks(self.page_size))
-                {
-                    self.add(address, page);
-                }
+                self.pages(at, batch);
             } else {
                 for address in (at..at + want as u64).step_by(self.page_size) {
                     let page = &mut batch[..self.page_size];
@@ -156,11 +153,144 @@ impl Walk<'_> {
             at += want as u64;
         }
     }
+
+    fn pages(&mut self, start: u64, batch: &[u8]) {
+        let addresses = (start..).step_by(self.page_size);
+        for (address, page) in addresses.zip(batch.chunks(self.page_size)) {
+            self.add(address, page);
+        }
+    }
+
+    /// Hash a range as it is in the file behind it, which maps nothing into the task; zeros follow its end.
+    fn file_range(
+        &mut self,
+        file: &File,
+        start: u64,
+        end: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<()> {
+        let mut at = start;
+        while at < end {
+            let want = usize::try_from(end - at)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            let batch = &mut buffer[..want];
+            let offset = self.mapping.offset + (at - self.mapping.start);
+            let mut filled = 0;
+            while filled < want {
+                match file.read_at(&mut batch[filled..], offset + filled as u64)? {
+                    0 => break,
+                    more => filled += more,
+                }
+            }
+            batch[filled..].fill(0);
+            self.pages(at, batch);
+            at += want as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The file behind a mapping, if it is a regular one.
+fn backing(task: &Task, mapping: &Mapping) -> Option<File> {
+    if mapping.inode == 0 {
+        return None;
+    }
+    let Mapping { start, end, .. } = mapping;
+    let path = task.dir.join(format!("map_files/{start:x}-{end:x}"));
+    // What is no regular file may do things when it is opened.
+    path.metadata().ok().filter(Metadata::is_file)?;
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_NOATIME);
+    options.open(&path).ok()
+}
+
+/// Ranges of a mapping that the file behind it has data for, as addresses.
+fn data(file: &File, mapping: &Mapping, page_size: u64) -> io::Result<Vec<(u64, u64)>> {
+    let end = mapping.offset + (mapping.end - mapping.start);
+    let mut ranges = Vec::new();
+    let mut at = mapping.offset;
+    while at < end {
+        at = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            // Nothing but a hole is left.
+            Err(Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let hole = rustix::fs::seek(file, SeekFrom::Hole(at))?;
+        let address = |offset: u64| mapping.start + (offset.min(end) - mapping.offset);
+        let (first, last) = (at / page_size * page_size, hole.next_multiple_of(page_size));
+        if first < end {
+            ranges.push((address(first), address(last)));
+        }
+        at = last;
+    }
+    Ok(ranges)
+}
+
+/// What is left of ranges when others are taken out; both in order and without overlap.
+fn without(ranges: &[(u64, u64)], taken: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut left = Vec::new();
+    for &(start, end) in ranges {
+        let mut at = start;
+        for &(from, to) in taken.iter().filter(|&&(from, to)| to > start && from < end) {
+            if at < from {
+                left.push((at, from));
+            }
+            at = at.max(to);
+        }
+        if at < end {
+            left.push((at, end));
+        }
+    }
+    left
+}
+
+/// Where the contents of a mapping are.
+struct Plan {
+    /// In the task: pages of its own, or all of it.
+    own: Vec<(u64, u64)>,
+    /// In the file behind it.
+    shared: Option<(File, Vec<(u64, u64)>)>,
 }
 
 fn scan(pagemap: &File, task: &Task, mapping: &Mapping) -> Result<Vec<(u64, u64)>> {
     anonymous(pagemap, mapping.start, mapping.end)
         .context(|| format!("scan {:#x} of pid {}", mapping.start, task.outer))
+}
+
+/// The kernel's own pages: the vdso and what lies beside it; x86's gate page even lies outside what a task can map.
+fn is_kernels(mapping: &Mapping) -> bool {
+    mapping.name.starts_with("[v")
+}
+
+fn plan(pagemap: &File, task: &Task, mapping: &Mapping, page_size: u64) -> Result<Plan> {
+    let whole = || vec![(mapping.start, mapping.end)];
+    if is_kernels(mapping) {
+        return Ok(Plan {
+            own: whole(),
+            shared: None,
+        });
+    }
+    let own = scan(pagemap, task, mapping)?;
+    if mapping.inode == 0 {
+        return Ok(Plan { own, shared: None });
+    }
+    let file = backing(task, mapping).and_then(|file| {
+        let data = data(&file, mapping, page_size).ok()?;
+        Some((file, without(&data, &own)))
+    });
+    Ok(match file {
+        Some(shared) => Plan {
+            own,
+            shared: Some(shared),
+        },
+        // What is behind it cannot be opened: as the task sees it.
+        None => Plan {
+            own: whole(),
+            shared: None,
+        },
+    })
 }
 
 /// The mappings of a task, in address order.
@@ -174,58 +304,67 @@ pub(super) fn probe(task: &Task) -> Result<Vec<MapState>> {
     let mut buffer = vec![0; BATCH.next_multiple_of(page_size)];
     let mut maps = Vec::new();
     for mapping in text::mappings(&task.read("smaps")?) {
-        // The vdso's pages are the kernel's; x86's gate page even lies outside what a task can map.
-        let is_kernel = mapping.name.starts_with("[v");
-        let ranges = if is_kernel {
-            Vec::new()
-        } else {
-            scan(&pagemap, task, &mapping)?
+        let Plan { own, shared } = plan(&pagemap, task, &mapping, page_size as u64)?;
+        let mut walk = Walk {
+            mem: &mem,
+            mapping: &mapping,
+            page_size,
+            contents: Contents {
+                hash: Xxh64::new(0),
+                read: 0,
+                filled: 0,
+            },
         };
-        let present = ranges
-            .iter()
-            .map(|(start, end)| (end - start) / page_size as u64)
-            .sum();
-        let (hash, anon_pages) = if mapping.perms.starts_with('r') {
-            let mut walk = Walk {
-                mem: &mem,
-                mapping: &mapping,
-                page_size,
-                contents: Contents {
-                    hash: Xxh64::new(0),
-                    read: 0,
-                    filled: 0,
-                },
-            };
-            let is_anonymous = mapping.inode == 0 && !is_kernel;
-            if is_anonymous {
-                for &(start, end) in &ranges {
-                    walk.range(start, end, &mut buffer);
-                }
-            } else {
-                walk.range(mapping.start, mapping.end, &mut buffer);
+        let mut parts: Vec<(u64, u64, Option<&File>)> =
+            own.iter().map(|&(start, end)| (start, end, None)).collect();
+        if let Some((file, ranges)) = &shared {
+            parts.extend(ranges.iter().map(|&(start, end)| (start, end, Some(file))));
+        }
+        parts.sort_unstable_by_key(|part| part.0);
+        for &(start, end, file) in &parts {
+            match file {
+                None => walk.range(start, end, &mut buffer),
+                Some(file) => walk
+                    .file_range(file, start, end, &mut buffer)
+                    .context(|| format!("read the file behind {start:#x} of pid {}", task.outer))?,
             }
-            let Contents { hash, read, filled } = walk.contents;
-            let readable = is_anonymous || read > 0;
-            (
-                readable.then(|| hash.digest()),
-                if is_anonymous { filled } else { present },
-            )
+        }
+        let Contents { hash, read, filled } = walk.contents;
+        let hash = (parts.is_empty() || read > 0).then(|| hash.digest());
+        let pages = own
+            .iter()
+            .map(|(start, end)| (end - start) / page_size as u64);
+        let anon_pages = if mapping.inode == 0 {
+            filled
+        } else if shared.is_some() {
+            pages.sum()
         } else {
-            (None, present)
+            0
         };
         maps.push(state(mapping, hash, anon_pages));
     }
     Ok(maps)
 }
 
-fn state(mut mapping: Mapping, hash: Option<u64>, anon_pages: u64) -> MapState {
+fn state(mapping: Mapping, hash: Option<u64>, anon_pages: u64) -> MapState {
+    let Mapping {
+        start,
+        end,
+        perms,
+        offset,
+        device,
+        inode,
+        name,
+        details,
+    } = mapping;
     MapState {
-        start: mapping.start,
-        end: mapping.end,
-        perms: mem::take(&mut mapping.perms),
-        offset: mapping.offset,
-        name: mem::take(&mut mapping.name),
-        vm_flags: mem::take(&mut mapping.vm_flags),
+        start,
+        end,
+        perms,
+        offset,
+        name,
+        file: (device, inode),
+        smaps: details,
         hash,
         anon_pages,
     }
@@ -241,5 +380,37 @@ mod tests {
         assert!(is_zero(&page[1..]) && is_zero(&page[..5]));
         page[4096] = 1;
         assert!(!is_zero(&page[1..]) && is_zero(&page[..4096]));
+    }
+
+    #[test]
+    fn ranges_are_cut() {
+        let cut = |taken: &[(u64, u64)]| without(&[(10, 20), (30, 40)], taken);
+        assert_eq!(cut(&[]), [(10, 20), (30, 40)]);
+        assert_eq!(
+            cut(&[(0, 12), (15, 16), (19, 31)]),
+            [(12, 15), (16, 19), (31, 40)]
+        );
+        assert_eq!(cut(&[(0, 50)]), []);
+    }
+
+    #[test]
+    fn a_hole_in_a_file_has_no_data() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"x", 1 << 20).unwrap();
+        let mapping = Mapping {
+            start: 0x10_0000,
+            end: 0x40_0000,
+            perms: "r--s".to_owned(),
+            offset: 0,
+            device: String::new(),
+            inode: 1,
+            name: String::new(),
+            details: Vec::new(),
+        };
+        let ranges = data(&file, &mapping, 4096).unwrap();
+        assert!(
+            ranges.contains(&(0x20_0000, 0x20_1000)) || ranges == [(0x10_0000, 0x20_1000)],
+            "{ranges:x?}"
+        );
     }
 }

@@ -1,111 +1,98 @@
-//! Looking at a frozen tree from outside.
+//! Looking at a frozen tree from outside, leaving no trace in it.
+//!
+//! One file a subject. What no other process can see of a task is not here: handlers of signals (only which are caught),
+//! the alternate signal stack, timers of setitimer(2), the time that is left of any timer, `clear_child_tid`, securebits,
+//! keyrings, and what only the kernel knows of open files, such as who waits on them.
 
 mod files;
+mod folder;
+mod ipc;
+mod locks;
 mod memory;
+mod mounts;
+mod namespaces;
+mod net;
+mod open_file;
+mod sharing;
+mod sock_diag;
+mod task;
 mod text;
+mod trace;
+mod translation;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crossthaw_protocol::{State, TaskState};
+use crossthaw_protocol::{FdState, Object, SCENARIO_DIR, State, TaskState};
 
 use crate::error::{AgentError, Context, Result};
+use namespaces::Kind;
+use task::Task;
+use trace::Traced;
+use translation::Translation;
 
-/// `/proc/PID` of one task.
-#[derive(Debug)]
-pub(crate) struct Task {
-    /// Its pid as the agent sees it.
-    outer: i32,
-    /// Its pid in the tree's own pid namespace.
-    inner: i32,
-    dir: PathBuf,
-    status: Vec<(String, String)>,
+/// Numbers among the names of a folder's entries.
+fn numbers_in(path: &Path) -> Result<Vec<i32>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(path).context(|| format!("list {}", path.display()))? {
+        let name = entry
+            .context(|| format!("list {}", path.display()))?
+            .file_name();
+        all.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    all.sort_unstable();
+    Ok(all)
 }
 
-impl Task {
-    fn read(&self, name: &str) -> Result<String> {
-        let path = self.dir.join(name);
-        let bytes = fs::read(&path).context(|| format!("read {}", path.display()))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    fn link(&self, name: &str) -> Result<String> {
-        let path = self.dir.join(name);
-        let target = fs::read_link(&path).context(|| format!("read link {}", path.display()))?;
-        Ok(target.to_string_lossy().into_owned())
-    }
-
-    /// Field `name` of its status, split into numbers: one for each pid namespace, the outermost first.
-    fn numbers(&self, name: &str) -> Result<Vec<i32>> {
-        let value = self
-            .status
-            .iter()
-            .find(|(field, _)| field == name)
-            .map_or("", |(_, value)| value);
-        text::numbers(value).ok_or_else(|| AgentError::Parse {
-            what: "a line of /proc/PID/status",
-            text: format!("{name}: {value}"),
-        })
-    }
-}
-
-/// Translates pids into the tree's pid namespace.
-#[derive(Debug)]
-struct Translation {
-    /// How deep the tree's pid namespace lies below the agent's.
-    level: usize,
-    /// Pid as the agent sees it, to pid in the tree.
-    pids: BTreeMap<i32, i32>,
-}
-
-impl Translation {
-    fn pid(&self, outer: i32) -> i32 {
-        self.pids.get(&outer).copied().unwrap_or(0)
-    }
-
-    /// Of the numbers of a task in each pid namespace, the tree's; 0 where it is not one of the tree's tasks.
-    fn group(&self, numbers: &[i32]) -> i32 {
-        let inner = numbers.get(self.level).copied().unwrap_or(0);
-        if self.pids.values().any(|&pid| pid == inner) {
-            inner
+/// The threads of a process, the leader first.
+fn threads(pid: i32) -> Result<Vec<Task>> {
+    let dir = Path::new("/proc").join(pid.to_string());
+    let tids = numbers_in(&dir.join("task"))?;
+    let (leader, others): (Vec<_>, _) = tids.into_iter().partition(|&tid| tid == pid);
+    let all = leader.into_iter().chain(others);
+    all.map(|tid| {
+        let dir = if tid == pid {
+            dir.clone()
         } else {
-            0
+            dir.join("task").join(tid.to_string())
+        };
+        Task::open(tid, dir)
+    })
+    .collect()
+}
+
+/// Children that are in no cgroup any more: only their exit status is left.
+fn zombies(tasks: &[Task]) -> Result<Vec<Task>> {
+    let mut found = Vec::new();
+    for task in tasks {
+        // A kernel without `CONFIG_PROC_CHILDREN` has no such file.
+        let children = task.read(&task.children()).unwrap_or_default();
+        for pid in children.split_whitespace() {
+            let Ok(pid) = pid.parse::<i32>() else {
+                continue;
+            };
+            if tasks.iter().all(|task| task.outer != pid) {
+                let child = Task::open(pid, Path::new("/proc").join(pid.to_string()))?;
+                if child.is_zombie() {
+                    found.push(child);
+                }
+            }
         }
     }
-
-    /// The task's status with all pids translated.
-    fn status(&self, task: &Task) -> Result<Vec<(String, String)>> {
-        let translate = |(name, value): &(String, String)| {
-            let value = match name.as_str() {
-                "PPid" | "TracerPid" => self.pid(value.trim().parse().unwrap_or(0)).to_string(),
-                "Tgid" | "Pid" | "NStgid" | "NSpid" => task.inner.to_string(),
-                "NSpgid" | "NSsid" => self.group(&task.numbers(name)?).to_string(),
-                _ => value.clone(),
-            };
-            Ok((name.clone(), value))
-        };
-        task.status.iter().map(translate).collect()
-    }
+    Ok(found)
 }
 
 fn open_tasks(root: i32, pids: &[i32]) -> Result<(Vec<Task>, Translation)> {
     let mut tasks = Vec::new();
-    let mut level = None;
-    for &outer in pids {
-        let dir = Path::new("/proc").join(outer.to_string());
-        let mut task = Task {
-            outer,
-            inner: 0,
-            dir,
-            status: Vec::new(),
-        };
-        task.status = text::fields(&task.read("status")?);
-        if outer == root {
-            level = task.numbers("NSpid")?.len().checked_sub(1);
-        }
-        tasks.push(task);
+    for &pid in pids {
+        tasks.extend(threads(pid)?);
     }
+    tasks.extend(zombies(&tasks)?);
+    let level = match tasks.iter().find(|task| task.outer == root) {
+        Some(root) => root.numbers("NSpid")?.len().checked_sub(1),
+        None => None,
+    };
     let Some(level) = level else {
         return Err(AgentError::Refused(format!(
             "pid {root}, the root of the tree, is not in its cgroup: it has ended, or was moved"
@@ -113,104 +100,162 @@ fn open_tasks(root: i32, pids: &[i32]) -> Result<(Vec<Task>, Translation)> {
     };
     for task in &mut tasks {
         task.inner = task.numbers("NSpid")?.get(level).copied().unwrap_or(0);
+        task.leader = task.numbers("NStgid")?.get(level).copied().unwrap_or(0);
     }
     tasks.sort_by_key(|task| task.inner);
     let pids = tasks.iter().map(|task| (task.outer, task.inner)).collect();
     Ok((tasks, Translation { level, pids }))
 }
 
-/// The state of these tasks, which are frozen.
-pub(crate) fn probe(root: i32, pids: &[i32]) -> Result<State> {
+/// The state of these processes, which are frozen, and of what belongs to them; `cgroup` is the folder of theirs.
+pub(crate) fn probe(root: i32, pids: &[i32], cgroup: &Path) -> Result<State> {
     let (tasks, translation) = open_tasks(root, pids)?;
-    let mut fds = files::probe(&tasks)?;
-    let states = tasks.iter().map(|task| {
-        let fds = fds.remove(&task.inner).unwrap_or_default();
-        probe_task(task, &translation, fds)
+    let alive: Vec<(i32, i32)> = tasks
+        .iter()
+        .filter(|task| !task.is_zombie())
+        .map(|task| (task.inner, task.outer))
+        .collect();
+    let mut shares = sharing::tasks(&alive);
+    let with_files = tasks.iter().filter(|task| {
+        let mut others = shares.get(&task.inner).into_iter().flatten();
+        !task.is_zombie() && (task.is_leader() || others.all(|(what, _)| what != "files"))
     });
+    let mut fds = files::probe(&with_files.collect::<Vec<_>>(), &translation)?;
+    let mut states = Vec::new();
+    for task in &tasks {
+        let fds = fds.remove(&task.inner).unwrap_or_default();
+        let shares = shares.remove(&task.inner).unwrap_or_default();
+        states.push(probe_task(task, &translation, fds, shares)?);
+    }
+    let objects = objects(&tasks, &states, &translation, cgroup)?;
+    // Last: what was looked at before should be what the freezer left.
+    let mut traced = trace::probe(&tasks)?;
+    for (task, state) in tasks.iter().zip(&mut states) {
+        let Traced {
+            registers,
+            signals,
+            filters,
+            attributes,
+        } = traced.remove(&task.outer).unwrap_or_default();
+        state.registers = registers;
+        state.signals = signals;
+        state.filters = filters;
+        state.attributes.extend(attributes);
+    }
     Ok(State {
-        tasks: states.collect::<Result<_>>()?,
+        tasks: states,
+        objects,
     })
+}
+
+/// What the leader shows for its whole process.
+fn of_process<T: Default>(task: &Task, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    if task.is_leader() && !task.is_zombie() {
+        read()
+    } else {
+        Ok(T::default())
+    }
 }
 
 fn probe_task(
     task: &Task,
     translation: &Translation,
-    fds: Vec<crossthaw_protocol::FdState>,
+    fds: Vec<FdState>,
+    shares: Vec<(String, i32)>,
 ) -> Result<TaskState> {
     let parent = task.numbers("PPid")?.first().copied().unwrap_or(0);
     Ok(TaskState {
         pid: task.inner,
+        tgid: task.leader,
         ppid: translation.pid(parent),
         pgid: translation.group(&task.numbers("NSpgid")?),
         sid: translation.group(&task.numbers("NSsid")?),
         comm: task.read("comm")?.trim_end_matches('\n').to_owned(),
-        cmdline: text::arguments(&task.read("cmdline")?),
+        cmdline: of_process(task, || Ok(text::arguments(&task.read("cmdline")?)))?,
+        environ: of_process(task, || Ok(text::arguments(&task.read("environ")?)))?,
         status: translation.status(task)?,
-        limits: text::limits(&task.read("limits")?),
-        links: ["cwd", "root", "exe"]
-            .into_iter()
-            .map(|name| Ok((name.to_owned(), task.link(name)?)))
-            .collect::<Result<_>>()?,
-        maps: memory::probe(task)?,
+        stat: translation.fields(&task.stat, &["ppid", "pgrp", "session", "tpgid"]),
+        limits: of_process(task, || Ok(text::limits(&task.read("limits")?)))?,
+        links: task.links()?,
+        attributes: task.attributes(translation),
+        namespaces: task.namespaces()?,
+        shares,
+        timers: of_process(task, || Ok(timers(task, translation)))?,
+        signals: Vec::new(),
+        filters: Vec::new(),
+        registers: Vec::new(),
+        maps: of_process(task, || memory::probe(task))?,
         fds,
-        auxv: auxv(task)?,
-        attributes: attributes(task),
+        auxv: of_process(task, || Ok(text::auxv(&task.bytes("auxv")?)))?,
     })
 }
 
-fn auxv(task: &Task) -> Result<Vec<(u64, u64)>> {
-    let path = task.dir.join("auxv");
-    let bytes = fs::read(&path).context(|| format!("read {}", path.display()))?;
-    Ok(text::auxv(&bytes))
+/// A kernel without POSIX timers has no such file.
+fn timers(task: &Task, translation: &Translation) -> Vec<crossthaw_protocol::Fields> {
+    let text = task.read("timers").unwrap_or_default();
+    let timers = text::timers(&text);
+    timers
+        .iter()
+        .map(|timer| translation.timer(timer))
+        .collect()
 }
 
-/// Small files of /proc/PID, as far as this kernel has them.
-fn attributes(task: &Task) -> Vec<(String, String)> {
-    let read = |name: &str| Some((name.to_owned(), task.read(name).ok()?.trim().to_owned()));
-    ["timerslack_ns", "oom_score_adj", "personality"]
-        .into_iter()
-        .filter_map(read)
-        .collect()
+/// The first task in each namespace of a kind.
+fn first_in_each<'a>(tasks: &'a [Task], states: &[TaskState], kind: &str) -> Vec<&'a Task> {
+    let mut seen = BTreeSet::new();
+    let with_state = tasks.iter().zip(states);
+    let first = with_state.filter(|(_, state)| {
+        let namespace = state.namespaces.iter().find(|field| field.0 == kind);
+        namespace.is_some_and(|(_, target)| seen.insert(target.clone()))
+    });
+    first.map(|(task, _)| task).collect()
+}
+
+/// Files that the tree has open, as `/proc/locks` names them.
+fn open_files(states: &[TaskState]) -> BTreeSet<String> {
+    let inode = |fd: &FdState| {
+        let (_, value) = fd.stat.iter().find(|field| field.0 == "inode")?;
+        let (dev, ino) = value.split_once(':')?;
+        Some(locks::file(
+            u64::from_str_radix(dev, 16).ok()?,
+            ino.parse().ok()?,
+        ))
+    };
+    let fds = states.iter().flat_map(|state| &state.fds);
+    fds.filter_map(inode).collect()
+}
+
+fn objects(
+    tasks: &[Task],
+    states: &[TaskState],
+    translation: &Translation,
+    cgroup: &Path,
+) -> Result<Vec<Object>> {
+    let mut all = vec![namespaces::cgroup(cgroup)];
+    for task in first_in_each(tasks, states, "mnt") {
+        all.extend(mounts::probe(task)?);
+    }
+    for (place, task) in (1..).zip(first_in_each(tasks, states, "uts")) {
+        all.push(namespaces::uts(place, task)?);
+    }
+    for (place, task) in (1..).zip(first_in_each(tasks, states, "ipc")) {
+        all.push(namespaces::ipc(place, task)?);
+        all.extend(namespaces::inside(task, Kind::Ipc, || {
+            ipc::probe(translation)
+        })?);
+    }
+    let names = net::Names::new(states);
+    for task in first_in_each(tasks, states, "net") {
+        all.extend(net::probe(task, &names)?);
+    }
+    all.extend(locks::probe(translation, &open_files(states))?);
+    all.extend(folder::probe(Path::new(SCENARIO_DIR))?);
+    Ok(all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn translation() -> Translation {
-        Translation {
-            level: 1,
-            pids: BTreeMap::from([(1234, 1), (1235, 2)]),
-        }
-    }
-
-    #[test]
-    fn pids_outside_the_tree_are_zero() {
-        let translation = translation();
-        assert_eq!((translation.pid(1235), translation.pid(1)), (2, 0));
-        assert_eq!(
-            (
-                translation.group(&[1234, 1]),
-                translation.group(&[900, 0]),
-                translation.group(&[900])
-            ),
-            (1, 0, 0)
-        );
-    }
-
-    #[test]
-    fn every_pid_of_the_status_is_translated() {
-        let text = "Name:\tx\nTgid:\t1235\nPid:\t1235\nPPid:\t1234\nTracerPid:\t0\nNStgid:\t1235\t2\nNSpid:\t1235\t2\nNSpgid:\t1234\t1\nNSsid:\t1\t0\n";
-        let task = Task {
-            outer: 1235,
-            inner: 2,
-            dir: PathBuf::new(),
-            status: text::fields(text),
-        };
-        let status = translation().status(&task).unwrap();
-        let values: Vec<&str> = status.iter().map(|(_, value)| value.as_str()).collect();
-        assert_eq!(values, ["x", "2", "2", "1", "0", "2", "2", "1", "0"]);
-    }
 
     #[test]
     fn a_process_of_the_host_can_be_probed() {
@@ -228,14 +273,21 @@ mod tests {
         while !sleeps() {
             std::thread::yield_now();
         }
-        let state = probe(pid, &[pid]);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let state = state.unwrap();
-        let [task] = &state.tasks[..] else {
+        let (tasks, translation) = open_tasks(pid, &[pid]).unwrap();
+        let [cat] = &tasks[..] else {
             panic!("one task")
         };
-        assert_eq!((task.pid, task.ppid, task.comm.as_str()), (pid, 0, "cat"));
+        let fds = files::probe(&[cat], &translation).unwrap();
+        let task = probe_task(cat, &translation, fds[&pid].clone(), Vec::new()).unwrap();
+        let traced = trace::probe(&tasks).unwrap();
+        // It has come to no harm.
+        assert!(child.try_wait().unwrap().is_none());
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+        assert_eq!(
+            (task.pid, task.tgid, task.ppid, task.comm.as_str()),
+            (pid, pid, 0, "cat")
+        );
         assert_eq!(task.cmdline, ["cat"]);
         assert!(
             task.limits
@@ -250,5 +302,11 @@ mod tests {
         assert!(task.fds.windows(2).all(|pair| pair[0].fd < pair[1].fd));
         let page_size = rustix::param::page_size() as u64;
         assert!(task.auxv.contains(&(6, page_size)), "AT_PAGESZ");
+        assert!(task.namespaces.iter().all(|field| field.1 == "outside"));
+        let general = &traced[&pid].registers[0];
+        assert!(
+            general.note == 1 && !general.words.is_empty(),
+            "{general:?}"
+        );
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crossthaw_protocol::{FdState, MapState, State, TaskState};
+use crossthaw_protocol::{MapState, State, TaskState};
 
-use super::{Form, rules};
+use super::facts::{self, Fact};
+use super::{Canon, Form, rules};
 
 /// Lines of a golden; what is beyond is a hash.
 const LINES: usize = 200;
@@ -24,60 +25,40 @@ impl Names {
     fn of(&self, pid: i32) -> i32 {
         self.0.get(&pid).copied().unwrap_or(0)
     }
-}
 
-/// Names of the flags of a descriptor, open(2).
-///
-/// 040000 to 0400000 are left out: `O_DIRECT`, `O_LARGEFILE`, `O_DIRECTORY` and `O_NOFOLLOW` are other bits on powerpc, and only 64-bit kernels set `O_LARGEFILE` by themselves.
-const FLAGS: [(u32, &str); 9] = [
-    (0o2000, "append"),
-    (0o4000, "nonblock"),
-    (0o10_000, "dsync"),
-    (0o20_000, "async"),
-    (0o1_000_000, "noatime"),
-    (0o2_000_000, "cloexec"),
-    (0o4_000_000, "sync"),
-    (0o10_000_000, "path"),
-    (0o20_000_000, "tmpfile"),
-];
-
-fn flags(octal: &str) -> String {
-    let Ok(flags) = u32::from_str_radix(octal, 8) else {
-        return octal.to_owned();
-    };
-    let mut text = match flags & 3 {
-        0 => "read",
-        1 => "write",
-        2 => "read-write",
-        _ => "no-access",
+    fn text(&self, pid: &str) -> String {
+        pid.parse()
+            .map_or_else(|_| pid.to_owned(), |pid| self.of(pid).to_string())
     }
-    .to_owned();
-    for (bit, name) in FLAGS {
-        if flags & bit != 0 {
-            text.push(' ');
-            text.push_str(name);
+
+    /// A value with the pids in it by name.
+    fn value(&self, key: &str, value: &str) -> String {
+        match key {
+            "fd.same as" => match value.split_once(':') {
+                Some((pid, fd)) => format!("{}:{fd}", self.text(pid)),
+                None => value.to_owned(),
+            },
+            "timer.notify" => match value.rsplit_once('.') {
+                Some((kind, pid)) => format!("{kind}.{}", self.text(pid)),
+                None => value.to_owned(),
+            },
+            "lock.pid" | "open.foreground" | "open.session" => self.text(value),
+            "open.owner" => match value.rsplit_once(' ') {
+                Some((kind, pid)) => format!("{kind} {}", self.text(pid)),
+                None => value.to_owned(),
+            },
+            // POSIX ADVISORY WRITE PID FILE FROM TO
+            "fdinfo.lock" => {
+                let words = value.split(' ').enumerate();
+                let name = |(place, word): (usize, &str)| match place {
+                    3 => self.text(word),
+                    _ => word.to_owned(),
+                };
+                words.map(name).collect::<Vec<_>>().join(" ")
+            }
+            _ => value.to_owned(),
         }
     }
-    text
-}
-
-fn fd_line(fd: &FdState, names: &Names) -> String {
-    let info = fd
-        .info
-        .iter()
-        .filter_map(|(name, value)| match name.as_str() {
-            "flags" => Some(format!(" {}", flags(value))),
-            _ if rules::fdinfo(name, Form::Golden) => Some(format!(" {name} {value}")),
-            _ => None,
-        });
-    let info: String = info.collect();
-    let (pid, number) = fd.same_as;
-    format!(
-        "fd {} {}{info} file {}:{number}",
-        fd.fd,
-        fd.link,
-        names.of(pid)
-    )
 }
 
 /// Mappings without addresses: how memory is cut into mappings differs between architectures, what kinds there are does not.
@@ -103,57 +84,87 @@ fn map_lines(task: &TaskState) -> Vec<String> {
     lines.into_iter().collect()
 }
 
-fn task_lines(task: &TaskState, names: &Names) -> Vec<String> {
-    let mut lines = vec![
-        format!("comm {:?}", task.comm),
-        format!("arguments {:?}", task.cmdline),
-    ];
-    lines.extend(
-        task.links
-            .iter()
-            .map(|(name, target)| format!("{name} {target}")),
-    );
-    let status = task.status.iter();
-    lines.extend(
-        status
-            .filter(|(name, _)| rules::status(name, Form::Golden))
-            .map(|(name, value)| {
-                let words: Vec<_> = value.split_whitespace().collect();
-                format!("status {name} {}", words.join(" "))
-                    .trim_end()
-                    .to_owned()
-            }),
-    );
-    let limits = task.limits.iter();
-    lines.extend(
-        limits
-            .filter(|(name, _, _)| rules::limit(name, Form::Golden))
-            .map(|(name, soft, hard)| format!("limit {name}: {soft}, at most {hard}")),
-    );
-    lines.extend(
-        task.attributes
-            .iter()
-            .map(|(name, value)| format!("{name} {value}")),
-    );
-    lines.extend(map_lines(task));
-    lines.extend(task.fds.iter().map(|fd| fd_line(fd, names)));
-    lines
+/// Families of which all fields of a task share one line.
+const JOINED: [&str; 2] = ["namespace", "stat"];
+
+/// Fields that need no name in their line.
+const PLAIN: [&str; 2] = ["fd.link", "fdinfo.flags"];
+
+/// Lines of one task, or of the tree: what is one thing is one line, and so is a field of a task itself.
+fn lines(facts: &[Fact], names: &Names, canon: &mut Canon) -> Vec<String> {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    for fact in facts {
+        // The first line has them.
+        let in_first = match fact.family() {
+            "task" => !matches!(fact.field(), "comm" | "arguments" | "environment"),
+            family => family == "shares",
+        };
+        if in_first {
+            continue;
+        }
+        let Some(value) = rules::apply(&fact.key, &fact.value, Form::Golden, canon) else {
+            continue;
+        };
+        let value = names.value(&fact.key, &value);
+        if value.is_empty() && !fact.thing.is_empty() {
+            continue;
+        }
+        let field = fact.field();
+        let (line, text) = match fact.family() {
+            _ if !fact.thing.is_empty() && PLAIN.contains(&&*fact.key) => {
+                (fact.thing.clone(), value)
+            }
+            _ if !fact.thing.is_empty() => (fact.thing.clone(), format!("{field} {value}")),
+            family if JOINED.contains(&family) => (family.to_owned(), format!("{field} {value}")),
+            "task" | "attribute" | "link" => (field.to_owned(), value),
+            "limit" => (format!("limit {field}:"), value),
+            family => (format!("{family} {field}"), value),
+        };
+        match lines.iter_mut().rev().find(|(known, _)| *known == line) {
+            Some((_, known)) => {
+                known.push(' ');
+                known.push_str(&text);
+            }
+            None => lines.push((line, text)),
+        }
+    }
+    let whole = |(line, text): (String, String)| format!("{line} {text}").trim_end().to_owned();
+    lines.into_iter().map(whole).collect()
 }
 
 /// The golden form of a state.
 ///
-/// The first task is shown whole, the others by what they differ in from it.
+/// The first task is shown whole, the others by what they differ in from it, then what belongs to the tree.
 pub fn golden(state: &State) -> String {
+    shorten(&whole(state))
+}
+
+/// The golden form without a limit to its length.
+fn whole(state: &State) -> String {
     let names = Names::new(state);
+    let facts = facts::all(state);
+    let mut canon = Canon::default();
     let mut out = String::new();
     let mut first: Option<Vec<String>> = None;
+    let about = |pid: Option<i32>| {
+        let facts = facts.iter().filter(move |fact| fact.task == pid);
+        facts.cloned().collect::<Vec<_>>()
+    };
     for task in &state.tasks {
-        let lines = task_lines(task, &names);
+        let mut lines = lines(&about(Some(task.pid)), &names, &mut canon);
+        lines.extend(map_lines(task));
         let [pid, parent, group, session] =
             [task.pid, task.ppid, task.pgid, task.sid].map(|pid| names.of(pid));
+        let thread = match names.of(task.tgid) {
+            leader if leader == pid => String::new(),
+            leader => format!(" thread of {leader}"),
+        };
+        let shares = task.shares.iter();
+        let shares = shares.map(|(what, pid)| format!(" {what} of {}", names.of(*pid)));
+        let shares: String = shares.collect();
         line!(
             out,
-            "task {pid} parent {parent} group {group} session {session}"
+            "task {pid} parent {parent} group {group} session {session}{thread}{shares}"
         );
         match &first {
             None => lines.iter().for_each(|text| line!(out, "  {text}")),
@@ -166,7 +177,18 @@ pub fn golden(state: &State) -> String {
         }
         first.get_or_insert(lines);
     }
-    shorten(&out)
+    let mut of_tree = about(None);
+    // Tasks that run side by side make their files in any order.
+    of_tree.sort_by(|a, b| folder_order(a).cmp(&folder_order(b)));
+    for text in lines(&of_tree, &names, &mut canon) {
+        line!(out, "{text}");
+    }
+    out
+}
+
+/// Files go by name, behind everything else, which stays in its order.
+fn folder_order(fact: &Fact) -> Option<&str> {
+    matches!(fact.family(), "file" | "hidden").then_some(&*fact.thing)
 }
 
 fn shorten(text: &str) -> String {
@@ -195,22 +217,30 @@ mod tests {
         task 1 parent 0 group 1 session 1
           comm "workloads"
           arguments ["workloads", "simple::counter"]
+          environment ["A=1"]
           cwd /scenario
           root /
           exe /bin/workloads
+          namespace mnt #1 net outside
           status Umask 0022
           status Uid 0 0 0 0
           status SigBlk 0000000000000200
+          stat nice 0
           limit Max open files: 1024, at most 4096
           timerslack_ns 50000
+          timer 0 ID 0 notify signal/pid.1
+          queued signal 0 queue process number 10 code 0 errno 0
+          seccomp filter 0 8 instructions 000000000000004d
+          fd 0 /dev/null pos 0 read-write mnt_id #1 mode 0644 inode #1 capacity 4096 same as 1:0
+          fd 3 /scenario/data pos 0 read-write mnt_id #1 mode 0644 inode #1 capacity 4096 same as 1:3
           map [heap] rw-p
           map anonymous rw-p
           map program
-          fd 0 /dev/null pos 0 read-write file 1:0
-          fd 3 /scenario/data pos 0 read-write file 1:3
         task 2 parent 1 group 1 session 1
-          - fd 3 /scenario/data pos 0 read-write file 1:3
-          + fd 3 /scenario/data pos 0 read-write file 2:3
+          - fd 3 /scenario/data pos 0 read-write mnt_id #1 mode 0644 inode #1 capacity 4096 same as 1:3
+          + fd 3 /scenario/data pos 0 read-write mnt_id #1 mode 0644 inode #1 capacity 4096 same as 2:3
+        mount / id #1 parent #2 type rootfs
+        file data type regular size 5 inode #1
         "#);
     }
 
@@ -225,6 +255,7 @@ mod tests {
             .push(map(0x90_0000, "r--p", "/bin/workloads", Some(7)));
         task.maps.push(map(0x95_0000, "rw-p", "", Some(8)));
         task.auxv.clear();
+        task.registers.clear();
         task.limits[1].1 = "1".to_owned();
         task.status[3].1 = "1000 kB".to_owned();
         // O_LARGEFILE of another architecture.
@@ -239,24 +270,16 @@ mod tests {
             for task in &mut tasks {
                 task.pgid = root;
                 task.sid = 0;
+                task.shares = vec![("files".to_owned(), root)];
                 task.fds = vec![fd(0, "/dev/null", (root, 0))];
             }
-            State { tasks }
+            State {
+                tasks,
+                objects: state().objects,
+            }
         };
         assert_eq!(golden(&state(1001, 1)), golden(&state(1002, 5)));
-        assert!(golden(&state(1001, 1)).contains("task 2 parent 1 group 1 session 0\n"));
-    }
-
-    #[test]
-    fn flags_have_names() {
-        for (octal, names) in [
-            ("0100000", "read"),
-            ("02102001", "write append cloexec"),
-            ("0304002", "read-write nonblock"),
-            ("odd", "odd"),
-        ] {
-            assert_eq!(flags(octal), names);
-        }
+        assert!(golden(&state(1001, 1)).contains("task 2 parent 1 group 1 session 0 files of 1\n"));
     }
 
     #[test]

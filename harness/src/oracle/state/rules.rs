@@ -1,6 +1,16 @@
-//! Which fields of a state are compared, and why some are not: one row a field.
+//! What becomes of each field of a state: one rule a field, with its reason and an example.
+//!
+//! What no rule names, such as what a later kernel adds, is compared as it is between two states of one architecture.
+
+mod objects;
+mod task;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::Form;
+use super::canon::{Canon, Normal, same};
 
 /// What a field is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,211 +21,194 @@ enum Use {
     OneArch,
     /// As `OneArch`, but it changes as the task runs on.
     OneMoment,
+    /// As `Always`, but not where the image holds other tasks than the state.
+    Relation,
     /// Not compared.
     Never,
 }
 
-use Use::{Always, Never, OneArch, OneMoment};
+/// One field, or all whose names begin with what stands before a `*`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    /// `FAMILY.FIELD`.
+    field: &'static str,
+    used: Use,
+    normal: Normal,
+    /// A further change for the golden.
+    golden: fn(&str) -> String,
+    /// Why it is not compared everywhere, or not as it is.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for readers; a test asks for it")
+    )]
+    reason: &'static str,
+    /// A value as the probe has it, and as two states of one moment are compared in.
+    example: (&'static str, &'static str),
+}
 
-impl Use {
-    fn is_in(self, form: Form) -> bool {
+const fn rule(field: &'static str, used: Use, reason: &'static str, example: &'static str) -> Rule {
+    Rule {
+        field,
+        used,
+        normal: same,
+        golden: str::to_owned,
+        reason,
+        example: (example, example),
+    }
+}
+
+/// Compared everywhere, as it is.
+const fn always(field: &'static str, example: &'static str) -> Rule {
+    rule(field, Use::Always, "", example)
+}
+
+const fn one_arch(field: &'static str, reason: &'static str, example: &'static str) -> Rule {
+    rule(field, Use::OneArch, reason, example)
+}
+
+const fn one_moment(field: &'static str, reason: &'static str, example: &'static str) -> Rule {
+    rule(field, Use::OneMoment, reason, example)
+}
+
+const fn relation(field: &'static str, reason: &'static str, example: &'static str) -> Rule {
+    rule(field, Use::Relation, reason, example)
+}
+
+const fn never(field: &'static str, reason: &'static str, example: &'static str) -> Rule {
+    Rule {
+        example: (example, ""),
+        ..rule(field, Use::Never, reason, example)
+    }
+}
+
+impl Rule {
+    /// Compared in a canonical form: what the example becomes, and why.
+    const fn as_(self, normal: Normal, example: &'static str, reason: &'static str) -> Self {
+        Self {
+            normal,
+            reason,
+            example: (self.example.0, example),
+            ..self
+        }
+    }
+
+    /// The golden has less of it.
+    const fn in_golden(self, golden: fn(&str) -> String, reason: &'static str) -> Self {
+        Self {
+            golden,
+            reason,
+            ..self
+        }
+    }
+
+    fn is_in(&self, form: Form) -> bool {
         match form {
-            Form::Full => self != Never,
-            Form::Apart => matches!(self, Always | OneArch),
-            Form::Golden => self == Always,
+            Form::Full => self.used != Use::Never,
+            Form::Apart => matches!(self.used, Use::Always | Use::OneArch),
+            Form::Golden => matches!(self.used, Use::Always | Use::Relation),
         }
     }
 }
 
-/// A field, its use, and the reason where it is not [`Always`].
-type Row = (&'static str, Use, &'static str);
+const UNKNOWN: Rule = one_arch(
+    "*",
+    "no rule names it; it is compared, but changes no golden",
+    "x",
+);
 
-/// `/proc/PID/status`.
-const STATUS: &[Row] = &[
-    ("Name", OneArch, "the line `comm` has it"),
-    ("Umask", Always, ""),
-    (
-        "State",
-        OneMoment,
-        "all that are frozen sleep; it is the others that matter",
-    ),
-    ("Tgid", OneArch, "the task's first line has it"),
-    ("Ngid", OneArch, "the kernels have no NUMA"),
-    ("Pid", OneArch, "the task's first line has it"),
-    ("PPid", OneMoment, "the task's first line has it"),
-    ("TracerPid", Always, ""),
-    ("Uid", Always, ""),
-    ("Gid", Always, ""),
-    (
-        "FDSize",
-        Never,
-        "the table of descriptors never shrinks; a restored one is as large as it must be",
-    ),
-    ("Groups", Always, ""),
-    ("NStgid", OneArch, "the task's first line has it"),
-    ("NSpid", OneArch, "the task's first line has it"),
-    ("NSpgid", OneMoment, "the task's first line has it"),
-    ("NSsid", OneMoment, "the task's first line has it"),
-    (
-        "VmPeak",
-        Never,
-        "a high-water mark of what has been; it is no part of what is",
-    ),
-    (
-        "VmHWM",
-        Never,
-        "a high-water mark of what has been; it is no part of what is",
-    ),
-    (
-        "VmSize",
-        OneMoment,
-        "mappings are of other sizes on each architecture",
-    ),
-    ("VmLck", OneArch, "in pages"),
-    ("VmPin", OneArch, "in pages"),
-    (
-        "VmData",
-        OneMoment,
-        "mappings are of other sizes on each architecture",
-    ),
-    (
-        "VmStk",
-        OneMoment,
-        "mappings are of other sizes on each architecture",
-    ),
-    (
-        "VmExe",
-        OneArch,
-        "programs are of other sizes on each architecture",
-    ),
-    (
-        "VmLib",
-        OneArch,
-        "programs are of other sizes on each architecture",
-    ),
-    (
-        "VmRSS",
-        Never,
-        "clean pages of files come in when they are used",
-    ),
-    ("RssAnon", Never, "pages of zeros are not restored"),
-    (
-        "RssFile",
-        Never,
-        "clean pages of files come in when they are used",
-    ),
-    (
-        "RssShmem",
-        Never,
-        "clean pages of files come in when they are used",
-    ),
-    ("VmPTE", Never, "page tables follow what is in memory"),
-    (
-        "VmSwap",
-        Never,
-        "what is swapped out is the kernel's choice",
-    ),
-    ("Threads", Always, ""),
-    ("SigQ", Never, "counts the signals of all tasks of the user"),
-    ("SigPnd", Always, ""),
-    ("ShdPnd", Always, ""),
-    ("SigBlk", Always, ""),
-    ("SigIgn", Always, ""),
-    ("SigCgt", Always, ""),
-    ("CapInh", Always, ""),
-    ("CapPrm", Always, ""),
-    ("CapEff", Always, ""),
-    ("CapBnd", Always, ""),
-    ("CapAmb", Always, ""),
-    ("NoNewPrivs", Always, ""),
-    ("Seccomp", Always, ""),
-    (
-        "voluntary_ctxt_switches",
-        Never,
-        "counts how often it has run",
-    ),
-    (
-        "nonvoluntary_ctxt_switches",
-        Never,
-        "counts how often it has run",
-    ),
-];
-
-/// `/proc/PID/limits`.
-const LIMITS: &[Row] = &[
-    (
-        "Max processes",
-        OneArch,
-        "follows from the size of the guest's memory and of a task",
-    ),
-    (
-        "Max pending signals",
-        OneArch,
-        "follows from the size of the guest's memory and of a task",
-    ),
-];
-
-/// `/proc/PID/fdinfo/N`.
-const FDINFO: &[Row] = &[
-    ("pos", Always, ""),
-    // Bits 040000 to 0400000 have other meanings on powerpc; the golden has names for the others.
-    ("flags", Always, ""),
-    (
-        "mnt_id",
-        Never,
-        "numbers the mounts of a guest in the order in which they were made",
-    ),
-    ("ino", Never, "the scenario's folder is laid out anew"),
-    (
-        "it_value",
-        Never,
-        "time that is left runs out while the task is frozen",
-    ),
-];
-
-fn is_in(table: &[Row], field: &str, form: Form, unknown: Use) -> bool {
-    let row = table.iter().find(|row| row.0 == field);
-    row.map_or(unknown, |row| row.1).is_in(form)
+/// The rules by name, and those with a `*`, the longest first.
+struct Table {
+    exact: BTreeMap<&'static str, &'static Rule>,
+    families: Vec<(&'static str, &'static Rule)>,
 }
 
-/// Is this line of the status part of the form? What a later kernel adds is compared, but changes no golden.
-pub(super) fn status(field: &str, form: Form) -> bool {
-    is_in(STATUS, field, form, OneArch)
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let all = || task::RULES.iter().chain(objects::RULES);
+    let family = |rule: &'static Rule| Some((rule.field.strip_suffix('*')?, rule));
+    let mut families: Vec<_> = all().filter_map(family).collect();
+    // The longest name is the closest.
+    families.sort_by_key(|(head, _)| Reverse(head.len()));
+    Table {
+        exact: all().map(|rule| (rule.field, rule)).collect(),
+        families,
+    }
+});
+
+fn find(key: &str) -> &'static Rule {
+    let Table { exact, families } = &*TABLE;
+    let family = || families.iter().find(|(head, _)| key.starts_with(head));
+    exact
+        .get(key)
+        .copied()
+        .or_else(|| family().map(|(_, rule)| *rule))
+        .unwrap_or(&UNKNOWN)
 }
 
-/// Is this limit part of the form?
-pub(super) fn limit(name: &str, form: Form) -> bool {
-    is_in(LIMITS, name, form, Always)
-}
-
-/// Is this line about a descriptor part of the form?
-pub(super) fn fdinfo(field: &str, form: Form) -> bool {
-    is_in(FDINFO, field, form, OneArch)
+/// The value of a field in a form; `None` where it is not part of it.
+pub(super) fn apply(key: &str, value: &str, form: Form, canon: &mut Canon) -> Option<String> {
+    let rule = find(key);
+    if !rule.is_in(form) {
+        return None;
+    }
+    let value = (rule.normal)(canon, value);
+    Some(if form == Form::Golden {
+        (rule.golden)(&value)
+    } else {
+        value
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
+    fn rules() -> impl Iterator<Item = &'static Rule> {
+        task::RULES.iter().chain(objects::RULES)
+    }
+
     #[test]
-    fn every_field_that_is_not_always_used_has_a_reason() {
-        for table in [STATUS, LIMITS, FDINFO] {
-            for (at, &(field, used, reason)) in table.iter().enumerate() {
-                assert_eq!(used == Always, reason.is_empty(), "{field}");
-                assert!(
-                    table[..at].iter().all(|row| row.0 != field),
-                    "{field} twice"
-                );
-            }
+    fn every_rule_has_an_example_that_it_turns_into_what_it_says() {
+        for rule in rules() {
+            let (before, after) = rule.example;
+            assert!(!before.is_empty(), "{}: no example", rule.field);
+            let key = rule.field.replace('*', "x");
+            let found = apply(&key, before, Form::Full, &mut Canon::default());
+            assert_eq!(found.unwrap_or_default(), after, "{}", rule.field);
         }
     }
 
     #[test]
-    fn unknown_fields_are_compared_but_change_no_golden() {
-        assert!(status("x86_Thread_features", Form::Full));
-        assert!(!status("x86_Thread_features", Form::Golden));
-        assert!(!status("VmRSS", Form::Full));
-        assert!(!fdinfo("it_value", Form::Full));
-        assert!(status("VmSize", Form::Full) && !status("VmSize", Form::Apart));
+    fn every_rule_that_leaves_something_out_or_changes_it_has_a_reason() {
+        for rule in rules() {
+            let (before, after) = rule.example;
+            let plain =
+                rule.used == Use::Always && before == after && (rule.golden)(before) == before;
+            assert_eq!(
+                plain,
+                rule.reason.is_empty(),
+                "{}: {}",
+                rule.field,
+                rule.reason
+            );
+        }
+    }
+
+    #[test]
+    fn no_field_has_two_rules() {
+        let names: BTreeSet<_> = rules().map(|rule| rule.field).collect();
+        assert_eq!(names.len(), rules().count());
+    }
+
+    #[test]
+    fn the_closest_rule_counts_and_an_unknown_field_is_compared_but_changes_no_golden() {
+        assert_eq!(find("limit.Max processes").field, "limit.Max processes");
+        assert_eq!(find("limit.Max of something").field, "limit.*");
+        let see = |form| apply("status.New", "1", form, &mut Canon::default());
+        assert_eq!(
+            (see(Form::Full), see(Form::Golden)),
+            (Some("1".to_owned()), None)
+        );
     }
 }

@@ -328,7 +328,7 @@ fn an_oracle_that_is_not_content_fails_the_trial() {
         (
             vec![rule(1, "probe", other())],
             "fail (state)",
-            "+  comm \"other\"",
+            "+task 1 comm \"other\"",
         ),
         (
             vec![rule(0, "probe", other()), rule(1, "probe", other())],
