@@ -1,41 +1,38 @@
-//! `review`: goldens that a run left pending, accepted or rejected.
+//! `review`: goldens that a run left pending, accepted or rejected; goldens without a case, deleted.
 
-use std::collections::BTreeMap;
+mod pending;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use console::Term;
-use crossthaw_harness::oracle::{golden, state};
+use crossthaw_harness::kernel::Flavor;
+use crossthaw_harness::oracle::golden::{self, Goldens, RECORD, orphans};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::context::Context;
-use crate::exit;
+use crate::exit::{self, Exit};
+use crate::select;
+use pending::{Pending, group};
 
 /// Look at golden states that changed, accept or reject them.
 ///
+/// In a terminal it asks; else it lists what is pending, and exits with 1 if anything is.
+/// States that change in the same way are shown once. A golden without a case is an orphan: to accept is to delete it.
 /// `cargo insta review` works on the same files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Accept all without a question.
-    #[arg(long, conflicts_with = "reject")]
-    accept: bool,
-    /// Reject all without a question.
-    #[arg(long)]
-    reject: bool,
-}
-
-/// A state that waits for a decision.
-#[derive(Debug)]
-struct Pending {
-    /// `FAMILY/SCENARIO[AXES]`, with `@ARCH` where it is one architecture's own.
-    name: String,
-    /// Where it is.
-    new: PathBuf,
-    /// The golden that it would become.
-    golden: PathBuf,
-    /// What changes, as a unified diff with a head of two lines.
-    diff: String,
+    /// Accept without a question: all, or what matches, such as 'files/*' or '*@ppc64'.
+    #[arg(long, value_name = "GLOB", num_args = 0.., conflicts_with = "reject")]
+    accept: Option<Vec<String>>,
+    /// Reject without a question: all, or what matches.
+    #[arg(long, value_name = "GLOB", num_args = 0..)]
+    reject: Option<Vec<String>>,
+    /// First take over what the run in this folder found, such as an artifact of CI (repeatable: a run for each architecture).
+    #[arg(long, value_name = "RUN_FOLDER")]
+    from: Vec<PathBuf>,
 }
 
 /// What becomes of a pending state.
@@ -47,50 +44,108 @@ enum Decision {
     Quit,
 }
 
-pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
-    let &Options { accept, reject } = opts;
-    let dir = cx.repo.join("snapshots");
-    let groups = group(pending(&dir)?);
-    let mut out = io::stdout().lock();
-    let (mut accepted, mut rejected, mut left) = (0, 0, 0);
-    let mut quit = false;
-    for group in groups {
-        let decision = match (accept, reject) {
-            _ if quit => Decision::Skip,
-            (true, _) => Decision::Accept,
-            (_, true) => Decision::Reject,
-            (false, false) => {
-                show(&group, &mut out)?;
-                if cx.terminal {
-                    ask(group.len())?
-                } else {
-                    Decision::Skip
-                }
-            }
+/// What the command line decides.
+struct Order {
+    decision: Decision,
+    /// All if `None`.
+    names: Option<GlobSet>,
+}
+
+impl Order {
+    fn new(opts: &Options) -> anyhow::Result<Option<Self>> {
+        let (globs, decision) = match (&opts.accept, &opts.reject) {
+            (Some(globs), _) => (globs, Decision::Accept),
+            (None, Some(globs)) => (globs, Decision::Reject),
+            (None, None) => return Ok(None),
         };
-        match decision {
-            Decision::Accept => accepted += group.len(),
-            Decision::Reject => rejected += group.len(),
-            Decision::Skip => left += group.len(),
-            Decision::Quit => {
-                left += group.len();
-                quit = true;
-            }
+        let mut set = GlobSetBuilder::new();
+        for text in globs {
+            set.add(glob(text)?);
         }
-        for pending in &group {
-            carry_out(pending, decision)?;
-            if accept || reject {
-                let done = if accept { "accepted" } else { "rejected" };
-                writeln!(out, "{done} {}", pending.name)?;
-            }
-        }
+        let names = if globs.is_empty() {
+            None
+        } else {
+            Some(set.build().context("cannot match so many globs")?)
+        };
+        Ok(Some(Self { decision, names }))
     }
-    if left > 0 && !cx.terminal {
+
+    fn is_about(&self, name: &str) -> bool {
+        self.names.as_ref().is_none_or(|names| names.is_match(name))
+    }
+}
+
+/// As for `--scenario`: `*` also matches `/`, brackets stand for themselves.
+fn glob(text: &str) -> anyhow::Result<Glob> {
+    let pattern = text.replace('[', "[[]");
+    let glob = GlobBuilder::new(&pattern).literal_separator(false).build();
+    glob.map_err(|error| Exit::usage(format!("{text:?} is not a glob: {}", error.kind())).into())
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    accepted: usize,
+    rejected: usize,
+    left: usize,
+}
+
+impl Count {
+    fn carry_out(
+        &mut self,
+        group: &[Pending],
+        decision: Decision,
+        out: &mut impl Write,
+    ) -> anyhow::Result<()> {
+        for pending in group {
+            match decision {
+                Decision::Accept => {
+                    pending.accept()?;
+                    self.accepted += 1;
+                    writeln!(out, "accepted {}", pending.name)?;
+                }
+                Decision::Reject => {
+                    pending.reject()?;
+                    self.rejected += 1;
+                    writeln!(out, "rejected {}", pending.name)?;
+                }
+                Decision::Skip | Decision::Quit => self.left += 1,
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
+    let order = Order::new(opts)?;
+    let dir = cx.repo.join("snapshots");
+    take_over(&opts.from, &dir)?;
+    let all = pending::pending(&dir, orphaned(cx)?)?;
+    let mut out = io::stdout().lock();
+    let mut count = Count::default();
+    match order {
+        Some(order) => {
+            let (meant, others): (Vec<_>, Vec<_>) = all
+                .into_iter()
+                .partition(|pending| order.is_about(&pending.name));
+            if meant.is_empty() && order.names.is_some() {
+                return Err(Exit::nothing("no pending golden matches").into());
+            }
+            count.carry_out(&meant, order.decision, &mut out)?;
+            count.left = others.len();
+        }
+        None => look(group(all), &mut count, &mut out, cx)?,
+    }
+    if count.left > 0 && !cx.terminal {
         writeln!(
             out,
-            "`cargo xtask review --accept` takes them all, `--reject` drops them, in a terminal `cargo xtask review` asks"
+            "`cargo xtask review --accept` takes them all, `--accept GLOB` some, `--reject` drops them; in a terminal `cargo xtask review` asks"
         )?;
     }
+    let Count {
+        accepted,
+        rejected,
+        left,
+    } = count;
     writeln!(
         out,
         "{accepted} accepted, {rejected} rejected, {left} pending"
@@ -102,87 +157,68 @@ pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
     }))
 }
 
-/// All pending states below a folder, sorted.
-fn pending(dir: &Path) -> anyhow::Result<Vec<Pending>> {
-    let mut found = Vec::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = match folder.read_dir() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && folder == dir => continue,
-            entries => entries.with_context(|| format!("cannot list {}", folder.display()))?,
-        };
-        for entry in entries {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.to_string_lossy().ends_with(".snap.new") {
-                found.push(path);
+/// Show each group, and ask where there is somebody to answer.
+fn look(
+    groups: Vec<Vec<Pending>>,
+    count: &mut Count,
+    out: &mut impl Write,
+    cx: &Context,
+) -> anyhow::Result<()> {
+    let mut quit = false;
+    for group in groups {
+        let decision = if quit {
+            Decision::Skip
+        } else {
+            show(&group, out)?;
+            if cx.terminal {
+                ask(&group)?
+            } else {
+                Decision::Skip
             }
+        };
+        quit |= decision == Decision::Quit;
+        count.carry_out(&group, decision, out)?;
+    }
+    Ok(())
+}
+
+/// Leave pending here what these runs found.
+fn take_over(runs: &[PathBuf], dir: &Path) -> anyhow::Result<()> {
+    let goldens = Goldens::new(dir);
+    for run in runs {
+        if !run.join(RECORD).is_file() {
+            let what = "the folder of a run that compared states with goldens";
+            let message = format!(
+                "--from {}: no {RECORD} in it: it is not {what}",
+                run.display()
+            );
+            return Err(Exit::usage(message).into());
+        }
+        for found in golden::recorded(run)? {
+            goldens.take(&found)?;
         }
     }
-    found.sort();
-    found.into_iter().map(|new| read(dir, new)).collect()
+    Ok(())
 }
 
-fn read(dir: &Path, new: PathBuf) -> anyhow::Result<Pending> {
-    let golden = new.with_extension("");
-    let path = golden.with_extension("");
-    let name = path.strip_prefix(dir).unwrap_or(&path);
-    let name = name.to_string_lossy().into_owned();
-    // An architecture that had no golden of its own has used the common one so far.
-    let common = name
-        .rsplit_once('@')
-        .map(|(common, _)| dir.join(format!("{common}.snap")));
-    let mut old = String::new();
-    let mut old_name = "no golden".to_owned();
-    for place in [Some(golden.clone()), common].into_iter().flatten() {
-        if let Some(text) = golden::read(&place)? {
-            old = text + "\n";
-            old_name = format!("golden {}", shown(dir, &place));
-            break;
-        }
-    }
-    // The run that left it may be going on, and may have taken it back.
-    let text = golden::read(&new)?.unwrap_or_default() + "\n";
-    let new_name = format!("now, would be {}", shown(dir, &golden));
-    let diff = state::diff((&old_name, &old), (&new_name, &text)).unwrap_or_default();
-    Ok(Pending {
-        name,
-        new,
-        golden,
-        diff,
-    })
-}
-
-fn shown(dir: &Path, path: &Path) -> String {
-    let base = dir.parent().unwrap_or(dir);
-    path.strip_prefix(base)
-        .unwrap_or(path)
-        .display()
-        .to_string()
-}
-
-/// Those that change in the same way are one decision: a change of the kernel often shows in many states at once.
-fn group(pending: Vec<Pending>) -> Vec<Vec<Pending>> {
-    let mut groups: BTreeMap<Vec<String>, Vec<Pending>> = BTreeMap::new();
-    for pending in pending {
-        // Without the head, which names the file, and without what stays.
-        let changes = pending
-            .diff
-            .lines()
-            .skip(2)
-            .filter(|line| line.starts_with(['+', '-']));
-        let changes = changes.map(str::to_owned).collect();
-        groups.entry(changes).or_default().push(pending);
-    }
-    let mut groups: Vec<_> = groups.into_values().collect();
-    groups.sort_by(|one, other| one[0].name.cmp(&other[0].name));
-    groups
+/// Goldens without a case. Mistakes in scenario files are for other verbs to tell.
+pub(crate) fn orphaned(cx: &Context) -> anyhow::Result<Vec<golden::Orphan>> {
+    let Ok(matrix) = select::matrix(cx) else {
+        return Ok(Vec::new());
+    };
+    Ok(orphans(
+        &cx.repo.join("snapshots"),
+        &matrix.cases(Flavor::Fast),
+    )?)
 }
 
 fn show(group: &[Pending], to: &mut impl Write) -> io::Result<()> {
     for pending in group {
-        writeln!(to, "{}", console::style(&pending.name).bold())?;
+        write!(to, "{}", console::style(&pending.name).bold())?;
+        match pending.remark() {
+            Some(remark) => writeln!(to, "  ({remark})")?,
+            None => writeln!(to)?,
+        }
     }
     for line in group[0].diff.lines() {
         let line = console::style(line);
@@ -201,14 +237,16 @@ fn show(group: &[Pending], to: &mut impl Write) -> io::Result<()> {
     to.flush()
 }
 
-fn ask(states: usize) -> anyhow::Result<Decision> {
+fn ask(group: &[Pending]) -> anyhow::Result<Decision> {
     let term = Term::stderr();
-    let what = if states == 1 {
-        "this state"
-    } else {
-        "these states"
+    let orphan = matches!(group[0].what, pending::What::Orphan { .. });
+    let what = match (orphan, group.len()) {
+        (true, 1) => "delete this golden",
+        (true, _) => "delete these goldens",
+        (false, 1) => "accept this state",
+        (false, _) => "accept these states",
     };
-    term.write_str(&format!("accept {what}? [y]es, [n]o, [s]kip, [q]uit: "))?;
+    term.write_str(&format!("{what}? [y]es, [n]o, [s]kip, [q]uit: "))?;
     loop {
         let decision = match term.read_char() {
             Ok('y') => Decision::Accept,
@@ -221,79 +259,5 @@ fn ask(states: usize) -> anyhow::Result<Decision> {
         };
         term.write_line(&format!("{decision:?}").to_lowercase())?;
         return Ok(decision);
-    }
-}
-
-fn carry_out(pending: &Pending, decision: Decision) -> anyhow::Result<()> {
-    let Pending {
-        name, new, golden, ..
-    } = pending;
-    match decision {
-        Decision::Accept => std::fs::rename(new, golden),
-        Decision::Reject => std::fs::remove_file(new),
-        Decision::Skip | Decision::Quit => Ok(()),
-    }
-    .with_context(|| format!("cannot settle the golden of {name}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn snapshots(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let scratch = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = scratch.path().join("snapshots").join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let head = "---\nsource: scenarios/a.yaml\nexpression: \"state\"\n---\n";
-            std::fs::write(path, format!("{head}{text}\n")).unwrap();
-        }
-        scratch
-    }
-
-    #[test]
-    fn equal_changes_are_one_decision_and_an_architecture_is_held_against_the_common_golden() {
-        let scratch = snapshots(&[
-            ("a/one.snap", "pid 1\npos 1"),
-            ("a/one.snap.new", "pid 1\npos 2"),
-            ("a/two[x=1.5].snap", "pid 2\npos 1"),
-            ("a/two[x=1.5]@ppc64.snap.new", "pid 2\npos 2"),
-            ("b/new.snap.new", "pid 3"),
-        ]);
-        let groups = group(pending(&scratch.path().join("snapshots")).unwrap());
-        let names: Vec<Vec<_>> = groups
-            .iter()
-            .map(|group| group.iter().map(|pending| &*pending.name).collect())
-            .collect();
-        assert_eq!(names, [vec!["a/one", "a/two[x=1.5]@ppc64"], vec!["b/new"]]);
-        let diff = &groups[0][1].diff;
-        assert!(diff.contains("snapshots/a/two[x=1.5].snap\n"), "{diff}");
-        assert!(diff.ends_with(" pid 2\n-pos 1\n+pos 2\n"), "{diff}");
-        assert!(groups[1][0].diff.ends_with("+pid 3\n"));
-    }
-
-    #[test]
-    fn decisions_are_carried_out() {
-        let names = ["a/one.snap.new", "a/two.snap.new", "a/three.snap.new"];
-        let scratch = snapshots(&names.map(|name| (name, "pid 1")));
-        let dir = scratch.path().join("snapshots");
-        let decisions = [Decision::Accept, Decision::Skip, Decision::Reject];
-        for (pending, decision) in pending(&dir).unwrap().iter().zip(decisions) {
-            carry_out(pending, decision).unwrap();
-        }
-        let mut left: Vec<_> = dir
-            .join("a")
-            .read_dir()
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        left.sort();
-        // In the order of the names: one, three, two.
-        assert_eq!(left, ["one.snap", "three.snap.new"]);
-    }
-
-    #[test]
-    fn nothing_is_pending_where_there_are_no_goldens() {
-        assert!(pending(Path::new("/no/snapshots")).unwrap().is_empty());
     }
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use crossthaw_harness::host::Needs;
 use crossthaw_harness::kernel::Source;
+use crossthaw_harness::oracle::golden::Orphan;
 use crossthaw_harness::process::shell_line;
 use crossthaw_harness::qemu::MEMORY_MIB;
 use crossthaw_harness::report::{
@@ -20,6 +21,7 @@ use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::output::Format;
 use crate::progress::{Terminal, paint};
+use crate::review;
 use crate::select::Select;
 use crate::setup;
 
@@ -65,7 +67,26 @@ impl Options {
 
 pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
     let ended = trials(opts, cx)?;
-    Ok(ExitCode::from(code(&ended, cx)))
+    let code = code(&ended, cx);
+    let orphaned = orphans(cx)?;
+    Ok(ExitCode::from(if orphaned {
+        code.max(exit::FAILED)
+    } else {
+        code
+    }))
+}
+
+/// Say which goldens have no case; whether there are any.
+fn orphans(cx: &Context) -> anyhow::Result<bool> {
+    let orphaned = review::orphaned(cx)?;
+    for Orphan { path, reason, .. } in &orphaned {
+        let path = path.strip_prefix(&cx.repo).unwrap_or(path);
+        eprintln!(
+            "error: {} is an orphan, {reason}: `cargo xtask review` deletes it",
+            path.display()
+        );
+    }
+    Ok(!orphaned.is_empty())
 }
 
 /// Run the cases, and say how they ended.
@@ -102,7 +123,8 @@ pub(crate) fn trials(opts: &Options, cx: &Context) -> anyhow::Result<Outcome> {
     let plan = cases.iter().map(|case| Planned::new(case, repeat(case)));
     let sinks = sinks(*format, &folder, cx)?;
     let report = Report::start(&folder, plan.collect(), rounds.limit(), sinks);
-    let machines = Machines::new(build, select.flavor, source, &cx.repo.join("snapshots"));
+    let machines = Machines::new(build, select.flavor, source, &cx.repo.join("snapshots"))
+        .recorded_in(folder.dir());
     let outcome = run::run(&machines, &cases, &folder, &options, &report);
     let ended = report.finish(cx.cancel.is_cancelled() || outcome.is_err());
     conclude(&ended, *format, &folder, cx);

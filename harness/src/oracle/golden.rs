@@ -1,13 +1,20 @@
 //! The oracle **state**: reviewed golden states, in insta's file format, and the pending ones beside them.
 //!
 //! `NAME.snap` is every architecture's, `NAME@ARCH.snap` one architecture's alone and goes first.
-//! What differs is left as `.snap.new`, where `cargo xtask review` and `cargo insta review` find it.
+//! What differs is left as `.snap.new`, where `cargo xtask review` and `cargo insta review` find it,
+//! and in the run's own folder (`record`), from which another checkout can take it.
 
-use std::collections::BTreeMap;
+mod orphans;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+pub use orphans::{Orphan, orphans};
+pub use record::{Found, RECORD, recorded};
 
 use super::state;
 use crate::arch::Arch;
@@ -40,11 +47,16 @@ pub enum Judgement {
 #[derive(Debug, Default)]
 struct Seen {
     /// Architectures whose state is the common golden.
-    same: Vec<Arch>,
+    same: BTreeSet<Arch>,
     /// States that are not, in the order in which they came.
     other: Vec<(Arch, String)>,
     /// States that are not their architecture's own golden.
     own: Vec<(Arch, String)>,
+}
+
+fn names(archs: &BTreeSet<Arch>) -> String {
+    let names: Vec<_> = archs.iter().map(|arch| arch.name()).collect();
+    names.join(", ")
 }
 
 impl Seen {
@@ -68,12 +80,29 @@ impl Seen {
         files.extend(differing.map(|(arch, text)| (Some(*arch), text.as_str())));
         files
     }
+
+    /// Which architectures agree about a state, for a reviewer.
+    fn agreement(&self, text: &str) -> String {
+        let all = self.other.iter().chain(&self.own);
+        let (same, other): (Vec<_>, Vec<_>) = all.partition(|(_, found)| found == text);
+        let archs = |found: Vec<&(Arch, String)>| found.iter().map(|found| found.0).collect();
+        let (same, other): (BTreeSet<Arch>, BTreeSet<Arch>) = (archs(same), archs(other));
+        let parts = [
+            ("seen on", &same),
+            ("another state on", &other),
+            ("the golden is right on", &self.same),
+        ];
+        let parts = parts.into_iter().filter(|(_, archs)| !archs.is_empty());
+        let said = parts.map(|(what, archs)| format!("{what} {}", names(archs)));
+        said.collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// The golden states of the project, as one run sees them; shared by all trials.
 #[derive(Debug)]
 pub struct Goldens {
     dir: PathBuf,
+    record: Option<PathBuf>,
     seen: Mutex<BTreeMap<String, Seen>>,
 }
 
@@ -82,7 +111,17 @@ impl Goldens {
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
             dir: dir.into(),
+            record: None,
             seen: Mutex::default(),
+        }
+    }
+
+    /// The same, and what is found is kept in the run's folder, too.
+    #[must_use]
+    pub fn recorded_in(self, run: &Path) -> Self {
+        Self {
+            record: Some(run.join(RECORD)),
+            ..self
         }
     }
 
@@ -113,8 +152,13 @@ impl Goldens {
         match (is_own, same) {
             (true, true) => {}
             (true, false) => seen.own.push((arch, text.to_owned())),
-            (false, true) => seen.same.push(arch),
+            (false, true) => {
+                seen.same.insert(arch);
+            }
             (false, false) => seen.other.push((arch, text.to_owned())),
+        }
+        if let Some(record) = &self.record {
+            record::append(record, name, arch, (!same).then_some(text))?;
         }
         self.sync(name, arch, seen)?;
         Ok(match golden {
@@ -131,6 +175,19 @@ impl Goldens {
         })
     }
 
+    /// Take over what another run found: as if it had been seen here.
+    pub fn take(&self, found: &Found) -> Result<(), GoldenError> {
+        let Found { name, arch, state } = found;
+        if let Some(state) = state {
+            return self.check(name, *arch, state).map(drop);
+        }
+        // It was the golden there, so it is here.
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = all.entry(name.clone()).or_default();
+        seen.same.insert(*arch);
+        self.sync(name, *arch, seen)
+    }
+
     /// Make the pending files what they should be. Those of architectures that have not been seen are left as they are.
     fn sync(&self, name: &str, arch: Arch, seen: &Seen) -> Result<(), GoldenError> {
         let pending = seen.pending();
@@ -140,7 +197,7 @@ impl Goldens {
         for place in places {
             let path = self.path(name, place).with_extension("snap.new");
             match pending.get(&place) {
-                Some(text) => write(&path, name, text)?,
+                Some(text) => write(&path, name, text, Some(&seen.agreement(text)))?,
                 None => remove(&path)?,
             }
         }
@@ -170,7 +227,27 @@ pub fn read(path: &Path) -> Result<Option<String>, GoldenError> {
     }
 }
 
-fn remove(path: &Path) -> Result<(), GoldenError> {
+/// Which architectures agree about a pending state, as the run saw it.
+pub fn agreement(path: &Path) -> Option<String> {
+    let file = fs::read_to_string(path).ok()?;
+    let head = file.strip_prefix("---\n")?.split_once("\n---\n")?.0;
+    let line = head
+        .lines()
+        .find_map(|line| line.strip_prefix("description: "))?;
+    serde_json::from_str(line).ok()
+}
+
+/// A pending state becomes the golden.
+pub fn accept(pending: &Path, golden: &Path, name: &str) -> Result<(), GoldenError> {
+    if let Some(text) = read(pending)? {
+        // What was said about the run is not kept.
+        write(golden, name, &text, None)?;
+    }
+    remove(pending)
+}
+
+/// Remove a file, if it is there.
+pub fn remove(path: &Path) -> Result<(), GoldenError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(GoldenError {
             what: "remove",
@@ -182,7 +259,7 @@ fn remove(path: &Path) -> Result<(), GoldenError> {
 }
 
 /// Write in one step: a reviewer, or another run, sees the old file or the new one.
-fn write(path: &Path, name: &str, text: &str) -> Result<(), GoldenError> {
+fn write(path: &Path, name: &str, text: &str, said: Option<&str>) -> Result<(), GoldenError> {
     let failed = |source| GoldenError {
         what: "write",
         path: path.to_owned(),
@@ -190,11 +267,13 @@ fn write(path: &Path, name: &str, text: &str) -> Result<(), GoldenError> {
     };
     let dir = path.parent().unwrap_or(Path::new("."));
     let family = name.split_once('/').map_or(name, |(family, _)| family);
+    let said = said.map(|said| format!("description: {said:?}\n"));
     fs::create_dir_all(dir).map_err(failed)?;
     let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
     write!(
         file,
-        "---\nsource: scenarios/{family}.yaml\nexpression: \"state of {name}\"\n---\n{}\n",
+        "---\nsource: scenarios/{family}.yaml\n{}expression: \"state of {name}\"\n---\n{}\n",
+        said.unwrap_or_default(),
         text.trim_end()
     )
     .map_err(failed)?;
@@ -203,161 +282,4 @@ fn write(path: &Path, name: &str, text: &str) -> Result<(), GoldenError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Arch::{Ppc64, S390x, X86_32, X86_64};
-
-    const NAME: &str = "pipes/full[size=4096]";
-
-    fn files(dir: &Path) -> Vec<(String, String)> {
-        let Ok(entries) = fs::read_dir(dir.join("pipes")) else {
-            return Vec::new();
-        };
-        let mut files: Vec<_> = entries
-            .map(|entry| {
-                let path = entry.unwrap().path();
-                let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                (
-                    name.replace("full[size=4096]", "F"),
-                    read(&path).unwrap().unwrap(),
-                )
-            })
-            .collect();
-        files.sort();
-        files
-    }
-
-    fn accept(dir: &Path, name: &str, text: &str) {
-        write(&dir.join(format!("{name}.snap")), name, text).unwrap();
-    }
-
-    /// Golden files, what each architecture has, and the files afterwards.
-    #[track_caller]
-    fn check(goldens: &[(&str, &str)], run: &[(Arch, &str, bool)], expected: &[(&str, &str)]) {
-        let scratch = tempfile::tempdir().unwrap();
-        let dir = scratch.path();
-        for (suffix, text) in goldens {
-            accept(dir, &format!("{NAME}{suffix}"), text);
-        }
-        let run_goldens = Goldens::new(dir);
-        for &(arch, text, same) in run {
-            let found = run_goldens.check(NAME, arch, text).unwrap();
-            assert_eq!(found == Judgement::Same, same, "{arch} {text}");
-        }
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|&(name, text)| (name.to_owned(), text.to_owned()))
-            .collect();
-        assert_eq!(files(dir), expected);
-    }
-
-    #[test]
-    fn the_same_state_leaves_nothing() {
-        check(
-            &[("", "a\nb")],
-            &[(S390x, "a\nb\n", true), (X86_64, "a\nb", true)],
-            &[("F.snap", "a\nb")],
-        );
-    }
-
-    #[test]
-    fn a_first_state_is_proposed_for_all_and_others_for_their_architecture() {
-        check(
-            &[],
-            &[
-                (S390x, "a\n", false),
-                (X86_64, "a\n", false),
-                (Ppc64, "b\n", false),
-            ],
-            &[("F.snap.new", "a"), ("F@ppc64.snap.new", "b")],
-        );
-    }
-
-    #[test]
-    fn what_one_architecture_confirms_is_not_replaced() {
-        let expected = &[
-            ("F.snap", "a"),
-            ("F@ppc64.snap.new", "b"),
-            ("F@s390x.snap.new", "b"),
-        ];
-        let (good, one, two) = (
-            (X86_64, "a", true),
-            (Ppc64, "b", false),
-            (S390x, "b", false),
-        );
-        check(&[("", "a")], &[good, one, two], expected);
-        check(&[("", "a")], &[one, two, good], expected);
-        check(
-            &[("", "a")],
-            &[one, two],
-            &[("F.snap", "a"), ("F.snap.new", "b")],
-        );
-    }
-
-    #[test]
-    fn an_architectures_own_golden_goes_first() {
-        check(
-            &[("", "a"), ("@ppc64", "b")],
-            &[(Ppc64, "b", true), (X86_32, "a", true)],
-            &[("F.snap", "a"), ("F@ppc64.snap", "b")],
-        );
-        check(
-            &[("", "a"), ("@ppc64", "b")],
-            &[(Ppc64, "a", false)],
-            &[
-                ("F.snap", "a"),
-                ("F@ppc64.snap", "b"),
-                ("F@ppc64.snap.new", "a"),
-            ],
-        );
-    }
-
-    #[test]
-    fn what_an_earlier_run_left_is_replaced_or_removed() {
-        let old = [
-            (".new", ""),
-            ("@s390x.snap.new", ""),
-            ("@ppc64.snap.new", ""),
-        ];
-        for (text, expected) in [
-            ("a", vec!["F.snap", "F@ppc64.snap.new"]),
-            ("c", vec!["F.snap", "F.snap.new", "F@ppc64.snap.new"]),
-        ] {
-            let scratch = tempfile::tempdir().unwrap();
-            accept(scratch.path(), NAME, "a");
-            for (suffix, _) in &old {
-                let suffix = suffix.replace(".snap.new", "").replace(".new", "");
-                let path = scratch.path().join(format!("{NAME}{suffix}.snap.new"));
-                write(&path, NAME, "old").unwrap();
-            }
-            let goldens = Goldens::new(scratch.path());
-            goldens.check(NAME, S390x, text).unwrap();
-            let names: Vec<_> = files(scratch.path())
-                .into_iter()
-                .map(|file| file.0)
-                .collect();
-            assert_eq!(names, expected);
-        }
-    }
-
-    #[test]
-    fn a_difference_is_told() {
-        let scratch = tempfile::tempdir().unwrap();
-        accept(scratch.path(), NAME, "a\nb\n");
-        let found = Goldens::new(scratch.path()).check(NAME, S390x, "a\nc\n");
-        let Judgement::Differs(diff) = found.unwrap() else {
-            panic!("it differs")
-        };
-        assert!(diff.ends_with(" a\n-b\n+c\n"), "{diff}");
-    }
-
-    #[test]
-    fn insta_reads_what_is_written() {
-        let scratch = tempfile::tempdir().unwrap();
-        accept(scratch.path(), "pipes__full", "a\n  b\n");
-        let mut settings = insta::Settings::new();
-        settings.set_snapshot_path(scratch.path());
-        settings.set_prepend_module_to_snapshot(false);
-        settings.bind(|| insta::assert_snapshot!("pipes__full", "a\n  b\n"));
-    }
-}
+mod tests;

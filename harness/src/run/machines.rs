@@ -52,6 +52,15 @@ impl Machines {
             goldens: Goldens::new(snapshots),
         }
     }
+
+    /// The same, and states that are not the golden ones are kept in the run's folder, too.
+    #[must_use]
+    pub fn recorded_in(self, run: &Path) -> Self {
+        Self {
+            goldens: self.goldens.recorded_in(run),
+            ..self
+        }
+    }
 }
 
 impl Backend for Machines {
