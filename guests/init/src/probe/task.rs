@@ -146,7 +146,15 @@ impl Task {
                 .context(|| format!("list {}", path.display()))?
                 .file_name();
             let name = name.to_string_lossy().into_owned();
-            let target = self.link(&format!("ns/{name}"))?;
+            // A pid namespace for children is there only when it has its first one.
+            let target = match fs::read_link(path.join(&name)) {
+                Ok(target) => target.to_string_lossy().into_owned(),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => "empty".to_owned(),
+                Err(error) => {
+                    return Err(error)
+                        .context(|| format!("read link {}", path.join(&name).display()));
+                }
+            };
             let own = fs::read_link(Path::new("/proc/self/ns").join(&name));
             let outside = own.is_ok_and(|own| own == Path::new(&target));
             all.push((
