@@ -225,6 +225,8 @@ fn agent(arguments: &Arguments) {
             Request::Taint => vec![Reply::Taint {
                 mask: if arguments.fake("tainted") { 512 } else { 0 },
             }],
+            Request::Count { .. } => vec![Reply::Counts { counts: Vec::new() }],
+            Request::Unreferenced => vec![Reply::Unreferenced { reports: None }],
             _ => vec![Reply::Done],
         };
         for reply in replies {

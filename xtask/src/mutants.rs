@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use crossthaw_harness::arch::Arch;
 use crossthaw_harness::host::Needs;
+use crossthaw_harness::kernel::Flavor;
 use crossthaw_harness::mutants::{self, Meaning, MeasureError, Mutant, News, Row, Settings};
 use crossthaw_harness::report::RunFolder;
 use crossthaw_harness::run::{Memory, width};
@@ -21,7 +22,7 @@ use crate::output::{Format, quietly};
 use crate::progress::paint;
 use crate::select;
 use crate::setup;
-use crate::test::TRIAL;
+use crate::test::memory;
 
 /// Break the c/r source in small ways, one at a time, and see which oracle notices.
 #[derive(Debug, clap::Args)]
@@ -123,13 +124,15 @@ fn measure(
     let harness = KeyBuilder::new("harness").file("xtask", &exe)?.finish();
     let folder = RunFolder::create(&cx.repo.join("target/crossthaw/mutants"), SystemTime::now())?;
     let show = Show::new(cx.terminal && *format == Format::Text);
+    let flavors = selected.iter().map(|mutant| mutant.flavor);
+    let trial = flavors.map(memory).max().unwrap_or(memory(Flavor::Fast));
     let settings = Settings {
         build: &build,
         source: &source,
         matrix: &matrix,
         dir: folder.dir(),
         harness: &harness,
-        width: width(build.jobs, Memory::available(), TRIAL),
+        width: width(build.jobs, Memory::available(), trial),
         keep: *keep,
         again: *again,
         progress: &|progress| {

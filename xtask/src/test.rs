@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crossthaw_harness::host::Needs;
-use crossthaw_harness::kernel::Source;
+use crossthaw_harness::kernel::{Flavor, Source};
 use crossthaw_harness::oracle::golden::Orphan;
 use crossthaw_harness::process::shell_line;
-use crossthaw_harness::qemu::MEMORY_MIB;
+use crossthaw_harness::qemu::memory_mib;
 use crossthaw_harness::report::{
     EventsFile, Files, JsonLines, Outcome, Plain, Planned, Report, RunFolder, Sink, Style, summary,
 };
@@ -29,7 +29,9 @@ use crate::setup;
 const QEMU_MIB: u64 = 150;
 
 /// Memory of a trial: two guests.
-pub(crate) const TRIAL: Memory = Memory(2 * (MEMORY_MIB as u64 + QEMU_MIB));
+pub(crate) fn memory(flavor: Flavor) -> Memory {
+    Memory(2 * (u64::from(memory_mib(flavor)) + QEMU_MIB))
+}
 
 /// Build kernels and guests, run the cases, and report what passed.
 #[derive(Debug, clap::Args)]
@@ -112,7 +114,7 @@ pub(crate) fn trials(opts: &Options, cx: &Context) -> anyhow::Result<Outcome> {
 
     let build = how.context(cx)?;
     let options = run::Options {
-        width: run::width(build.jobs, Memory::available(), TRIAL),
+        width: run::width(build.jobs, Memory::available(), memory(select.flavor)),
         keep: *keep,
         rounds,
         cancel: cx.cancel.clone(),

@@ -11,7 +11,7 @@ use crossthaw_protocol::{EXPLAINED, EXPLAINS, Enclosure, IMAGE_DIR, Reply, Reque
 use crate::error::{AgentError, Context, Result};
 use crate::link::Link;
 use crate::tree::{self, Tree};
-use crate::{clock, folder, probe, reap, spawn};
+use crate::{clock, folder, kmemleak, probe, reap, spawn, usage};
 
 /// What the agent knows from one request to the next.
 #[derive(Debug, Default)]
@@ -153,6 +153,12 @@ impl Agent {
             }
             Request::Mark { text } => mark(&text).map(|()| Reply::Done),
             Request::Taint => taint(),
+            Request::Count { above, timeout_ms } => Ok(Reply::Counts {
+                counts: usage::settled(&above, Duration::from_millis(timeout_ms))?,
+            }),
+            Request::Unreferenced => Ok(Reply::Unreferenced {
+                reports: kmemleak::scan()?,
+            }),
             Request::Explain => explain().map(|()| Reply::Done),
         }
     }

@@ -8,6 +8,7 @@ mod clock;
 mod cmdline;
 mod error;
 mod folder;
+mod kmemleak;
 mod link;
 mod mounts;
 mod port;
@@ -16,6 +17,7 @@ mod reap;
 mod shell;
 mod spawn;
 mod tree;
+mod usage;
 
 use std::time::Duration;
 
@@ -61,7 +63,14 @@ fn main() {
         }
     }
     match options.mode {
-        Mode::Agent => serve(),
+        Mode::Agent => {
+            for step in [usage::prepare, kmemleak::forget_boot] {
+                if let Err(error) = step() {
+                    say(&error.to_string());
+                }
+            }
+            serve()
+        }
         Mode::Shell => shell::host(),
     }
 }

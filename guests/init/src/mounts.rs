@@ -13,6 +13,9 @@ use crate::error::{Context, Result};
 /// Where the cgroup v2 hierarchy is.
 pub(crate) const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
+/// Where debugfs is.
+pub(crate) const DEBUGFS: &str = "/sys/kernel/debug";
+
 /// Where a shared folder of the host is, in shell mode.
 const SHARE_DIR: &str = "/share";
 
@@ -52,10 +55,20 @@ pub(crate) fn mount_all() -> Vec<crate::error::AgentError> {
             "mode=0700,size=90%",
         ),
         mount_scenario(),
+        mount_debugfs(),
     ]
     .into_iter()
     .filter_map(std::result::Result::err)
     .collect()
+}
+
+/// Only kernels of the flavor `debug` have it: sysfs makes the folder for it.
+fn mount_debugfs() -> Result<()> {
+    if !Path::new(DEBUGFS).exists() {
+        return Ok(());
+    }
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount_at("debugfs", DEBUGFS, "debugfs", quiet, "")
 }
 
 /// Mount an empty tmpfs as the scenario's folder.

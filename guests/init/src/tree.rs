@@ -158,7 +158,27 @@ fn parse_stat(text: &str) -> Option<(&str, u64)> {
 /// Every task but the agent and kernel threads.
 pub(crate) fn survivors() -> Result<Vec<(i32, String)>> {
     reap::collect();
-    let mut left = Vec::new();
+    let mut left: Vec<_> = tasks()?
+        .into_iter()
+        .filter(|&(pid, _, flags)| pid != 1 && flags & KERNEL_THREAD == 0)
+        .map(|(pid, name, _)| (pid, name))
+        .collect();
+    left.sort_unstable();
+    Ok(left)
+}
+
+/// How many threads of the kernel there are.
+pub(crate) fn kernel_threads() -> Result<u64> {
+    let tasks = tasks()?;
+    let threads = tasks
+        .iter()
+        .filter(|(.., flags)| flags & KERNEL_THREAD != 0);
+    Ok(u64::try_from(threads.count()).unwrap_or(u64::MAX))
+}
+
+/// Pid, name and flags of every task.
+fn tasks() -> Result<Vec<(i32, String, u64)>> {
+    let mut tasks = Vec::new();
     for entry in fs::read_dir("/proc")
         .context(|| "list /proc".to_owned())?
         .flatten()
@@ -177,12 +197,9 @@ pub(crate) fn survivors() -> Result<Vec<(i32, String)>> {
         let Some((name, flags)) = parse_stat(&text) else {
             continue;
         };
-        if pid != 1 && flags & KERNEL_THREAD == 0 {
-            left.push((pid, name.to_owned()));
-        }
+        tasks.push((pid, name.to_owned(), flags));
     }
-    left.sort_unstable();
-    Ok(left)
+    Ok(tasks)
 }
 
 #[cfg(test)]

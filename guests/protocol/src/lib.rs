@@ -105,6 +105,14 @@ pub enum Request {
     Mark { text: String },
     /// Read `/proc/sys/kernel/tainted`; answered by [`Reply::Taint`].
     Taint,
+    /// Empty the scenario's folder and [`IMAGE_DIR`], drop caches, and count what is in use, again until no count is above its
+    /// value here, for so long at most; answered by [`Reply::Counts`].
+    Count {
+        above: Vec<(String, u64)>,
+        timeout_ms: u64,
+    },
+    /// Look for memory that nobody refers to, which takes the 5 s that kmemleak wants it to be old; answered by [`Reply::Unreferenced`].
+    Unreferenced,
     /// Have the kernel write to its log what every task and every timer waits for (sysrq `t` and `q`), for a person; answered by [`Reply::Done`].
     Explain,
 }
@@ -152,6 +160,10 @@ pub enum Reply {
     },
     /// The kernel's taint mask.
     Taint { mask: u64 },
+    /// What is in use: what, and how many, in a fixed order.
+    Counts { counts: Vec<(String, u64)> },
+    /// kmemleak's reports, one a block of memory; `None` if the kernel has no kmemleak.
+    Unreferenced { reports: Option<Vec<String>> },
     /// The request was carried out.
     Done,
     /// The request could not be carried out: what failed, and why.

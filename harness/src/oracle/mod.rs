@@ -7,6 +7,7 @@ pub mod leak;
 pub mod refusal;
 pub mod self_check;
 pub mod state;
+pub mod usage;
 mod verdict;
 
 pub(crate) use verdict::chain;

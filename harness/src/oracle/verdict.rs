@@ -18,8 +18,10 @@ pub enum Oracle {
     State,
     /// The images: valid, equal to that of the restored tree, and no larger from generation to generation.
     Image,
-    /// What the kernel does besides: tasks that cannot be frozen or killed, memory that does not come back.
+    /// What the kernel does besides: tasks that cannot be frozen or killed.
     Kernel,
+    /// What the kernel has in use: nothing more after a trial than before it.
+    Leak,
     /// A refusal: by the right step, with the right errno and words, and without harm.
     Refusal,
     /// A failure that is known and did not come.
@@ -34,6 +36,7 @@ impl Oracle {
             Self::State => "state",
             Self::Image => "image",
             Self::Kernel => "kernel",
+            Self::Leak => "leak",
             Self::Refusal => "refusal",
             Self::KnownFailure => "known-failure",
         }
@@ -173,6 +176,7 @@ mod tests {
             Oracle::State,
             Oracle::Image,
             Oracle::Kernel,
+            Oracle::Leak,
             Oracle::Refusal,
             Oracle::KnownFailure,
         ] {

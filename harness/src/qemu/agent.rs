@@ -60,6 +60,8 @@ pub fn phase(request: &Request) -> &'static str {
         Request::Mark { .. } => "mark",
         Request::Taint => "taint",
         Request::Explain => "explain",
+        Request::Count { .. } => "count",
+        Request::Unreferenced => "kmemleak",
     }
 }
 

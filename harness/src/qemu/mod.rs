@@ -15,6 +15,8 @@ pub use agent::{Agent, Folder, phase};
 pub use error::{CONSOLE_LINES, ConsoleTail, GuestError};
 pub use qmp::{Call, Qmp};
 pub use shell::{Served, Shell};
-pub use spec::{BOOT_TIME, CPUS, GuestSpec, MEMORY_MIB, qemu_version};
+pub use spec::{
+    BOOT_TIME, CPUS, DEBUG_MEMORY_MIB, GuestSpec, MEMORY_MIB, memory_mib, qemu_version,
+};
 pub use talk::{End, Input};
 pub use template::{Template, boot};

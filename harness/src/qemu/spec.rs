@@ -9,7 +9,7 @@ use super::error::GuestError;
 use crate::arch::{Arch, Row};
 use crate::build::BuildContext;
 use crate::guest::GuestImage;
-use crate::kernel::Kernel;
+use crate::kernel::{Flavor, Kernel};
 use crate::store::Key;
 
 /// Memory of a guest, in MiB.
@@ -17,6 +17,28 @@ use crate::store::Key;
 /// The widest case has 64 MiB dirty, in the process and in two images of it, which lie in a tmpfs; kernel and programs take about 40 MiB.
 /// A clone costs what it touches, so the number decides what fits and hardly what is used; beyond it grows the kernel's own table of pages.
 pub const MEMORY_MIB: u32 = 256;
+
+/// The same of a `debug` guest, whose kernel keeps records of every lock, page and slab object.
+///
+/// KASAN alone takes an eighth of it, and keeps freed memory from being used again.
+pub const DEBUG_MEMORY_MIB: u32 = 512;
+
+/// Memory of a guest of this flavor, in MiB.
+pub fn memory_mib(flavor: Flavor) -> u32 {
+    match flavor {
+        Flavor::Fast => MEMORY_MIB,
+        Flavor::Debug => DEBUG_MEMORY_MIB,
+    }
+}
+
+/// Kernel arguments of a flavor.
+fn extra(flavor: Flavor) -> Vec<String> {
+    match flavor {
+        Flavor::Fast => Vec::new(),
+        // A hung task is told 20 to 30 s after it began to hang, and not only after twice 20 s.
+        Flavor::Debug => vec!["sysctl.kernel.hung_task_check_interval_secs=5".to_owned()],
+    }
+}
 
 /// Processors of a guest.
 ///
@@ -26,7 +48,7 @@ pub const CPUS: u32 = 2;
 
 /// From QEMU's start to the agent's first answer at most, where nothing was saved to start from.
 ///
-/// A fast kernel takes 1 to 3 s under TCG; one with lockdep and KASAN on a busy host takes ten times as long.
+/// A `fast` kernel takes 1 to 3 s under TCG; a `debug` one takes ten times as long, and gets this times its patience.
 pub const BOOT_TIME: Duration = Duration::from_secs(90);
 
 /// Everything that a guest is made of.
@@ -67,13 +89,13 @@ impl GuestSpec {
             initramfs: image.initramfs.clone(),
             kernel_key: kernel.key.clone(),
             guest_key: image.key.clone(),
-            memory_mib: MEMORY_MIB,
+            memory_mib: memory_mib(kernel.flavor),
             cpus: CPUS,
             accel: Accel::Tcg,
             qemu: qemu.to_owned(),
             qemu_version: qemu_version(qemu)?,
-            extra: Vec::new(),
-            boot_time: BOOT_TIME,
+            extra: extra(kernel.flavor),
+            boot_time: BOOT_TIME * kernel.flavor.patience(),
         })
     }
 

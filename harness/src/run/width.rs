@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Memory that guests may use, in MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Memory(pub u64);
 
 impl Memory {

@@ -242,6 +242,10 @@ impl Guest for FakeGuest {
                 Reply::Done
             }
             Request::Taint => Reply::Taint { mask: 0 },
+            Request::Count { .. } => Reply::Counts {
+                counts: vec![("inodes".to_owned(), 9)],
+            },
+            Request::Unreferenced => Reply::Unreferenced { reports: None },
             Request::Probe => Reply::State {
                 state: self.state.clone(),
             },

@@ -155,7 +155,17 @@ impl<'a> Life<'a> {
         }
         let exit = original.resume(Phase::Finish)?;
         self.evidence.judge_exit("a", &exit)?;
+        self.scan(&mut original)?;
         original.end()
+    }
+
+    /// After its last action: nothing may be left in this kernel.
+    fn scan(&mut self, machine: &mut Machine<'_>) -> Step<()> {
+        for found in machine.leaks()? {
+            self.evidence
+                .find(Oracle::Leak, format!("{}: {found}", machine.name()));
+        }
+        Ok(())
     }
 
     /// Checkpoint a frozen tree, or fetch what it wrote of itself.
@@ -200,6 +210,7 @@ impl<'a> Life<'a> {
                 }
                 let exit = original.resume(Phase::Finish)?;
                 self.evidence.judge_exit("a", &exit)?;
+                self.scan(&mut original)?;
                 original.begin_end()?;
                 let machine = self.machine(Phase::CloneAgain, "b");
                 original.end()?;
@@ -223,6 +234,7 @@ impl<'a> Life<'a> {
             };
             damaged::try_all(self, &mut machine, &taken, &expected)?;
             if self.case.tamper.is_none() {
+                self.scan(&mut machine)?;
                 return machine.end();
             }
         }
@@ -249,6 +261,7 @@ impl<'a> Life<'a> {
         machine.thaw(Phase::FinishAgain)?;
         let exit = machine.resume(Phase::FinishAgain)?;
         self.evidence.judge_exit("b", &exit)?;
+        self.scan(&mut machine)?;
         machine.end()
     }
 
@@ -331,6 +344,8 @@ impl<'a> Life<'a> {
                 Ok((machine, taken))
             }
             Restart::Fresh => {
+                machine.kill_all(Phase::FinishAgain)?;
+                self.scan(&mut machine)?;
                 machine.begin_end()?;
                 let next = self.machine(Phase::CloneAgain, &format!("b{}", generation + 1));
                 machine.end()?;

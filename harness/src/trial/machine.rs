@@ -10,7 +10,7 @@ use super::console;
 use super::guest::{Guest, Source};
 use super::phase::{Clock, Phase};
 use crate::oracle::refusal::ToolEnd;
-use crate::oracle::{Oracle, Verdict, chain, kernel_log, self_check};
+use crate::oracle::{Oracle, Verdict, chain, kernel_log, self_check, usage};
 use crate::process::Cancel;
 use crate::qemu::{Folder, GuestError};
 
@@ -61,6 +61,8 @@ pub(super) struct Machine<'a> {
     setting: Setting<'a>,
     guest: Box<dyn Guest>,
     console: PathBuf,
+    /// What was in use before the first action.
+    before: Vec<(String, u64)>,
     /// Set once it has been told to say that the trial is over.
     ending: bool,
     /// Set once its console was judged.
@@ -91,6 +93,7 @@ fn blame(phase: Phase) -> Option<Oracle> {
         | Phase::Push
         | Phase::CheckpointAgain
         | Phase::CompareImages
+        | Phase::Leaks
         | Phase::Judge => None,
     }
 }
@@ -132,24 +135,31 @@ impl<'a> Machine<'a> {
         source: &dyn Source,
         console: &Path,
     ) -> Step<Self> {
-        setting.clock.time(phase, || {
-            let guest = source
-                .start(console, setting.cancel, &mut |why| {
-                    setting.retries.borrow_mut().push(why);
-                })
-                .map_err(|error| verdict(phase, &error, &console::said(console)))?;
-            let mut machine = Self {
-                setting,
-                guest,
-                console: console.to_owned(),
-                ending: false,
-                judged: false,
-            };
-            machine.mark(phase, "begins")?;
-            // A template is made of a kernel without taint; what its clone has then came with its start.
-            machine.judge_taint(phase)?;
-            Ok(machine)
-        })
+        setting
+            .clock
+            .time(phase, || {
+                let guest = source
+                    .start(console, setting.cancel, &mut |why| {
+                        setting.retries.borrow_mut().push(why);
+                    })
+                    .map_err(|error| verdict(phase, &error, &console::said(console)))?;
+                let mut machine = Self {
+                    setting,
+                    guest,
+                    console: console.to_owned(),
+                    before: Vec::new(),
+                    ending: false,
+                    judged: false,
+                };
+                machine.mark(phase, "begins")?;
+                // A template is made of a kernel without taint; what its clone has then came with its start.
+                machine.judge_taint(phase)?;
+                Ok(machine)
+            })
+            .and_then(|mut machine: Self| {
+                machine.before = usage::allowed(machine.count(&[])?);
+                Ok(machine)
+            })
     }
 
     fn fail(&mut self, phase: Phase, error: &GuestError) -> Verdict {
@@ -348,16 +358,66 @@ impl<'a> Machine<'a> {
     pub(super) fn survivors(&mut self, phase: Phase) -> Step<Vec<String>> {
         let deadline = Instant::now() + REAP_TIME;
         loop {
-            let tasks = match self.ask(phase, &Request::Survivors)? {
-                Reply::Tasks { tasks } => tasks,
-                other => return Err(self.odd(phase, &other)),
-            };
+            let tasks = self.tasks(phase)?;
             let late = Instant::now() >= deadline;
             if tasks.is_empty() || late || self.setting.cancel.sleep(REAP_PAUSE).is_err() {
-                let name = |(pid, name): &(i32, String)| format!("{pid} {name}");
-                return Ok(tasks.iter().map(name).collect());
+                return Ok(tasks);
             }
         }
+    }
+
+    fn tasks(&mut self, phase: Phase) -> Step<Vec<String>> {
+        match self.ask(phase, &Request::Survivors)? {
+            Reply::Tasks { tasks } => {
+                let name = |(pid, name): &(i32, String)| format!("{pid} {name}");
+                Ok(tasks.iter().map(name).collect())
+            }
+            other => Err(self.odd(phase, &other)),
+        }
+    }
+
+    /// What is in use; what is on its way out is given time to be gone if there is more than this.
+    fn count(&mut self, above: &[(String, u64)]) -> Step<Vec<(String, u64)>> {
+        let request = Request::Count {
+            above: above.to_vec(),
+            timeout_ms: u64::try_from(self.settle().as_millis()).unwrap_or(u64::MAX),
+        };
+        match self.ask(Phase::Leaks, &request)? {
+            Reply::Counts { counts } => Ok(counts),
+            other => Err(self.odd(Phase::Leaks, &other)),
+        }
+    }
+
+    /// A tenth of the case's time, which knows of slow kernels.
+    fn settle(&self) -> Duration {
+        self.setting.time / 10
+    }
+
+    /// Which guest of the trial this is, by its console.
+    pub(super) fn name(&self) -> String {
+        let name = self.console.file_stem().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// What the trial has left behind in the kernel, each as a message.
+    pub(super) fn leaks(&mut self) -> Step<Vec<String>> {
+        let reports = match self.ask(Phase::Leaks, &Request::Unreferenced)? {
+            Reply::Unreferenced { reports } => reports.unwrap_or_default(),
+            other => return Err(self.odd(Phase::Leaks, &other)),
+        };
+        let before = std::mem::take(&mut self.before);
+        let after = self.count(&before)?;
+        let found = [
+            usage::judge(&before, &after),
+            usage::judge_unreferenced(&reports),
+        ];
+        let mut found: Vec<_> = found.into_iter().filter_map(Result::err).collect();
+        let names = |tasks: Vec<String>| format!("tasks: {}", tasks.join(", "));
+        if !found.is_empty() {
+            let tasks = self.tasks(Phase::Leaks)?;
+            found.extend((!tasks.is_empty()).then(|| names(tasks)));
+        }
+        Ok(found)
     }
 
     /// Fetch an image.

@@ -42,6 +42,8 @@ pub enum Phase {
     CompareImages,
     /// The restored tree is thawed, checks itself and ends.
     FinishAgain,
+    /// The guest's kernel counts what it has in use, before its first action and after its last.
+    Leaks,
     /// The oracles look at what there is.
     Judge,
 }
@@ -66,6 +68,7 @@ impl Phase {
             Self::CheckpointAgain => "checkpoint-again",
             Self::CompareImages => "compare-images",
             Self::FinishAgain => "finish-again",
+            Self::Leaks => "leaks",
             Self::Judge => "judge",
         }
     }

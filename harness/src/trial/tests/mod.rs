@@ -122,9 +122,10 @@ fn a_good_trial_passes_and_leaves_its_evidence() {
     let tried = check(&case(), Vec::new(), "pass", "");
     assert_eq!(
         tried.log.join(", "),
-        "0 clone, 0 mark, 0 taint, 0 start, 0 ready, 0 freeze, 0 probe, 0 checkpoint, 0 pull of a file, 0 pull of the folder, \
-         0 thaw, 0 resume, 0 exit, 0 mark, 1 clone, 1 mark, 1 taint, 0 taint, \
-         1 push of the folder, 1 push of a file, 1 restart, 1 probe, 1 checkpoint, 1 pull of a file, 1 thaw, 1 resume, 1 exit, 1 mark, 1 taint"
+        "0 clone, 0 mark, 0 taint, 0 count, 0 start, 0 ready, 0 freeze, 0 probe, 0 checkpoint, 0 pull of a file, 0 pull of the folder, \
+         0 thaw, 0 resume, 0 exit, 0 kmemleak, 0 count, 0 mark, 1 clone, 1 mark, 1 taint, 1 count, 0 taint, \
+         1 push of the folder, 1 push of a file, 1 restart, 1 probe, 1 checkpoint, 1 pull of a file, 1 thaw, 1 resume, 1 exit, \
+         1 kmemleak, 1 count, 1 mark, 1 taint"
     );
     for name in [
         "console-a.log",
@@ -551,6 +552,41 @@ fn a_fault_on_the_console_goes_before_everything() {
         vec![rule(0, "exit", Says(WARN)), rule(0, "resume", Hangs)],
         "timeout (finish)",
         "",
+    );
+}
+
+#[test]
+fn what_is_left_in_the_kernel_fails_the_trial() {
+    let counts = |inodes| {
+        Answer(Reply::Counts {
+            counts: vec![("inodes".to_owned(), inodes)],
+        })
+    };
+    check(
+        &case(),
+        vec![nth(1, "count", 1, counts(10))],
+        "fail (leak)",
+        "console-b: left behind: 1 inodes (10, and 9 are no leak)",
+    );
+    check(&case(), vec![nth(1, "count", 1, counts(8))], "pass", "");
+    let reports = Some(vec!["unreferenced object 0xff".to_owned()]);
+    check(
+        &case(),
+        vec![rule(0, "kmemleak", Answer(Reply::Unreferenced { reports }))],
+        "fail (leak)",
+        "console-a: 1 blocks of memory",
+    );
+    // A failed restart above all.
+    let case = Case {
+        tamper: Some(Tamper::TruncateEachRecord),
+        expect: refuse(By::Restart, "EINVAL", "record"),
+        ..case()
+    };
+    check(
+        &case,
+        vec![nth(1, "count", 1, counts(10))],
+        "fail (leak)",
+        "left behind",
     );
 }
 
