@@ -15,6 +15,7 @@ mod list;
 mod mutants;
 mod output;
 mod progress;
+mod repeat;
 mod review;
 mod select;
 mod setup;
@@ -49,6 +50,7 @@ enum Verb {
     Image(image::Options),
     Review(review::Options),
     Test(test::Options),
+    Repeat(repeat::Options),
     Check(check::Options),
     Shell(shell::Options),
     Bench(bench::Options),
@@ -64,6 +66,7 @@ fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
         Verb::Image(opts) => image::run(&opts, cx),
         Verb::Review(opts) => review::run(&opts, cx),
         Verb::Test(opts) => test::run(&opts, cx),
+        Verb::Repeat(opts) => repeat::run(&opts, cx),
         Verb::Check(opts) => check::run(&opts, cx),
         Verb::Shell(opts) => shell::run(&opts, cx),
         Verb::Bench(opts) => bench::run(&opts, cx),

@@ -46,13 +46,7 @@ impl Select {
 
     /// The selected cases, of which there is at least one.
     pub(crate) fn cases(&self, cx: &Context) -> anyhow::Result<Vec<Case>> {
-        let matrix = matrix(cx).map_err(|mistakes| {
-            let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-            Exit::usage(format!(
-                "the scenario files have mistakes:\n{}",
-                lines.join("\n")
-            ))
-        })?;
+        let matrix = matrix(cx).map_err(|mistakes| mistaken(&mistakes))?;
         let selection = Selection {
             archs: self.archs.clone(),
             scenarios: self.scenarios.clone(),
@@ -68,6 +62,15 @@ impl Select {
         })?;
         Ok(cases)
     }
+}
+
+/// The scenario files cannot be used.
+pub(crate) fn mistaken(mistakes: &[ScenarioError]) -> Exit {
+    let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    Exit::usage(format!(
+        "the scenario files have mistakes:\n{}",
+        lines.join("\n")
+    ))
 }
 
 /// The project's scenario files; mistakes name them from the checkout on, as an editor takes them.

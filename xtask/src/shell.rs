@@ -86,13 +86,13 @@ fn folder(path: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// A terminal that passes each key on as it is; as before once this goes.
-struct Raw<'a> {
+pub(crate) struct Raw<'a> {
     fd: BorrowedFd<'a>,
     before: Option<Termios>,
 }
 
 impl<'a> Raw<'a> {
-    fn enter(fd: BorrowedFd<'a>, input: Input) -> io::Result<Self> {
+    pub(crate) fn enter(fd: BorrowedFd<'a>, input: Input) -> io::Result<Self> {
         if input == Input::Commands {
             return Ok(Self { fd, before: None });
         }

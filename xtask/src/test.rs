@@ -113,25 +113,62 @@ pub(crate) fn trials(opts: &Options, cx: &Context) -> anyhow::Result<Outcome> {
     setup::ensure(cx, &Needs::test(&archs), *yes)?;
 
     let build = how.context(cx)?;
-    let options = run::Options {
-        width: run::width(build.jobs, Memory::available(), memory(select.flavor)),
+    let jobs = build.jobs;
+    let plan = cases
+        .iter()
+        .map(|case| Planned::new(case, repeat(opts, case.arch.name(), &case.id)))
+        .collect();
+    let machines = Machines::new(build, select.flavor, source, &cx.repo.join("snapshots"));
+    let conduct = Conduct {
+        format: *format,
         keep: *keep,
         rounds,
-        cancel: cx.cancel.clone(),
+        flavor: select.flavor,
+        jobs,
+        bars: cx.terminal,
     };
+    conduct.run(cx, machines, &cases, plan)
+}
 
-    let folder = RunFolder::create(&cx.runs(), SystemTime::now())?;
-    let repeat = |case: &Case| repeat(opts, case.arch.name(), &case.id);
-    let plan = cases.iter().map(|case| Planned::new(case, repeat(case)));
-    let sinks = sinks(*format, &folder, cx)?;
-    let report = Report::start(&folder, plan.collect(), rounds.limit(), sinks);
-    let machines = Machines::new(build, select.flavor, source, &cx.repo.join("snapshots"))
-        .recorded_in(folder.dir());
-    let outcome = run::run(&machines, &cases, &folder, &options, &report);
-    let ended = report.finish(cx.cancel.is_cancelled() || outcome.is_err());
-    conclude(&ended, *format, &folder, cx);
-    outcome?;
-    Ok(ended)
+/// How cases are tried, whatever they are made of.
+pub(crate) struct Conduct {
+    pub(crate) format: Format,
+    /// Keep the folders of trials that passed.
+    pub(crate) keep: bool,
+    pub(crate) rounds: Rounds,
+    /// What the kernel is made for, which decides how much memory a trial takes.
+    pub(crate) flavor: Flavor,
+    pub(crate) jobs: usize,
+    /// Show bars.
+    pub(crate) bars: bool,
+}
+
+impl Conduct {
+    /// Try the cases in a run of their own, report it, and say how it ended.
+    pub(crate) fn run(
+        &self,
+        cx: &Context,
+        machines: Machines,
+        cases: &[Case],
+        plan: Vec<Planned>,
+    ) -> anyhow::Result<Outcome> {
+        let options = run::Options {
+            width: run::width(self.jobs, Memory::available(), memory(self.flavor)),
+            keep: self.keep,
+            rounds: self.rounds,
+            cancel: cx.cancel.clone(),
+        };
+        let folder = RunFolder::create(&cx.runs(), SystemTime::now())?;
+        let sinks = sinks(self.format, self.bars, &folder, cx)?;
+        let report = Report::start(&folder, plan, self.rounds.limit(), sinks);
+        // States that are not the golden ones stay with the run.
+        let machines = machines.recorded_in(folder.dir());
+        let outcome = run::run(&machines, cases, &folder, &options, &report);
+        let ended = report.finish(cx.cancel.is_cancelled() || outcome.is_err());
+        conclude(&ended, self.format, &folder, cx);
+        outcome?;
+        Ok(ended)
+    }
 }
 
 /// Where the kernel comes from.
@@ -171,12 +208,17 @@ fn repeat(opts: &Options, arch: &str, case: &CaseId) -> String {
 }
 
 /// Who is told: the files always, and standard output in the form that was asked for.
-fn sinks(format: Format, folder: &RunFolder, cx: &Context) -> anyhow::Result<Vec<Box<dyn Sink>>> {
+fn sinks(
+    format: Format,
+    bars: bool,
+    folder: &RunFolder,
+    cx: &Context,
+) -> anyhow::Result<Vec<Box<dyn Sink>>> {
     let mut sinks: Vec<Box<dyn Sink>> = vec![
         Box::new(EventsFile::create(folder.dir())?),
         Box::new(Files::new(folder.dir())),
     ];
-    sinks.push(match (format, cx.terminal) {
+    sinks.push(match (format, bars) {
         (Format::Json, _) => Box::new(JsonLines(io::stdout())),
         (Format::Text, true) => Box::new(Terminal::new(&cx.repo)),
         (Format::Text, false) => {
@@ -233,7 +275,7 @@ fn conclude(ended: &Outcome, format: Format, folder: &RunFolder, cx: &Context) {
 }
 
 /// The exit code of a run that ended so.
-fn code(ended: &Outcome, cx: &Context) -> u8 {
+pub(crate) fn code(ended: &Outcome, cx: &Context) -> u8 {
     let Outcome {
         passed: _,
         failed,

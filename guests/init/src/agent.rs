@@ -11,7 +11,7 @@ use crossthaw_protocol::{EXPLAINED, EXPLAINS, Enclosure, IMAGE_DIR, Reply, Reque
 use crate::error::{AgentError, Context, Result};
 use crate::link::Link;
 use crate::tree::{self, Tree};
-use crate::{clock, folder, kmemleak, probe, reap, spawn, usage};
+use crate::{clock, folder, kmemleak, probe, reap, shell, spawn, usage};
 
 /// What the agent knows from one request to the next.
 #[derive(Debug, Default)]
@@ -160,6 +160,7 @@ impl Agent {
                 reports: kmemleak::scan()?,
             }),
             Request::Explain => explain().map(|()| Reply::Done),
+            Request::Shell => shell::attend().map(|()| Reply::Done),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A small shell on the console, for `cargo xtask shell`.
+//! A small shell on the console, for `cargo xtask shell`, and in the midst of a trial for `cargo xtask repeat --shell`.
 //!
 //! PID 1 only starts it, in a session of its own with the console as its terminal, and reaps orphans; when it ends the guest is powered off.
 //! The terminal edits lines. Ctrl-C ends what runs in the foreground.
@@ -57,10 +57,30 @@ fn start_shell() -> Result<i32> {
 
 /// What PID 1 does in this mode: keep the shell, then power off. In the shell itself: the prompt.
 pub(crate) fn host() -> ! {
-    match start_shell().and_then(|pid| reap::wait(pid, None, None)) {
-        Ok(_) => {}
-        Err(error) => say(&error.to_string()),
+    match start_shell() {
+        Ok(pid) => keep(pid),
+        Err(error) => {
+            say(&error.to_string());
+            power_off()
+        }
     }
+}
+
+/// The same beside the agent, which serves on.
+pub(crate) fn attend() -> Result<()> {
+    let pid = start_shell()?;
+    std::thread::spawn(move || keep(pid));
+    Ok(())
+}
+
+fn keep(shell: i32) -> ! {
+    if let Err(error) = reap::wait(shell, None, None) {
+        say(&error.to_string());
+    }
+    power_off()
+}
+
+fn power_off() -> ! {
     rustix::fs::sync();
     if let Err(error) = rustix::system::reboot(rustix::system::RebootCommand::PowerOff) {
         say(&format!("cannot power off: {error}"));

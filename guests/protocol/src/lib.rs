@@ -115,6 +115,8 @@ pub enum Request {
     Unreferenced,
     /// Have the kernel write to its log what every task and every timer waits for (sysrq `t` and `q`), for a person; answered by [`Reply::Done`].
     Explain,
+    /// Start a shell on the console; the guest is powered off when it ends. Answered by [`Reply::Done`] once it has started.
+    Shell,
 }
 
 /// What the kernel log gets before and after [`Request::Explain`]'s lines.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::arch::{Arch, Row};
 use crate::build::{BuildContext, OnProgress, Progress};
 use crate::process::ProcessError;
-use crate::store::{Key, KeyBuilder, StoreError, disk_is_full};
+use crate::store::{Key, KeyBuilder, Store, StoreError, disk_is_full};
 pub use elf::ElfError;
 use initramfs::Initramfs;
 use toolchain::{Compilers, NoToolchain, Toolchain, scrubbed};
@@ -138,6 +138,24 @@ fn key_with(ctx: &BuildContext, arch: Arch, toolchain: &Toolchain) -> Result<Key
         .file("manifest", &ctx.repo.join("Cargo.toml"))?
         .file("lock", &ctx.repo.join("Cargo.lock"))?;
     Ok(key.finish())
+}
+
+/// What [`build`] would make its image from.
+pub fn key(ctx: &BuildContext, arch: Arch) -> Result<Key, GuestBuildError> {
+    key_with(ctx, arch, &Compilers::known().choose(arch)?)
+}
+
+/// A guest image of before, if the store still has it.
+pub fn stored(store: &Store, arch: Arch, key: &Key) -> Result<Option<GuestImage>, StoreError> {
+    let start = Instant::now();
+    let artifact = store.get(KIND, key)?;
+    Ok(artifact.map(|artifact| GuestImage {
+        arch,
+        initramfs: artifact.dir.join(FILE),
+        key: artifact.key,
+        built: false,
+        time: start.elapsed(),
+    }))
 }
 
 /// The guest image of this architecture, from the store or built now.

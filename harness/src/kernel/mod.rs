@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::{Arch, Row};
 use crate::build::{BuildContext, OnProgress, Progress};
-use crate::store::{Artifact, Key, KeyBuilder, StoreError, walk};
+use crate::store::{Artifact, Key, KeyBuilder, Store, StoreError, walk};
 pub use changed::{Changes, build_changed, key_changed};
 use config::Fragment;
 pub use config::Unmet;
@@ -137,6 +137,30 @@ pub fn build(
     build_with(ctx, &Tools::system(), arch, flavor, source, progress)
 }
 
+/// What [`build`] would make its kernel from. Takes some milliseconds where the source was seen before.
+pub fn key(
+    ctx: &BuildContext,
+    arch: Arch,
+    flavor: Flavor,
+    source: &Source,
+    progress: OnProgress<'_>,
+) -> Result<Key, KernelError> {
+    let inputs = Inputs::read(ctx, &Tools::system(), arch, flavor, source, progress)?;
+    Ok(inputs.key())
+}
+
+/// A kernel of before, if the store still has it.
+pub fn stored(
+    store: &Store,
+    arch: Arch,
+    flavor: Flavor,
+    key: &Key,
+) -> Result<Option<Kernel>, StoreError> {
+    let start = Instant::now();
+    let artifact = store.get("kernel", key)?;
+    Ok(artifact.map(|artifact| Kernel::of(arch, flavor, artifact, start)))
+}
+
 fn build_with(
     ctx: &BuildContext,
     tools: &Tools,
@@ -147,20 +171,42 @@ fn build_with(
 ) -> Result<Kernel, KernelError> {
     let start = Instant::now();
     let inputs = Inputs::read(ctx, tools, arch, flavor, source, progress)?;
-    let Artifact { dir, key, built } =
+    let artifact =
         ctx.store
             .get_or_build("kernel", &inputs.key(), |out| -> Result<(), KernelError> {
                 inputs.make(ctx, tools, source, out, progress)
             })?;
-    Ok(Kernel {
-        arch,
-        flavor,
-        image: dir.join("image"),
-        vmlinux: dir.join("vmlinux"),
-        key,
-        built,
-        time: start.elapsed(),
-    })
+    Ok(Kernel::of(arch, flavor, artifact, start))
+}
+
+impl Kernel {
+    /// How far from the addresses of `vmlinux` it runs; 0 if its configuration cannot be read.
+    ///
+    /// s390 maps itself to `CONFIG_KERNEL_IMAGE_BASE` and is linked for 0 (`arch/s390/boot/startup.c`); no other architecture has the symbol.
+    pub fn offset(&self) -> u64 {
+        let config = fs::read_to_string(self.vmlinux.with_file_name("config")).unwrap_or_default();
+        offset_in(&config)
+    }
+
+    fn of(arch: Arch, flavor: Flavor, artifact: Artifact, start: Instant) -> Self {
+        let Artifact { dir, key, built } = artifact;
+        Self {
+            arch,
+            flavor,
+            image: dir.join("image"),
+            vmlinux: dir.join("vmlinux"),
+            key,
+            built,
+            time: start.elapsed(),
+        }
+    }
+}
+
+fn offset_in(config: &str) -> u64 {
+    let mut lines = config.lines();
+    let base = lines.find_map(|line| line.strip_prefix("CONFIG_KERNEL_IMAGE_BASE=0x"));
+    base.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// Copy what is of use out of a kernel tree.

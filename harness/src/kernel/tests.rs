@@ -460,3 +460,11 @@ fn a_changed_source_is_built_beside_the_store_and_the_true_one_comes_back() {
         ["kernel/checkpoint/files.o", "kernel/checkpoint/mm.o"]
     );
 }
+
+#[test]
+fn a_kernel_that_runs_elsewhere_says_so_in_its_configuration() {
+    let s390 = "CONFIG_RELOCATABLE=y\nCONFIG_KERNEL_IMAGE_BASE=0x3FFE0000000\n";
+    for (config, offset) in [(s390, 0x3ff_e000_0000), ("CONFIG_64BIT=y\n", 0), ("", 0)] {
+        assert_eq!(offset_in(config), offset);
+    }
+}

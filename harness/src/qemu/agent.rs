@@ -13,6 +13,8 @@ use rustix::event::PollFlags;
 
 use super::error::{ConsoleTail, GuestError};
 use super::qmp::{Call, Qmp, ended};
+use super::talk::Line;
+use super::terminal::Terminal;
 use crate::process::{Process, Wake, wait};
 
 /// The scenario's folder as it travels: entries in order, with the contents of regular files.
@@ -32,6 +34,8 @@ pub struct Agent {
     process: Process,
     /// Not there for a guest that was booted for something else than trials.
     monitor: Option<Qmp>,
+    /// Where the console can be talked to.
+    terminal: Option<Terminal>,
     console: PathBuf,
     /// Set once a request has not been answered to its end: what comes next could be the rest of that.
     lost: bool,
@@ -62,6 +66,7 @@ pub fn phase(request: &Request) -> &'static str {
         Request::Explain => "explain",
         Request::Count { .. } => "count",
         Request::Unreferenced => "kmemleak",
+        Request::Shell => "shell",
     }
 }
 
@@ -168,6 +173,7 @@ impl Agent {
             nonce: new_nonce(),
             process,
             monitor: None,
+            terminal: None,
             console,
             lost: false,
         })
@@ -176,6 +182,28 @@ impl Agent {
     /// Keep the monitor for [`Agent::explain`].
     pub(crate) fn keep_monitor(&mut self, monitor: Qmp) {
         self.monitor = Some(monitor);
+    }
+
+    /// Keep the console for [`Agent::prompt`].
+    pub(super) fn keep_terminal(&mut self, terminal: Option<Terminal>) {
+        self.terminal = terminal;
+    }
+
+    /// Start a shell on the console; it is powered off when that ends. `None` if the console cannot be talked to.
+    pub fn prompt(&mut self, time: Duration) -> Result<Option<Line<'_>>, GuestError> {
+        if self.terminal.is_none() {
+            return Ok(None);
+        }
+        // What was said so far is in the log; the shell's first words are for the person.
+        if let Some(terminal) = &mut self.terminal {
+            terminal.take();
+        }
+        self.done(&Request::Shell, time)?;
+        let process = &mut self.process;
+        Ok(self.terminal.as_mut().map(|terminal| Line {
+            console: terminal.take(),
+            process,
+        }))
     }
 
     /// What a guest does that is late: the registers of its processors are returned, its tasks and timers go to the console.

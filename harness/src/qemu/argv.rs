@@ -29,6 +29,8 @@ pub(crate) enum Console<'a> {
     File(&'a Path),
     /// Both ways over an inherited socket.
     Socket(RawFd),
+    /// The same, and what it says to a file, from its beginning.
+    Logged(RawFd, &'a Path),
 }
 
 /// What PID 1 of the guest does (`guests/init/src/cmdline.rs`).
@@ -161,6 +163,9 @@ pub(crate) fn console(console: Console<'_>) -> Argv {
     let backend = match console {
         Console::File(path) => format!("file,id=console,path={}", value(path)),
         Console::Socket(fd) => format!("socket,id=console,fd={fd}"),
+        Console::Logged(fd, path) => {
+            format!("socket,id=console,fd={fd},logfile={}", value(path))
+        }
     };
     words(["-chardev", &backend, "-serial", "chardev:console"])
 }
@@ -194,6 +199,12 @@ pub(crate) fn monitor(fd: RawFd) -> Argv {
 /// Wait for the state of a template. Not named here: capabilities are to be set before it is read.
 pub(crate) fn incoming() -> Argv {
     words(["-incoming", "defer"])
+}
+
+/// Wait, with processors stopped, for a debugger on this socket, which is made.
+pub(crate) fn debugger(socket: &Path) -> Argv {
+    let address = format!("unix:{},server=on,wait=off", value(socket));
+    words(["-S", "-gdb", &address])
 }
 
 /// A folder of the host; the guest knows it by the tag `share`.
@@ -231,7 +242,7 @@ pub(crate) struct Ends {
 pub(crate) fn agent_guest(
     spec: &GuestSpec,
     memory: Memory<'_>,
-    log: &Path,
+    log: Console<'_>,
     ends: Ends,
 ) -> Vec<String> {
     let mut argv = vec![spec.qemu.display().to_string()];
@@ -239,7 +250,7 @@ pub(crate) fn agent_guest(
     argv.extend(machine(spec, memory));
     argv.extend(clock());
     argv.extend(linux(spec, Mode::Agent, None));
-    argv.extend(console(Console::File(log)));
+    argv.extend(console(log));
     argv.extend(agent_port(spec.row(), ends.agent));
     argv.extend(monitor(ends.monitor));
     if matches!(memory, Memory::Clone(_)) {
@@ -284,7 +295,7 @@ pub(crate) fn identity(spec: &GuestSpec) -> String {
     agent_guest(
         &nowhere,
         Memory::Template(Path::new("ram")),
-        Path::new("console"),
+        Console::File(Path::new("console")),
         ends,
     )
     .join("\n")
@@ -313,7 +324,8 @@ mod tests {
 
     #[test]
     fn a_template_boots_and_a_clone_starts_from_it() {
-        let (ram, log) = (Path::new("/t/ram"), Path::new("/run/a,b/console"));
+        let ram = Path::new("/t/ram");
+        let log = Console::File(Path::new("/run/a,b/console"));
         for arch in Arch::ALL {
             let spec = spec(arch);
             let boot = agent_guest(&spec, Memory::Template(ram), log, ENDS);
@@ -332,6 +344,16 @@ mod tests {
         }
         let argv = shell_guest(&spec(Arch::X86_64), 10, Some(Share::Virtiofs(11)));
         insta::assert_snapshot!("shell-virtiofs@x86_64", lines(&argv));
+    }
+
+    #[test]
+    fn a_person_can_talk_to_a_console_that_is_kept_and_stop_a_guest() {
+        let argv = console(Console::Logged(12, Path::new("/a,b/console"))).join(" ");
+        let expected =
+            "-chardev socket,id=console,fd=12,logfile=/a,,b/console -serial chardev:console";
+        assert_eq!(argv, expected);
+        let argv = debugger(Path::new("/tmp/gdb")).join(" ");
+        assert_eq!(argv, "-S -gdb unix:/tmp/gdb,server=on,wait=off");
     }
 
     #[test]

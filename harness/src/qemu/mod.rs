@@ -9,6 +9,7 @@ mod shell;
 mod spec;
 mod talk;
 mod template;
+mod terminal;
 
 pub use accel::Accel;
 pub use agent::{Agent, Folder, phase};
@@ -18,5 +19,5 @@ pub use shell::{Served, Shell};
 pub use spec::{
     BOOT_TIME, CPUS, DEBUG_MEMORY_MIB, GuestSpec, MEMORY_MIB, memory_mib, qemu_version,
 };
-pub use talk::{End, Input};
-pub use template::{Template, boot};
+pub use talk::{End, Input, Line};
+pub use template::{Attended, NO_HURRY, Stopped, Template, boot};

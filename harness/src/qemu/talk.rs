@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -9,7 +10,7 @@ use rustix::io::Errno;
 
 use super::error::GuestError;
 use super::shell::Shell;
-use crate::process::{Wake, wait};
+use crate::process::{Process, Wake, wait};
 
 /// The key that leaves a guest which does not react, telnet's: Ctrl-].
 const LEAVE: u8 = 0x1d;
@@ -139,7 +140,30 @@ impl Queue {
     }
 }
 
+/// A guest's console, and the guest.
+#[derive(Debug)]
+pub struct Line<'a> {
+    pub(super) console: &'a mut UnixStream,
+    pub(super) process: &'a mut Process,
+}
+
 impl Shell {
+    /// Carry bytes both ways until the guest ends, or the person leaves.
+    pub fn talk(
+        &mut self,
+        input: BorrowedFd<'_>,
+        output: &mut impl Write,
+        kind: Input,
+    ) -> Result<End, GuestError> {
+        let mut line = Line {
+            console: &mut self.console,
+            process: &mut self.process,
+        };
+        line.talk(input, output, kind)
+    }
+}
+
+impl Line<'_> {
     /// Carry bytes both ways until the guest ends, or the person leaves.
     pub fn talk(
         &mut self,

@@ -14,12 +14,13 @@ use crossthaw_protocol::{Reply, Request};
 
 use super::accel::host_cpu;
 use super::agent::Agent;
-use super::argv::{self, Ends, Memory};
+use super::argv::{self, Console, Ends, Memory};
 use super::error::{ConsoleTail, GuestError};
 use super::qmp::{Call, Qmp};
 use super::spec::GuestSpec;
+use super::terminal::Terminal;
 use crate::arch::Arch;
-use crate::process::{Cancel, Process};
+use crate::process::{Cancel, Process, shell_line};
 use crate::store::{Key, KeyBuilder, Store};
 
 /// Raised when templates are made or used in another way, so that those of before are not taken.
@@ -45,6 +46,27 @@ const SAVE_TIME: Duration = Duration::from_secs(30);
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// Pause between two looks whether it has.
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest time that a person may take.
+pub const NO_HURRY: Duration = Duration::from_secs(24 * 3600);
+
+/// How a person takes part in a clone.
+#[derive(Clone, Copy, Default)]
+pub struct Attended<'a> {
+    /// Its console can be talked to, see [`Agent::prompt`].
+    pub terminal: bool,
+    /// It is stopped until a debugger lets it go on.
+    pub gdb: Option<Stopped<'a>>,
+}
+
+/// A clone that waits for a debugger.
+#[derive(Clone, Copy)]
+pub struct Stopped<'a> {
+    /// Where; a UNIX socket, which QEMU makes.
+    pub socket: &'a Path,
+    /// Called when it waits.
+    pub stopped: &'a dyn Fn(),
+}
 
 /// A guest that booted once, its agent waiting; every [`Template::start`] is a guest of its own.
 #[derive(Clone, Debug)]
@@ -84,6 +106,11 @@ impl Template {
         &self.spec
     }
 
+    /// What it was made from.
+    pub fn key(&self) -> Key {
+        key(&self.spec)
+    }
+
     /// Was it booted just now?
     pub fn built(&self) -> bool {
         self.built
@@ -101,17 +128,18 @@ impl Template {
 
     /// Start a clone; it has answered when this returns. Its console goes to that file.
     pub fn start(&self, console: &Path, cancel: &Cancel) -> Result<Agent, GuestError> {
-        self.start_telling(console, cancel, &mut |_| ())
+        self.start_attended(console, cancel, Attended::default(), &mut |_| ())
     }
 
-    /// The same; `retried` is told why a start is tried once more.
-    pub fn start_telling(
+    /// The same; a person takes part, and `retried` is told why a start is tried once more.
+    pub fn start_attended(
         &self,
         console: &Path,
         cancel: &Cancel,
+        attended: Attended<'_>,
         retried: &mut dyn FnMut(String),
     ) -> Result<Agent, GuestError> {
-        let mut outcome = self.try_start(console, cancel);
+        let mut outcome = self.try_start(console, cancel, attended);
         for attempt in 1..CLONE_ATTEMPTS {
             let Err(GuestError::Died { status, .. }) = &outcome else {
                 break;
@@ -124,7 +152,7 @@ impl Template {
             );
             tracing::warn!(arch = %self.arch(), "{why}");
             retried(why);
-            outcome = self.try_start(console, cancel);
+            outcome = self.try_start(console, cancel, attended);
         }
         outcome.map_err(|error| match error {
             // Nothing of a clone is on a disk that could be full: its memory could not be read.
@@ -136,7 +164,28 @@ impl Template {
         })
     }
 
-    fn try_start(&self, console: &Path, cancel: &Cancel) -> Result<Agent, GuestError> {
+    /// The command that starts a clone, for a person; the descriptors are those of any start.
+    pub fn clone_command(&self, console: &Path) -> String {
+        let ends = Ends {
+            agent: 3,
+            monitor: 4,
+        };
+        let ram = self.dir.join(RAM);
+        let console = Console::File(console);
+        shell_line(&argv::agent_guest(
+            &self.spec,
+            Memory::Clone(&ram),
+            console,
+            ends,
+        ))
+    }
+
+    fn try_start(
+        &self,
+        console: &Path,
+        cancel: &Cancel,
+        attended: Attended<'_>,
+    ) -> Result<Agent, GuestError> {
         let path = self.dir.join(STATE);
         let state = File::open(&path).map_err(|error| GuestError::file(&path, "open", error))?;
         let number = state.as_raw_fd();
@@ -146,6 +195,7 @@ impl Template {
             Memory::Clone(&ram),
             console,
             vec![state.into()],
+            attended,
             cancel,
         )?;
         let deadline = Instant::now() + CLONE_TIME;
@@ -157,8 +207,15 @@ impl Template {
         qmp.negotiate(&mut call)?;
         qmp.ignore_shared(&mut call)?;
         qmp.load(&mut call, number)?;
+        let patience = match attended.gdb {
+            Some(gdb) => {
+                (gdb.stopped)();
+                NO_HURRY
+            }
+            None => deadline.saturating_duration_since(Instant::now()),
+        };
         // Waits in the socket until the guest runs.
-        agent.hello(deadline.saturating_duration_since(Instant::now()))?;
+        agent.hello(patience)?;
         agent.keep_monitor(qmp);
         Ok(agent)
     }
@@ -175,7 +232,14 @@ fn boot_with(
     console: &Path,
     cancel: &Cancel,
 ) -> Result<(Agent, Qmp), GuestError> {
-    let (mut agent, qmp) = launch(spec, memory, console, Vec::new(), cancel)?;
+    let (mut agent, qmp) = launch(
+        spec,
+        memory,
+        console,
+        Vec::new(),
+        Attended::default(),
+        cancel,
+    )?;
     agent
         .hello(spec.boot_time)
         .map_err(|error| error.during("boot"))?;
@@ -188,6 +252,7 @@ fn launch(
     memory: Memory<'_>,
     console: &Path,
     mut inherit: Vec<OwnedFd>,
+    attended: Attended<'_>,
     cancel: &Cancel,
 ) -> Result<(Agent, Qmp), GuestError> {
     let socket = |source| GuestError::File {
@@ -201,10 +266,25 @@ fn launch(
         monitor: control.as_raw_fd(),
     };
     inherit.extend([port.into(), control.into()]);
-    let argv = argv::agent_guest(spec, memory, console, ends);
+    let mut terminal = None;
+    let log = if attended.terminal {
+        let (mine, theirs) = UnixStream::pair().map_err(socket)?;
+        let number = theirs.as_raw_fd();
+        inherit.push(theirs.into());
+        terminal = Some(Terminal::new(mine).map_err(socket)?);
+        Console::Logged(number, console)
+    } else {
+        Console::File(console)
+    };
+    let mut argv = argv::agent_guest(spec, memory, log, ends);
+    if let Some(gdb) = attended.gdb {
+        argv.extend(argv::debugger(gdb.socket));
+    }
     let process = Process::spawn(&argv, inherit, cancel)?;
     let qmp = Qmp::new(monitor).map_err(socket)?;
-    Ok((Agent::new(agent, process, console)?, qmp))
+    let mut agent = Agent::new(agent, process, console)?;
+    agent.keep_terminal(terminal);
+    Ok((agent, qmp))
 }
 
 fn key(spec: &GuestSpec) -> Key {

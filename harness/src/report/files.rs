@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::results::command;
 use super::{Event, Finished, ReportError, Results, Sink, html, junit};
 
 /// How often `results.json` follows a run at most.
@@ -66,7 +67,7 @@ impl Files {
         match (&finished.folder, self.results.case(&finished.case)) {
             (Some(folder), Some(case)) if folder.is_dir() => replace(
                 &folder.join("command.txt"),
-                format!("{}\n", case.plan.command).as_bytes(),
+                format!("{}\n", command(case, finished, &self.results.run)).as_bytes(),
             ),
             _ => Ok(()),
         }
@@ -150,7 +151,7 @@ mod tests {
             .take(&Event::TrialFinished(Box::new(finished)))
             .unwrap();
         let command = std::fs::read_to_string(folder.join("command.txt")).unwrap();
-        assert_eq!(command, "cargo xtask test --scenario 's390x/pipes/full'\n");
+        assert_eq!(command, "cargo xtask repeat 1/s390x/pipes/full\n");
         drop(files);
         let after = json(scratch.path());
         assert_eq!(

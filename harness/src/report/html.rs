@@ -388,6 +388,7 @@ mod tests {
             "not planned",
             "trials without a verdict: 1",
             "mm.c:1: error: &lt;stdin&gt;",
+            "cargo xtask repeat 20260101-000000/x86_64/files/offset</pre>",
             "cargo xtask test --scenario",
         ] {
             assert!(page.contains(part), "{part} in\n{page}");

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use super::results::{label, message, trial_name};
+use super::results::{command, label, message, trial_name};
 use super::{CaseResult, Finished, Results, Run};
 use crate::oracle::Verdict;
 
@@ -45,9 +45,7 @@ fn test_cases(case: &CaseResult, run: &Run) -> Vec<TestCase> {
     let mut trials: Vec<_> = case.trials.iter().collect();
     trials.sort_by_key(|trial| trial.round);
     let trials = trials.into_iter();
-    trials
-        .map(|trial| test_case(case, trial, run.is_repeated()))
-        .collect()
+    trials.map(|trial| test_case(case, trial, run)).collect()
 }
 
 fn named(case: &CaseResult, name: String, status: TestCaseStatus) -> TestCase {
@@ -56,8 +54,8 @@ fn named(case: &CaseResult, name: String, status: TestCaseStatus) -> TestCase {
     test
 }
 
-fn test_case(case: &CaseResult, trial: &Finished, repeated: bool) -> TestCase {
-    let name = trial_name(case.plan.id.without_arch(), trial.round, repeated);
+fn test_case(case: &CaseResult, trial: &Finished, run: &Run) -> TestCase {
+    let name = trial_name(case.plan.id.without_arch(), trial.round, run.is_repeated());
     let mut test = named(case, name, status(&trial.verdict));
     test.set_time(trial.time);
     let retries = trial.retries.iter();
@@ -65,7 +63,7 @@ fn test_case(case: &CaseResult, trial: &Finished, repeated: bool) -> TestCase {
         .map(|why| format!("done once more: {why}"))
         .collect();
     if trial.failed() {
-        out.push(format!("repeat: {}", case.plan.command));
+        out.push(format!("repeat: {}", command(case, trial, run)));
         let folder = trial.folder.as_ref();
         out.extend(folder.map(|folder| format!("evidence: {}", folder.display())));
         out.extend(trial.diff.clone());

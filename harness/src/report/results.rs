@@ -11,6 +11,7 @@ use super::guard::Counts;
 use super::{Build, Distribution, Event, Finished, Planned};
 use crate::arch::Arch;
 use crate::oracle::{Oracle, Verdict};
+use crate::process::shell_line;
 use crate::scenario::CaseId;
 
 /// A run as far as it is known.
@@ -113,6 +114,16 @@ impl CaseResult {
     pub fn trial_name(&self, trial: &Finished, repeated: bool) -> String {
         trial_name(self.plan.id.as_str(), trial.round, repeated)
     }
+}
+
+/// The command that repeats a trial: by its folder, which holds what it was made of, or else its case's.
+pub(super) fn command(case: &CaseResult, trial: &Finished, run: &Run) -> String {
+    if trial.folder.is_none() {
+        return case.plan.command.clone();
+    }
+    let name = case.trial_name(trial, run.is_repeated());
+    let trial = format!("{}/{name}", run.id);
+    shell_line(&["cargo", "xtask", "repeat", &trial].map(str::to_owned))
 }
 
 /// `NAME#ROUND` in a run in which a case has several trials.
@@ -284,7 +295,11 @@ impl Results {
             run: &'a Run,
             cases: Vec<Case<'a>>,
         }
-        let cases = self.cases.iter().map(Case::new).collect();
+        let cases = self
+            .cases
+            .iter()
+            .map(|case| Case::new(case, &self.run))
+            .collect();
         let mut text = serde_json::to_vec_pretty(&File {
             run: &self.run,
             cases,
@@ -310,7 +325,7 @@ struct Case<'a> {
     #[serde(serialize_with = "phases::serialize")]
     phases: &'a [(String, Duration)],
     folder: Option<&'a PathBuf>,
-    command: &'a str,
+    command: String,
     distribution: Distribution,
     trials: Vec<Trial<'a>>,
 }
@@ -347,7 +362,7 @@ impl<'a> Trial<'a> {
 
 impl<'a> Case<'a> {
     /// Its verdict and what belongs to it are those of the trial that speaks for it.
-    fn new(case: &'a CaseResult) -> Self {
+    fn new(case: &'a CaseResult, run: &Run) -> Self {
         let plan = &case.plan;
         let finished = case.finished();
         let axes = plan.axes.iter();
@@ -367,7 +382,8 @@ impl<'a> Case<'a> {
             seconds: spokesman.map(|trial| trial.seconds),
             phases: finished.map_or(&[], |finished| &finished.phases),
             folder: spokesman.and_then(|trial| trial.folder),
-            command: &plan.command,
+            command: finished
+                .map_or_else(|| plan.command.clone(), |trial| command(case, trial, run)),
             distribution: Distribution::of(&case.trials),
             trials,
         }

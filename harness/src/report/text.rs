@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::guard::Counts;
-use super::results::{label, message, trial_name};
-use super::{Build, CaseResult, Distribution, Event, Finished, ReportError, Results, Sink};
+use super::results::{command, label, message, trial_name};
+use super::{Build, CaseResult, Distribution, Event, Finished, ReportError, Results, Run, Sink};
 use crate::arch::Arch;
 
 /// Lines of a message that the terminal shows; the rest is in the report.
@@ -47,13 +47,7 @@ impl Style {
 }
 
 /// What is said of a trial that did not pass: one line if it was skipped, more if it failed, nothing if it passed.
-pub fn failure(
-    case: &CaseResult,
-    finished: &Finished,
-    repeated: bool,
-    style: &Style,
-) -> Option<String> {
-    let CaseResult { plan, trials: _ } = case;
+pub fn failure(case: &CaseResult, finished: &Finished, run: &Run, style: &Style) -> Option<String> {
     let Finished {
         case: _,
         round,
@@ -65,18 +59,18 @@ pub fn failure(
         console: _,
         retries: _,
     } = finished;
-    let case = case.trial_name(finished, repeated);
+    let name = case.trial_name(finished, run.is_repeated());
     let label = (style.paint)(verdict.kind(), label(verdict));
     match verdict.kind() {
         "pass" => return None,
         // Once is enough.
         "skip" if round.is_some_and(|round| round > 1) => return None,
-        "skip" => return Some(format!("{label} {case}: {}", message(verdict))),
+        "skip" => return Some(format!("{label} {name}: {}", message(verdict))),
         _ => {}
     }
     let message = message(verdict);
     let all = message.lines().count();
-    let mut lines = vec![format!("{} {case} ({:.1} s)", label, time.as_secs_f64())];
+    let mut lines = vec![format!("{} {name} ({:.1} s)", label, time.as_secs_f64())];
     lines.extend(
         message
             .lines()
@@ -90,7 +84,7 @@ pub fn failure(
         let folder = folder.strip_prefix(&style.base).unwrap_or(folder);
         lines.push(format!("    evidence: {}", folder.display()));
     }
-    lines.push(format!("    repeat:   {}", plan.command));
+    lines.push(format!("    repeat:   {}", command(case, finished, run)));
     Some(lines.join("\n"))
 }
 
@@ -229,8 +223,8 @@ impl<W: Write + Send> Plain<W> {
     fn trial_finished(&mut self, finished: &Finished) -> Result<(), ReportError> {
         let case = self.results.case(&finished.case);
         let arch = case.map(|case| case.plan.arch);
-        let repeated = self.results.run.is_repeated();
-        if let Some(text) = case.and_then(|case| failure(case, finished, repeated, &self.style)) {
+        let run = &self.results.run;
+        if let Some(text) = case.and_then(|case| failure(case, finished, run, &self.style)) {
             self.line(&text)?;
         }
         let rounds = self.results.run.rounds;
@@ -371,14 +365,19 @@ mod tests {
             trials: vec![failed],
         };
         let style = Style::plain(Path::new("/repo"));
-        let text = failure(&case, &case.trials[0], false, &style).unwrap();
+        let run = Run {
+            id: "1".to_owned(),
+            rounds: Some(1),
+            ..Run::default()
+        };
+        let text = failure(&case, &case.trials[0], &run, &style).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "fail (state) s390x/pipes/full (0.4 s)");
         assert_eq!(lines[12..14], ["    line 12", "    ... 8 more lines"]);
         assert_eq!(lines[14], "    evidence: target/x");
         assert_eq!(
             lines[15],
-            "    repeat:   cargo xtask test --scenario 's390x/pipes/full'"
+            "    repeat:   cargo xtask repeat 1/s390x/pipes/full"
         );
     }
 

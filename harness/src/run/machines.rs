@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use super::{Backend, Failure, Tried};
+use super::attended::{Attended, Person, Wish};
+use super::recipe::{RECIPE, Recipe};
+use super::{Backend, Failure, Tried, cannot};
 use crate::arch::Arch;
 use crate::build::{BuildContext, Progress};
 use crate::guest::{self, GuestImage};
@@ -12,11 +14,11 @@ use crate::kernel::{self, Flavor, Kernel, Source};
 use crate::oracle::golden::Goldens;
 use crate::oracle::{Verdict, kernel_log};
 use crate::process::Cancel;
-use crate::qemu::{ConsoleTail, GuestError, GuestSpec, Template};
+use crate::qemu::{ConsoleTail, GuestError, GuestSpec, NO_HURRY, Template};
 use crate::report::{Build, BuildReport, Report};
 use crate::scenario::Case;
 use crate::store::Store;
-use crate::trial::{self, Env};
+use crate::trial::{self, Env, Prompt};
 
 /// Builds and boots on this machine.
 #[derive(Debug)]
@@ -25,6 +27,9 @@ pub struct Machines {
     flavor: Flavor,
     source: Source,
     goldens: Goldens,
+    /// Kernel and guest programs that are there already, of the only architecture.
+    given: Option<(Kernel, GuestImage)>,
+    person: Option<Person>,
 }
 
 /// Kernel and guest programs of one architecture.
@@ -50,6 +55,8 @@ impl Machines {
             flavor,
             source,
             goldens: Goldens::new(snapshots),
+            given: None,
+            person: None,
         }
     }
 
@@ -61,6 +68,20 @@ impl Machines {
             ..self
         }
     }
+
+    /// Run this kernel and these programs, whatever the checkout would build.
+    #[must_use]
+    pub fn with(mut self, kernel: Kernel, guest: GuestImage) -> Self {
+        self.given = Some((kernel, guest));
+        self
+    }
+
+    /// A person takes part in the trials.
+    #[must_use]
+    pub fn attended_by(mut self, person: Person) -> Self {
+        self.person = Some(person);
+        self
+    }
 }
 
 impl Backend for Machines {
@@ -68,6 +89,10 @@ impl Backend for Machines {
     type Ready = Ready;
 
     fn build(&self, arch: Arch, report: &Report) -> Result<Built, Failure> {
+        if let Some((kernel, guest)) = self.given.clone().filter(|(kernel, _)| kernel.arch == arch)
+        {
+            return Ok(Built { kernel, guest });
+        }
         let kernel = step(report, arch, Build::Kernel, |told| {
             kernel::build(&self.build, arch, self.flavor, &self.source, told)
                 .map(|kernel| (kernel.built, kernel))
@@ -94,7 +119,12 @@ impl Backend for Machines {
     }
 
     fn trial(&self, case: &Case, ready: &Ready, dir: &Path) -> Tried {
-        ready.trial(case, dir, &self.goldens, &self.build.cancel)
+        let recipe = Recipe::new(case, self.flavor, &self.source, &ready.template);
+        if let Err(error) = recipe.write(dir) {
+            return Tried::infra(cannot("write", &dir.join(RECIPE), &error));
+        }
+        let person = self.person.as_ref();
+        ready.trial(case, dir, &self.goldens, person, &self.build.cancel)
     }
 }
 
@@ -137,22 +167,38 @@ impl Ready {
         case.skip
     }
 
-    /// Try one case, with its evidence in `dir`.
+    /// Try one case, with its evidence in `dir`; a person may take part.
     pub(crate) fn trial(
         &self,
         case: &Case,
         dir: &Path,
         goldens: &Goldens,
+        person: Option<&Person>,
         cancel: &Cancel,
     ) -> Tried {
+        let mut case = case.clone();
+        let attended = person.map(|person| (person, Attended::new(&self.template, person)));
+        let mut prompt = None;
+        if let Some((person, _)) = &attended {
+            match person.wish {
+                Wish::Gdb(_) => case.timeout = NO_HURRY,
+                Wish::Shell(at) => {
+                    let person = &*person.attendant;
+                    prompt = Some(Prompt { person, at });
+                }
+            }
+        }
         let outcome = trial::run(
-            case,
+            &case,
             &Env {
-                template: &self.template,
+                template: attended.as_ref().map_or(&self.template, |(_, attended)| {
+                    attended as &dyn trial::Source
+                }),
                 vmlinux: Some(self.vmlinux.clone()),
                 dir: dir.to_owned(),
                 snapshots: goldens,
                 cancel: cancel.clone(),
+                prompt,
             },
         );
         let phases = outcome.phases.iter();

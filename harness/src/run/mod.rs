@@ -1,6 +1,8 @@
 //! A run: what each architecture needs is made first, then all trials run side by side.
 
+mod attended;
 mod machines;
+mod recipe;
 mod rounds;
 #[cfg(test)]
 mod tests;
@@ -16,8 +18,10 @@ use std::time::{Duration, Instant};
 
 use rayon::Scope;
 
+pub use attended::{Person, Which, Wish};
 pub use machines::Machines;
 pub(crate) use machines::Ready;
+pub use recipe::{RECIPE, Recipe, RecipeError};
 pub use rounds::Rounds;
 pub use width::{Memory, width};
 

@@ -19,6 +19,7 @@ use chrono::{NaiveDate, Utc};
 pub use case::{By, Case, CaseId, Checkpoint, Expect, KnownFailure, Restart, Tamper};
 pub(crate) use select::glob;
 pub use select::{Partition, PartitionError, SelectError, Selection};
+pub use words::nearest;
 
 use fields::Report;
 use model::Scenario;

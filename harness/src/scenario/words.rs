@@ -75,7 +75,7 @@ pub(super) fn likeness(one: &str, other: &str) -> f64 {
 }
 
 /// The known words that are most like this one, best first, at most `count`.
-pub(super) fn nearest<'a>(
+pub fn nearest<'a>(
     word: &str,
     known: impl IntoIterator<Item = &'a str>,
     count: usize,

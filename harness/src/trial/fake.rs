@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossthaw_image::{Arch, ByteOrder, Image, sample};
 use crossthaw_protocol::{EXPLAINED, EXPLAINS, IMAGE_DIR, Reply, Request, State};
 
-use super::{Guest, Source};
+use super::{Attendant, Guest, Source};
 use crate::process::Cancel;
 use crate::qemu::{ConsoleTail, Folder, GuestError, phase};
 
@@ -302,5 +302,16 @@ impl Guest for FakeGuest {
     fn explain(&mut self, _: Duration) -> String {
         self.say(&format!("{EXPLAINS}\nsysrq: Show State\n{EXPLAINED}"));
         "NIP c000\n".to_owned()
+    }
+
+    fn prompt(
+        &mut self,
+        person: &dyn Attendant,
+        why: &str,
+        time: Duration,
+    ) -> Result<bool, GuestError> {
+        self.request(&Request::Shell, time)?;
+        person.no_prompt(why);
+        Ok(true)
     }
 }

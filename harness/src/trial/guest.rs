@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossthaw_protocol::{Reply, Request};
 
 use crate::process::Cancel;
-use crate::qemu::{Agent, Folder, GuestError, Template};
+use crate::qemu::{Agent, Attended, Folder, GuestError, Line, Template};
 
 /// A guest whose agent has answered; it ends with the value.
 pub trait Guest: Debug + Send {
@@ -23,6 +23,23 @@ pub trait Guest: Debug + Send {
     fn push_folder(&mut self, folder: &Folder, time: Duration) -> Result<(), GuestError>;
     /// What a guest does that is late, for a person; more of it may come to the console.
     fn explain(&mut self, time: Duration) -> String;
+    /// Give a person a prompt until the guest is off or the person leaves; false if that is not possible with this guest.
+    fn prompt(
+        &mut self,
+        person: &dyn Attendant,
+        why: &str,
+        time: Duration,
+    ) -> Result<bool, GuestError>;
+}
+
+/// A person who looks into a trial.
+pub trait Attendant: Sync {
+    /// A guest waits on this socket for a debugger.
+    fn stopped(&self, gdb: &Path);
+    /// A shell is on this console, for this reason; returns when the person is done with it.
+    fn prompt(&self, line: Line<'_>, why: &str) -> Result<(), GuestError>;
+    /// There is no prompt, and why.
+    fn no_prompt(&self, why: &str);
 }
 
 /// Where guests come from.
@@ -61,6 +78,18 @@ impl Guest for Agent {
     fn explain(&mut self, time: Duration) -> String {
         Self::explain(self, time)
     }
+
+    fn prompt(
+        &mut self,
+        person: &dyn Attendant,
+        why: &str,
+        time: Duration,
+    ) -> Result<bool, GuestError> {
+        match Self::prompt(self, time)? {
+            Some(line) => person.prompt(line, why).map(|()| true),
+            None => Ok(false),
+        }
+    }
 }
 
 impl Source for Template {
@@ -70,7 +99,7 @@ impl Source for Template {
         cancel: &Cancel,
         retried: &mut dyn FnMut(String),
     ) -> Result<Box<dyn Guest>, GuestError> {
-        let agent = self.start_telling(console, cancel, retried)?;
+        let agent = self.start_attended(console, cancel, Attended::default(), retried)?;
         Ok(Box::new(agent))
     }
 }

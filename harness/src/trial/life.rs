@@ -91,6 +91,15 @@ impl<'a> Life<'a> {
         Machine::start(phase, self.setting, self.env.template, &console)
     }
 
+    /// What was found so far was found in this machine, or before it was used.
+    fn look(&self, machine: &mut Machine<'_>) -> Step<()> {
+        if self.evidence.found() > 0 {
+            machine.found()
+        } else {
+            Ok(())
+        }
+    }
+
     /// From the first clone to the last check; an error ends it before.
     pub(super) fn live(&mut self) -> Step<()> {
         let mut original = self.machine(Phase::Clone, "a")?;
@@ -151,10 +160,12 @@ impl<'a> Life<'a> {
                 let what = "a refused checkpoint changed the tasks";
                 self.evidence.find_diff(Oracle::State, what, &diff)?;
             }
+            self.look(&mut original)?;
             original.thaw(Phase::Finish)?;
         }
         let exit = original.resume(Phase::Finish)?;
         self.evidence.judge_exit("a", &exit)?;
+        self.look(&mut original)?;
         self.scan(&mut original)?;
         original.end()
     }
@@ -165,7 +176,7 @@ impl<'a> Life<'a> {
             self.evidence
                 .find(Oracle::Leak, format!("{}: {found}", machine.name()));
         }
-        Ok(())
+        self.look(machine)
     }
 
     /// Checkpoint a frozen tree, or fetch what it wrote of itself.
@@ -210,6 +221,7 @@ impl<'a> Life<'a> {
                 }
                 let exit = original.resume(Phase::Finish)?;
                 self.evidence.judge_exit("a", &exit)?;
+                self.look(&mut original)?;
                 self.scan(&mut original)?;
                 original.begin_end()?;
                 let machine = self.machine(Phase::CloneAgain, "b");
@@ -233,6 +245,7 @@ impl<'a> Life<'a> {
                 log: log.as_deref(),
             };
             damaged::try_all(self, &mut machine, &taken, &expected)?;
+            self.look(&mut machine)?;
             if self.case.tamper.is_none() {
                 self.scan(&mut machine)?;
                 return machine.end();
@@ -244,6 +257,7 @@ impl<'a> Life<'a> {
             if generation == 1 && self.case.tamper.is_none() {
                 self.judge_golden(&taken, &restored)?;
             }
+            self.look(&mut machine)?;
             if generation < self.case.generations {
                 (machine, taken) = self.next_generation(machine, generation)?;
             }
@@ -258,9 +272,11 @@ impl<'a> Life<'a> {
                 ),
             );
         }
+        self.look(&mut machine)?;
         machine.thaw(Phase::FinishAgain)?;
         let exit = machine.resume(Phase::FinishAgain)?;
         self.evidence.judge_exit("b", &exit)?;
+        self.look(&mut machine)?;
         self.scan(&mut machine)?;
         machine.end()
     }

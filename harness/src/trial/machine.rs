@@ -1,11 +1,12 @@
 //! One guest of a trial: its requests, each of which gives an answer or the verdict that ends the trial.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossthaw_protocol::{EXPLAINED, Enclosure, IMAGE_DIR, Reply, Request, State};
 
+use super::Prompt;
 use super::console;
 use super::guest::{Guest, Source};
 use super::phase::{Clock, Phase};
@@ -19,6 +20,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How long a late guest may take to say what it waits for.
 const EXPLAIN_TIME: Duration = Duration::from_secs(10);
+
+/// How long a guest may take to start a shell.
+const PROMPT_TIME: Duration = Duration::from_secs(20);
 
 /// How long a console may be late.
 const CONSOLE_TIME: Duration = Duration::from_secs(1);
@@ -42,6 +46,10 @@ pub(super) struct Setting<'a> {
     pub(super) time: Duration,
     /// Sums up the times.
     pub(super) clock: &'a Clock,
+    /// Who wants a prompt.
+    pub(super) prompt: Option<Prompt<'a>>,
+    /// There was one, or the attempt.
+    pub(super) prompted: &'a Cell<bool>,
     /// Collects why something was done once more.
     pub(super) retries: &'a RefCell<Vec<String>>,
     /// Ends every wait.
@@ -195,11 +203,62 @@ impl<'a> Machine<'a> {
 
     /// A request of a phase; its time is added to the phase's.
     fn ask(&mut self, phase: Phase, request: &Request) -> Step<Reply> {
+        self.look_at(phase)?;
+        self.request(phase, request)
+    }
+
+    /// The same where no person wants a prompt.
+    fn request(&mut self, phase: Phase, request: &Request) -> Step<Reply> {
         // The agent has a deadline of its own where it gets one, and is asked to say so when that passes.
         let time = self.setting.time + GRACE;
         let clock = self.setting.clock;
         let outcome = clock.time(phase, || self.guest.request(request, time));
         outcome.map_err(|error| self.fail(phase, &error))
+    }
+
+    /// A person may want a prompt before this phase.
+    fn look_at(&mut self, phase: Phase) -> Step<()> {
+        let wanted = self.setting.prompt.and_then(|prompt| prompt.at);
+        if wanted != Some(phase) || self.setting.prompted.get() {
+            return Ok(());
+        }
+        self.prompt(&format!("before {phase}"));
+        Err(Verdict::Skip {
+            reason: format!("stopped before {phase}, as asked for"),
+        })
+    }
+
+    /// Something was found in this guest: a person may want a prompt, and then the trial is over.
+    pub(super) fn found(&mut self) -> Step<()> {
+        match self.setting.prompt {
+            Some(Prompt { at: None, .. }) => {
+                // What the person does is not judged.
+                self.mark_end();
+                self.judged = true;
+                self.prompt("the trial has failed");
+                Err(Verdict::Skip {
+                    reason: "a person has looked at the failure".to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Give the person a prompt, once in a trial.
+    fn prompt(&mut self, why: &str) {
+        let Some(Prompt { person, .. }) = self.setting.prompt else {
+            return;
+        };
+        if self.setting.prompted.replace(true) || self.setting.cancel.is_cancelled() {
+            return;
+        }
+        let clone = self.console.file_stem().unwrap_or_default();
+        let why = format!("{}: {why}", clone.display());
+        match self.guest.prompt(person, &why, PROMPT_TIME) {
+            Ok(true) | Err(GuestError::Cancelled) => {}
+            Ok(false) => person.no_prompt("the console of this guest cannot be talked to"),
+            Err(error) => person.no_prompt(&chain(&error)),
+        }
     }
 
     fn done(&mut self, phase: Phase, request: &Request) -> Step<()> {
@@ -382,7 +441,8 @@ impl<'a> Machine<'a> {
             above: above.to_vec(),
             timeout_ms: u64::try_from(self.settle().as_millis()).unwrap_or(u64::MAX),
         };
-        match self.ask(Phase::Leaks, &request)? {
+        // The count before the first action is not what a person stops at.
+        match self.request(Phase::Leaks, &request)? {
             Reply::Counts { counts } => Ok(counts),
             other => Err(self.odd(Phase::Leaks, &other)),
         }
@@ -432,6 +492,7 @@ impl<'a> Machine<'a> {
 
     /// Fetch a file.
     pub(super) fn pull(&mut self, phase: Phase, path: &str) -> Step<Vec<u8>> {
+        self.look_at(phase)?;
         let (clock, time) = (self.setting.clock, self.setting.time);
         let outcome = clock.time(phase, || self.guest.pull_file(path, time));
         outcome.map_err(|error| self.fail(phase, &error))
@@ -439,6 +500,7 @@ impl<'a> Machine<'a> {
 
     /// Fetch the scenario's folder.
     pub(super) fn pull_folder(&mut self) -> Step<Folder> {
+        self.look_at(Phase::Pull)?;
         let (clock, time) = (self.setting.clock, self.setting.time);
         let outcome = clock.time(Phase::Pull, || self.guest.pull_folder(time));
         outcome.map_err(|error| self.fail(Phase::Pull, &error))
@@ -446,6 +508,7 @@ impl<'a> Machine<'a> {
 
     /// Write an image.
     pub(super) fn push_image(&mut self, phase: Phase, name: &str, image: &[u8]) -> Step<()> {
+        self.look_at(phase)?;
         let path = format!("{IMAGE_DIR}/{name}");
         let (clock, time) = (self.setting.clock, self.setting.time);
         let outcome = clock.time(phase, || self.guest.push_file(&path, image, time));
@@ -454,6 +517,7 @@ impl<'a> Machine<'a> {
 
     /// Replace the scenario's folder.
     pub(super) fn push_folder(&mut self, folder: &Folder) -> Step<()> {
+        self.look_at(Phase::Push)?;
         let (clock, time) = (self.setting.clock, self.setting.time);
         let outcome = clock.time(Phase::Push, || self.guest.push_folder(folder, time));
         outcome.map_err(|error| self.fail(Phase::Push, &error))
@@ -492,7 +556,29 @@ impl<'a> Machine<'a> {
                 }),
             }
         });
+        if fault.is_some()
+            && self
+                .setting
+                .prompt
+                .is_some_and(|prompt| prompt.at.is_none())
+        {
+            self.prompt("the trial has failed");
+        }
         fault.map_or(Ok(()), Err)
+    }
+
+    /// Mark the console of a trial that ends early, and wait for it.
+    fn mark_end(&mut self) {
+        let text = mark(self.setting.case, "ends");
+        let marked = self.ending
+            || self
+                .guest
+                .request(&Request::Mark { text }, LAST_TIME)
+                .is_ok();
+        if marked {
+            self.ending = true;
+            self.last_words(CONSOLE_TIME);
+        }
     }
 
     /// The console up to the mark that ends the trial.
@@ -508,14 +594,14 @@ impl Drop for Machine<'_> {
         if self.judged {
             return;
         }
-        let text = mark(self.setting.case, "ends");
-        let marked = self.ending
-            || self
-                .guest
-                .request(&Request::Mark { text }, LAST_TIME)
-                .is_ok();
-        if marked {
-            self.last_words(CONSOLE_TIME);
+        self.mark_end();
+        // What is wrong with it has ended the trial: this is the guest as it stood then.
+        if self
+            .setting
+            .prompt
+            .is_some_and(|prompt| prompt.at.is_none())
+        {
+            self.prompt("the trial has failed");
         }
     }
 }

@@ -17,11 +17,11 @@ mod phase;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use guest::{Guest, Source};
+pub use guest::{Attendant, Guest, Source};
 pub use phase::Phase;
 
 use crate::oracle::golden::Goldens;
@@ -47,6 +47,25 @@ pub struct Env<'a> {
     pub snapshots: &'a Goldens,
     /// Ends every wait.
     pub cancel: Cancel,
+    /// A person who wants a prompt.
+    pub prompt: Option<Prompt<'a>>,
+}
+
+/// Who wants a prompt in a guest of the trial, and when.
+#[derive(Clone, Copy)]
+pub struct Prompt<'a> {
+    /// The person.
+    pub person: &'a dyn Attendant,
+    /// Where this phase begins; `None` where the trial fails.
+    pub at: Option<Phase>,
+}
+
+impl std::fmt::Debug for Prompt<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prompt")
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Env<'_> {
@@ -107,7 +126,10 @@ fn judge(
     clock: &Clock,
     retries: &RefCell<Vec<String>>,
 ) -> (Verdict, Option<String>) {
+    let prompted = Cell::new(false);
     let setting = Setting {
+        prompt: env.prompt,
+        prompted: &prompted,
         case: case.id.as_str(),
         time: case.timeout * case.flavor.patience(),
         clock,
@@ -134,6 +156,9 @@ fn judge(
 ///
 /// What comes second is told, too: nothing that was found is lost.
 fn settle(fault: Option<Fault>, ended: Option<Verdict>, concluded: Verdict) -> Verdict {
+    // Whoever looked at a failure in the guest has ended that.
+    let looked = matches!(ended, Some(Verdict::Skip { .. }));
+    let ended = ended.filter(|_| !looked || (fault.is_none() && concluded == Verdict::Pass));
     let is_fault = |verdict: &Verdict| matches!(verdict, Verdict::KernelFault { .. });
     let mut verdicts = Vec::new();
     let ended = match (fault, ended) {

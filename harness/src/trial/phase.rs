@@ -49,6 +49,28 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All, in the order in which a trial goes through them.
+    pub const ALL: [Self; 18] = [
+        Self::Clone,
+        Self::Start,
+        Self::Ready,
+        Self::Freeze,
+        Self::Probe,
+        Self::Checkpoint,
+        Self::Pull,
+        Self::Finish,
+        Self::CloneAgain,
+        Self::Push,
+        Self::Damaged,
+        Self::Restart,
+        Self::ProbeAgain,
+        Self::CheckpointAgain,
+        Self::CompareImages,
+        Self::FinishAgain,
+        Self::Leaks,
+        Self::Judge,
+    ];
+
     /// Its name in messages and reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -123,8 +145,15 @@ mod tests {
     }
 
     #[test]
+    fn all_phases_are_listed() {
+        // The last one, which a trial always ends with.
+        assert_eq!(Phase::ALL.len(), Phase::Judge as usize + 1);
+        assert!(Phase::ALL.is_sorted());
+    }
+
+    #[test]
     fn names_are_the_same_in_json() {
-        for phase in [Phase::Clone, Phase::CloneAgain, Phase::CheckpointAgain] {
+        for phase in Phase::ALL {
             assert_eq!(serde_json::to_value(phase).unwrap(), phase.name());
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{Href, Text, Time, anchor};
-use crate::report::results::{label, message};
+use crate::report::results::{command, label, message};
 use crate::report::{CaseResult, Distribution, Finished, Run};
 
 /// Trials of one case that ended in the same way and are shown; all are in the run's folder.
@@ -77,7 +77,7 @@ fn write_failure(
     writeln!(
         page,
         "<p>Repeat it:</p>\n<pre class=\"command\">{}</pre>",
-        Text(&case.plan.command)
+        Text(command(case, finished, run))
     )?;
     if let Some(folder) = folder {
         // Relative, so that the link holds when the run's folder is moved or fetched from a CI server.

@@ -1,5 +1,6 @@
 //! Every verdict and every early exit, with scripted guests.
 
+mod attended;
 mod refusals;
 
 use std::path::Path;
@@ -81,6 +82,10 @@ fn accept(dir: &Path, fake: &Fake) {
 }
 
 fn try_with(case: &Case, fake: &Fake, golden: bool) -> Tried {
+    try_attended(case, fake, golden, None)
+}
+
+fn try_attended(case: &Case, fake: &Fake, golden: bool, prompt: Option<Prompt<'_>>) -> Tried {
     let scratch = tempfile::tempdir().unwrap();
     let snapshots = scratch.path().join("snapshots");
     if golden {
@@ -95,6 +100,7 @@ fn try_with(case: &Case, fake: &Fake, golden: bool) -> Tried {
             dir: scratch.path().join("case"),
             snapshots: &goldens,
             cancel: Cancel::new().unwrap(),
+            prompt,
         },
     );
     let log = fake.log.lock().unwrap().clone();
