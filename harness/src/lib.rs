@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod mutants;
 pub mod oracle;
 pub mod process;
+pub mod programs;
 pub mod qemu;
 pub mod report;
 pub mod run;

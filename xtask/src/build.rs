@@ -33,7 +33,7 @@ pub(crate) struct Options {
 pub(crate) struct How {
     /// A kernel tree (git or not) or tarball, instead of Debian's linux-source-6.12.
     #[arg(long, value_name = "PATH")]
-    kernel_source: Option<PathBuf>,
+    pub(crate) kernel_source: Option<PathBuf>,
     /// Work side by side on so many things.
     #[arg(short, long, value_name = "N", default_value_t = cores())]
     pub(crate) jobs: std::num::NonZeroUsize,

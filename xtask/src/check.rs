@@ -1,6 +1,7 @@
 //! `check`: all tests, step by step.
 
 mod cargo;
+mod outside;
 
 use std::io::{Write, stdout};
 use std::process::ExitCode;
@@ -99,7 +100,7 @@ struct Step {
     run: fn(&Options, &Context) -> anyhow::Result<Found>,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step {
         name: "machine",
         what: "what kernels, guests and QEMU need is installed",
@@ -143,6 +144,11 @@ const STEPS: [Step; 7] = [
         name: "texts",
         what: "links and commands in README.md and docs/, licences in kernels/",
         run: |_, cx| texts(cx),
+    },
+    Step {
+        name: "outside",
+        what: "programs and scenario files outside of the checkout, as a user brings them",
+        run: outside::run,
     },
     Step {
         name: "matrix",

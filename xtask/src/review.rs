@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use console::Term;
 use crossthaw_harness::kernel::Flavor;
 use crossthaw_harness::oracle::golden::{self, Goldens, RECORD, orphans};
+use crossthaw_harness::scenario::GOLDENS;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::context::Context;
@@ -33,6 +34,9 @@ pub(crate) struct Options {
     /// First take over what the run in this folder found, such as an artifact of CI (repeatable: a run for each architecture).
     #[arg(long, value_name = "RUN_FOLDER")]
     from: Vec<PathBuf>,
+    /// Goldens of the scenario files in this folder, DIR/snapshots, in the place of the project's.
+    #[arg(long, value_name = "DIR")]
+    scenario_dir: Option<PathBuf>,
 }
 
 /// What becomes of a pending state.
@@ -115,11 +119,29 @@ impl Count {
     }
 }
 
+/// Where the goldens of other scenario files are.
+fn own_goldens(dir: &Path) -> anyhow::Result<PathBuf> {
+    let goldens = dir.join(GOLDENS);
+    if goldens.is_dir() {
+        return Ok(goldens);
+    }
+    Err(Exit::usage(format!(
+        "{} keeps no goldens: `mkdir {}` and run the tests, and there are states to review",
+        dir.display(),
+        goldens.display()
+    ))
+    .into())
+}
+
 pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
     let order = Order::new(opts)?;
-    let dir = cx.repo.join("snapshots");
+    let (dir, orphans) = match &opts.scenario_dir {
+        None => (cx.repo.join("snapshots"), orphaned(cx)?),
+        // Whose files they are decides what is left over there.
+        Some(dir) => (own_goldens(dir)?, Vec::new()),
+    };
     take_over(&opts.from, &dir)?;
-    let all = pending::pending(&dir, orphaned(cx)?)?;
+    let all = pending::pending(&dir, orphans)?;
     let mut out = io::stdout().lock();
     let mut count = Count::default();
     match order {

@@ -1,5 +1,7 @@
 //! Which cases a verb is about: the same options everywhere.
 
+use std::path::PathBuf;
+
 use crossthaw_harness::arch::Arch;
 use crossthaw_harness::kernel::Flavor;
 use crossthaw_harness::scenario::{
@@ -19,6 +21,9 @@ pub(crate) struct Select {
     /// Only scenarios that match, such as 'memory/*', files/dup or 'registers/fpu[hold=spin]' (repeatable).
     #[arg(long = "scenario", value_name = "GLOB")]
     pub(crate) scenarios: Vec<String>,
+    /// Scenario files of this folder in the place of the project's (repeatable).
+    #[arg(long = "scenario-dir", value_name = "DIR")]
+    pub(crate) scenario_dirs: Vec<PathBuf>,
     /// The kernel's flavor: `fast` or `debug`.
     #[arg(long, value_name = "FLAVOR", default_value = "fast")]
     pub(crate) flavor: Flavor,
@@ -33,6 +38,7 @@ impl Select {
         Self {
             archs: Vec::new(),
             scenarios: Vec::new(),
+            scenario_dirs: Vec::new(),
             flavor: Flavor::Fast,
             partition: None,
         }
@@ -44,9 +50,23 @@ impl Select {
         Arch::ALL.into_iter().filter(asked).collect()
     }
 
+    /// The folders of scenario files that are not the project's; whatever way they are named, the same folder has one name.
+    pub(crate) fn folders(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let dirs = self.scenario_dirs.iter().map(|dir| {
+            dir.canonicalize()
+                .map_err(|error| Exit::usage(format!("--scenario-dir {}: {error}", dir.display())))
+        });
+        Ok(dirs.collect::<Result<_, _>>()?)
+    }
+
     /// The selected cases, of which there is at least one.
     pub(crate) fn cases(&self, cx: &Context) -> anyhow::Result<Vec<Case>> {
-        let matrix = matrix(cx).map_err(|mistakes| mistaken(&mistakes))?;
+        let loaded = if self.scenario_dirs.is_empty() {
+            matrix(cx)
+        } else {
+            scenario::load_others(&self.folders()?)
+        };
+        let matrix = loaded.map_err(|mistakes| mistaken(&mistakes))?;
         let selection = Selection {
             archs: self.archs.clone(),
             scenarios: self.scenarios.clone(),

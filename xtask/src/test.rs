@@ -5,10 +5,12 @@ use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use crossthaw_harness::build::BuildContext;
 use crossthaw_harness::host::Needs;
 use crossthaw_harness::kernel::{Flavor, Source};
 use crossthaw_harness::oracle::golden::Orphan;
 use crossthaw_harness::process::shell_line;
+use crossthaw_harness::programs::{self, StageError};
 use crossthaw_harness::qemu::memory_mib;
 use crossthaw_harness::report::{
     EventsFile, Files, JsonLines, Outcome, Plain, Planned, Report, RunFolder, Sink, Style, summary,
@@ -113,6 +115,7 @@ pub(crate) fn trials(opts: &Options, cx: &Context) -> anyhow::Result<Outcome> {
     setup::ensure(cx, &Needs::test(&archs), *yes)?;
 
     let build = how.context(cx)?;
+    programs(&build, &cases, cx)?;
     let jobs = build.jobs;
     let plan = cases
         .iter()
@@ -162,13 +165,33 @@ impl Conduct {
         let sinks = sinks(self.format, self.bars, &folder, cx)?;
         let report = Report::start(&folder, plan, self.rounds.limit(), sinks);
         // States that are not the golden ones stay with the run.
-        let machines = machines.recorded_in(folder.dir());
+        let machines = machines.recorded_in(folder.dir()).with_goldens_of(cases);
         let outcome = run::run(&machines, cases, &folder, &options, &report);
         let ended = report.finish(cx.cancel.is_cancelled() || outcome.is_err());
         conclude(&ended, self.format, &folder, cx);
         outcome?;
         Ok(ended)
     }
+}
+
+/// What is wrong with the programs of these cases is wrong before anything boots.
+fn programs(build: &BuildContext, cases: &[Case], cx: &Context) -> anyhow::Result<()> {
+    programs::check(build, cases).map_err(|wrong| {
+        // From the checkout on, as other mistakes of scenario files.
+        let repo = format!("{}/", cx.repo.display());
+        let lines = wrong
+            .iter()
+            .map(|error| error.to_string().replace(&repo, ""));
+        let lines: Vec<_> = lines.collect();
+        let is_usage = |error| matches!(error, &StageError::Wrong { .. });
+        let message = format!("some programs cannot be run:\n{}", lines.join("\n"));
+        if wrong.iter().all(is_usage) {
+            Exit::usage(message)
+        } else {
+            Exit::infra(message)
+        }
+        .into()
+    })
 }
 
 /// Where the kernel comes from.
@@ -197,6 +220,9 @@ fn repeat(opts: &Options, arch: &str, case: &CaseId) -> String {
         .map(str::to_owned)
         .into();
     words.push(case.without_arch().to_owned());
+    for dir in select.folders().unwrap_or_default() {
+        words.extend(["--scenario-dir".to_owned(), dir.display().to_string()]);
+    }
     // What is not the default decides what is built, and so what is tried.
     if select.flavor != Select::all().flavor {
         words.extend(["--flavor".to_owned(), select.flavor.to_string()]);

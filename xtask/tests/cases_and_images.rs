@@ -197,3 +197,43 @@ fn what_is_no_image_is_named() {
         assert!(errors.contains(part), "{file}: {errors}");
     }
 }
+
+#[test]
+fn scenario_files_of_other_folders_take_the_place_of_the_projects() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().canonicalize().unwrap();
+    let suite = |keys: &str| {
+        let text = format!(
+            "family: suite\nabout: Of others.\nscenarios:\n  - name: it\n    about: It runs.\n    exec: {{{keys}}}\n"
+        );
+        std::fs::write(dir.join("suite.yaml"), text).unwrap();
+    };
+    let folder = dir.to_str().unwrap();
+    suite("program: 'bin/{arch}/it', ready: {file: r}");
+    let arguments = ["list", "--scenario-dir", folder, "--arch", "s390x"];
+    let (code, out, _) = run(&arguments, b"");
+    assert_eq!((code, &*out), (0, "s390x/suite/it\n"));
+    let json = [&arguments[..], &["--format", "json"]].concat();
+    let (_, out, _) = run(&json, b"");
+    let case: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let program = format!("{folder}/bin/s390x/it");
+    assert_eq!(case["exec"]["origin"]["program"], *program);
+    assert_eq!(case["goldens"], *format!("{folder}/snapshots"));
+
+    suite("program: it, ready: {fiel: r}");
+    let (code, _, errors) = run(&arguments, b"");
+    assert_eq!(code, 2, "{errors}");
+    let expected =
+        format!("{folder}/suite.yaml:6:33: readiness has no key \"fiel\"; the nearest is file");
+    assert!(errors.contains(&expected), "{errors}");
+
+    let (code, _, errors) = run(&["list", "--scenario-dir", "/no/such/folder"], b"");
+    assert_eq!(code, 2);
+    assert!(
+        errors.contains("--scenario-dir /no/such/folder: "),
+        "{errors}"
+    );
+    let (code, _, errors) = run(&["review", "--scenario-dir", folder], b"");
+    assert_eq!(code, 2);
+    assert!(errors.contains("keeps no goldens"), "{errors}");
+}

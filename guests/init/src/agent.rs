@@ -6,12 +6,15 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crossthaw_protocol::{EXPLAINED, EXPLAINS, Enclosure, IMAGE_DIR, Reply, Request, VERSION};
+use crossthaw_protocol::{
+    EXPLAINED, EXPLAINS, Enclosure, IMAGE_DIR, Reply, Request, SCENARIO_DIR, Surroundings, VERSION,
+};
+use rustix::fs::{Mode, OFlags};
 
 use crate::error::{AgentError, Context, Result};
 use crate::link::Link;
 use crate::tree::{self, Tree};
-use crate::{clock, folder, kmemleak, probe, reap, shell, spawn, usage};
+use crate::{clock, folder, kmemleak, probe, program, reap, shell, spawn, usage};
 
 /// What the agent knows from one request to the next.
 #[derive(Debug, Default)]
@@ -45,6 +48,10 @@ pub(crate) fn serve<P: Read + Write>(link: &mut Link<P>) -> AgentError {
             Err(error) => return error,
         }
     }
+}
+
+fn no_tree() -> AgentError {
+    AgentError::Refused("no tree was started".to_owned())
 }
 
 fn image_path(name: &str) -> Result<PathBuf> {
@@ -81,24 +88,31 @@ fn text(path: &Path) -> String {
 
 impl Agent {
     fn tree(&self) -> Result<&Tree> {
-        self.tree
-            .as_ref()
-            .ok_or_else(|| AgentError::Refused("no tree was started".to_owned()))
+        self.tree.as_ref().ok_or_else(no_tree)
+    }
+
+    fn started(&mut self, tree: Tree) -> Reply {
+        let pid = tree.root;
+        self.tree = Some(tree);
+        Reply::Started { pid }
     }
 
     fn handle<P: Read + Write>(&mut self, request: Request, link: &mut Link<P>) -> Result<Reply> {
         match request {
             Request::Hello { version } => hello(version),
-            Request::Start {
-                enclosure,
-                argv,
-                env,
-            } => {
-                let tree = Tree::start(enclosure, &argv, &env)?;
-                let pid = tree.root;
-                self.tree = Some(tree);
-                Ok(Reply::Started { pid })
+            Request::Start { enclosure, argv } => Ok(self.started(Tree::start(enclosure, &argv)?)),
+            Request::StartProgram { enclosure, program } => {
+                Ok(self.started(Tree::start_program(enclosure, &program)?))
             }
+            Request::WaitProgram { ready, timeout_ms } => self
+                .tree
+                .as_mut()
+                .ok_or_else(no_tree)?
+                .wait_program(&ready, Duration::from_millis(timeout_ms)),
+            Request::ResumeProgram { signal, touch } => self
+                .tree()?
+                .resume_program(signal, touch.as_deref())
+                .map(|()| Reply::Done),
             Request::WaitReady { timeout_ms } => {
                 self.tree()?.wait_ready(Duration::from_millis(timeout_ms))
             }
@@ -111,12 +125,12 @@ impl Agent {
                     state: probe::probe(tree.root, &tree.cgroup.procs()?, tree.cgroup.path())?,
                 })
             }
-            Request::Checkpoint { name, args } => self.checkpoint(&name, args),
+            Request::Checkpoint { name } => self.checkpoint(&name),
             Request::Restart {
                 name,
                 enclosure,
-                args,
-            } => self.restart(&name, enclosure, args),
+                surroundings,
+            } => self.restart(&name, enclosure, surroundings),
             Request::WaitExit { timeout_ms } => {
                 self.tree()?.wait_exit(Duration::from_millis(timeout_ms))
             }
@@ -130,26 +144,25 @@ impl Agent {
                 tasks: tree::survivors()?,
             }),
             Request::PullFolder => folder::pull(link).map(|()| Reply::Done),
-            Request::PushFolder { entries } => folder::push(link, &entries).map(|()| Reply::Done),
+            Request::PushFolder { entries, more } => {
+                folder::push(link, entries, more).map(|()| Reply::Done)
+            }
             Request::PullFile { path } => {
-                let file = fs::File::open(&path).context(|| format!("open {path}"))?;
+                let file = if path.starts_with('/') {
+                    fs::File::open(&path).context(|| format!("open {path}"))?
+                } else {
+                    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+                    let opened = program::open(&path, flags, Mode::empty());
+                    opened.context(|| format!("open {path}"))?.into()
+                };
                 link.send_stream(file)?;
                 Ok(Reply::Done)
             }
             Request::PushFile { path, mode } => {
                 push_file(link, Path::new(&path), mode).map(|()| Reply::Done)
             }
-            Request::Chunk { .. } => {
+            Request::Chunk { .. } | Request::MoreEntries { .. } => {
                 Err(AgentError::Refused("a chunk without a stream".to_owned()))
-            }
-            Request::Exec { argv } => {
-                let output = spawn::run(&argv)?;
-                Ok(Reply::Tool {
-                    code: output.code,
-                    stdout: output.stdout,
-                    stderr: output.stderr,
-                    log: String::new(),
-                })
             }
             Request::Mark { text } => mark(&text).map(|()| Reply::Done),
             Request::Taint => taint(),
@@ -164,7 +177,7 @@ impl Agent {
         }
     }
 
-    fn checkpoint(&self, name: &str, args: Vec<String>) -> Result<Reply> {
+    fn checkpoint(&self, name: &str) -> Result<Reply> {
         let tree = self.tree()?;
         let image = image_path(name)?;
         let log = image.with_file_name(format!("{name}.log"));
@@ -180,16 +193,16 @@ impl Agent {
         if tree.enclosure == Enclosure::Container {
             command.push("--container".to_owned());
         }
-        // A pid among the arguments takes the root's place.
-        let names_pid = args.last().is_some_and(|arg| arg.parse::<i32>().is_ok());
-        command.extend(args);
-        if !names_pid {
-            command.push(tree.root.to_string());
-        }
+        command.push(tree.root.to_string());
         run_tool(&command, &log)
     }
 
-    fn restart(&mut self, name: &str, enclosure: Enclosure, args: Vec<String>) -> Result<Reply> {
+    fn restart(
+        &mut self,
+        name: &str,
+        enclosure: Enclosure,
+        surroundings: Surroundings,
+    ) -> Result<Reply> {
         let image = image_path(name)?;
         let log = image.with_file_name(format!("{name}.log"));
         let cgroup = tree::prepare_cgroup()?;
@@ -209,7 +222,18 @@ impl Agent {
         if enclosure == Enclosure::Container {
             command.push("--container".to_owned());
         }
-        command.extend(args);
+        program::prepare(surroundings)?;
+        let Surroundings {
+            mount,
+            network,
+            rootfs,
+        } = surroundings;
+        let root = format!("--root={SCENARIO_DIR}");
+        for (wanted, option) in [(mount, "--mount"), (network, "--network"), (rootfs, &root)] {
+            if wanted {
+                command.push(option.to_owned());
+            }
+        }
         self.tree = None;
         // The root's pid is the image's, and any earlier child may have had it.
         reap::forget_all();

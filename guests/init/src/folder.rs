@@ -42,8 +42,15 @@ fn list(root: &Path) -> Result<Vec<Entry>> {
     Ok(all)
 }
 
+/// The file system that holds this.
+fn device(path: &Path) -> Result<u64> {
+    let meta = fs::symlink_metadata(path).context(|| format!("look at {}", path.display()))?;
+    Ok(meta.dev())
+}
+
 fn list_below(root: &Path, folder: &Path, all: &mut Vec<Entry>) -> Result<()> {
     let path = root.join(folder);
+    let here = device(&path)?;
     let names = fs::read_dir(&path).and_then(|entries| {
         entries
             .map(|entry| Ok(entry?.file_name()))
@@ -54,6 +61,17 @@ fn list_below(root: &Path, folder: &Path, all: &mut Vec<Entry>) -> Result<()> {
     for name in names {
         let relative = folder.join(name);
         let entry = describe(root, &relative)?;
+        if device(&root.join(&relative))? != here {
+            // Only the place on which something is mounted travels: the other guest mounts there anew.
+            all.push(Entry {
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+                mtime_ns: 0,
+                ..entry
+            });
+            continue;
+        }
         let directory = entry.kind == EntryKind::Directory;
         all.push(entry);
         if directory {
@@ -117,10 +135,17 @@ fn place(root: &Path, entry: &Entry) -> Result<PathBuf> {
     Ok(root.join(relative))
 }
 
-/// Replace the folder by these entries.
-pub(crate) fn push<P: Read + Write>(link: &mut Link<P>, entries: &[Entry]) -> Result<()> {
+/// Replace the folder by these entries and those of `more` further requests.
+pub(crate) fn push<P: Read + Write>(
+    link: &mut Link<P>,
+    mut entries: Vec<Entry>,
+    more: u32,
+) -> Result<()> {
     let renewed = mounts::renew_scenario();
-    lay_out(link, Path::new(SCENARIO_DIR), entries, renewed)
+    for _ in 0..more {
+        entries.extend(link.more_entries()?);
+    }
+    lay_out(link, Path::new(SCENARIO_DIR), &entries, renewed)
 }
 
 /// Lay the entries out below `root`; after a failure, or when `outcome` is one already, the streams are still taken to their end.

@@ -6,7 +6,7 @@
 use std::io::{Read, Write};
 
 use crossthaw_protocol::frame::{self, FrameError};
-use crossthaw_protocol::{CHUNK, Reply, Request};
+use crossthaw_protocol::{CHUNK, Entry, Reply, Request};
 
 use crate::error::{AgentError, Result};
 
@@ -81,6 +81,23 @@ impl<P: Read + Write> Link<P> {
             }
             other => Err(AgentError::Refused(format!(
                 "a chunk is expected, not {other:?}"
+            ))),
+        }
+    }
+
+    /// Wait for the next part of a list of entries.
+    pub(crate) fn more_entries(&mut self) -> Result<Vec<Entry>> {
+        if self.pending.is_some() {
+            return Err(AgentError::Interrupted);
+        }
+        match self.receive()? {
+            Request::MoreEntries { entries } => Ok(entries),
+            request @ Request::Hello { .. } => {
+                self.pending = Some(request);
+                Err(AgentError::Interrupted)
+            }
+            other => Err(AgentError::Refused(format!(
+                "further entries are expected, not {other:?}"
             ))),
         }
     }

@@ -13,6 +13,7 @@ mod link;
 mod mounts;
 mod port;
 mod probe;
+mod program;
 mod reap;
 mod shell;
 mod spawn;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crossthaw_protocol::{IMAGE_DIR, SCENARIO_DIR};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
 use crate::error::{Context, Result};
 
@@ -82,6 +82,15 @@ pub(crate) fn mount_scenario() -> Result<()> {
         MountFlags::empty(),
         "mode=0777,size=90%",
     )
+}
+
+/// Mount the guest's `/dev` and a `/proc` in the scenario's folder, which is to be a root directory.
+pub(crate) fn mount_in_scenario() -> Result<()> {
+    let dev = format!("{SCENARIO_DIR}/dev");
+    mount_bind("/dev", &dev).context(|| format!("mount /dev on {dev}"))?;
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let proc = format!("{SCENARIO_DIR}/proc");
+    mount("proc", proc.as_str(), "proc", quiet, c"").context(|| format!("mount proc on {proc}"))
 }
 
 /// Replace the scenario's folder by an empty one, in which the offsets of directory entries begin anew.

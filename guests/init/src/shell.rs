@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::exit;
 use std::time::Duration;
 
-use crossthaw_tools::fork::Namespaces;
+use crossthaw_tools::fork::{Namespaces, Private};
 use parse::{Command, Run};
 
 use crate::error::{Context, Result};
@@ -47,6 +47,9 @@ fn start_shell() -> Result<i32> {
     let program = Program::new(&["/proc/self/exe".to_owned()], &env)?;
     let launch = Launch {
         namespaces: Namespaces::Inherited,
+        private: Private::default(),
+        root: None,
+        user: None,
         cgroup: None,
         session: Session::Own,
         cwd: Some(c"/"),
@@ -191,6 +194,9 @@ fn start(run: &Run) -> Result<i32> {
         &program,
         &Launch {
             namespaces: Namespaces::Inherited,
+            private: Private::default(),
+            root: None,
+            user: None,
             cgroup: None,
             session,
             cwd: None,

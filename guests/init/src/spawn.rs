@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
 use crossthaw_tools::container;
-use crossthaw_tools::fork::{Fork, Forked, Namespaces, fork};
+use crossthaw_tools::fork::{Fork, Forked, Namespaces, Private, fork};
 use rustix::fs::MemfdFlags;
 use rustix::pipe::PipeFlags;
 
@@ -39,8 +39,13 @@ impl Program {
         } else {
             format!("/bin/{name}")
         };
+        Self::at(&path, argv, env)
+    }
+
+    /// The program at this path; a relative one begins at its working directory.
+    pub(crate) fn at(path: &str, argv: &[String], env: &[(String, String)]) -> Result<Self> {
         Ok(Self {
-            path: c_string(&path)?,
+            path: c_string(path)?,
             argv: argv
                 .iter()
                 .map(|arg| c_string(arg))
@@ -60,6 +65,8 @@ pub(crate) enum Stdio<'a> {
     Null,
     /// Standard input from /dev/null, the other two as given.
     Output(BorrowedFd<'a>, BorrowedFd<'a>),
+    /// Standard input from /dev/null, the other two to the ends of these files, all opened by the child.
+    Files([&'a CStr; 2]),
     /// To a terminal, which becomes the controlling terminal of the child's session.
     Terminal(BorrowedFd<'a>),
     /// Those of the caller.
@@ -80,6 +87,12 @@ pub(crate) enum Session {
 pub(crate) struct Launch<'a> {
     /// Namespaces of the child.
     pub(crate) namespaces: Namespaces,
+    /// More of them.
+    pub(crate) private: Private,
+    /// Its root directory; the caller's if `None`.
+    pub(crate) root: Option<&'a CStr>,
+    /// User and group that it becomes, without other groups; the caller's if `None`.
+    pub(crate) user: Option<(u32, u32)>,
     /// Cgroup of the child.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// Its session.
@@ -91,13 +104,14 @@ pub(crate) struct Launch<'a> {
 }
 
 /// What the child was doing when it failed; sent through a pipe as one byte.
-const STEPS: [&str; 7] = [
-    "enter the container",
-    "open /dev/null",
+const STEPS: [&str; 8] = [
+    "enter its namespaces and root directory",
+    "open its standard descriptors",
     "set up standard descriptors",
     "begin a session",
     "take the terminal",
     "change to the working directory",
+    "become another user",
     "execute the program",
 ];
 
@@ -138,6 +152,14 @@ fn set_stdio(stdio: Stdio<'_>) -> std::result::Result<(), (u8, i32)> {
     let targets = match stdio {
         Stdio::Inherit => return Ok(()),
         Stdio::Null => [open_null()?; 3],
+        Stdio::Files([out, err]) => {
+            let append = |path: &CStr| {
+                let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_LARGEFILE | libc::O_CLOEXEC;
+                // SAFETY: a CStr ends with a zero byte.
+                check(1, unsafe { libc::open(path.as_ptr(), flags) })
+            };
+            [open_null()?, append(out)?, append(err)?]
+        }
         Stdio::Output(out, err) => [open_null()?, out.as_raw_fd(), err.as_raw_fd()],
         Stdio::Terminal(tty) => [tty.as_raw_fd(); 3],
     };
@@ -157,9 +179,8 @@ fn child(
 ) -> (u8, i32) {
     let steps = || -> std::result::Result<(), (u8, i32)> {
         reset_signals();
-        if launch.namespaces == Namespaces::Container {
-            container::enter().map_err(|error| (0, error.raw_os_error().unwrap_or(libc::EIO)))?;
-        }
+        container::enter(launch.namespaces, launch.private, launch.root)
+            .map_err(|error| (0, error.raw_os_error().unwrap_or(libc::EIO)))?;
         set_stdio(launch.stdio)?;
         if launch.session == Session::Own {
             // SAFETY: no pointers.
@@ -183,14 +204,22 @@ fn child(
             // SAFETY: a CStr ends with a zero byte.
             check(5, unsafe { libc::chdir(cwd.as_ptr()) })?;
         }
+        if let Some((uid, gid)) = launch.user {
+            // SAFETY: an empty list of groups, and numbers. The agent has one thread, so no other has to follow.
+            unsafe {
+                check(6, libc::setgroups(0, ptr::null()))?;
+                check(6, libc::setgid(gid))?;
+                check(6, libc::setuid(uid))?;
+            }
+        }
         // SAFETY: path and strings end with a zero byte, the two arrays with a null pointer, and all outlive the call.
-        check(6, unsafe {
+        check(7, unsafe {
             libc::execve(program.path.as_ptr(), argv.as_ptr(), env.as_ptr())
         })
         .map(drop)
     };
     // execve does not return when it succeeds.
-    steps().err().unwrap_or((6, libc::EIO))
+    steps().err().unwrap_or((7, libc::EIO))
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
@@ -208,6 +237,7 @@ pub(crate) fn launch(program: &Program, launch: &Launch<'_>) -> Result<i32> {
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe".to_owned())?;
     let how = Fork {
         namespaces: launch.namespaces,
+        private: launch.private,
         pid: None,
         cgroup: launch.cgroup,
     };
@@ -282,6 +312,9 @@ pub(crate) fn run(argv: &[String]) -> Result<Output> {
         &program,
         &Launch {
             namespaces: Namespaces::Inherited,
+            private: Private::default(),
+            root: None,
+            user: None,
             cgroup: None,
             session: Session::Own,
             cwd: Some(c"/"),

@@ -1,12 +1,13 @@
 //! The tree of tasks that a trial is about.
 
+use std::ffi::CStr;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossthaw_protocol::{Enclosure, READY_FILE, REPORT_FILE, Reply, SCENARIO_DIR};
-use crossthaw_tools::fork::Namespaces;
+use crossthaw_tools::fork::{Namespaces, Private};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -32,6 +33,19 @@ pub(crate) struct Tree {
     pub(crate) cgroup: Cgroup,
 }
 
+/// How the root of a tree is started, where that is not always the same.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    /// Namespaces beside those of the enclosure.
+    pub(crate) private: Private,
+    /// Its root directory; the agent's if `None`.
+    pub(crate) root: Option<&'a CStr>,
+    /// User and group; root if `None`.
+    pub(crate) user: Option<(u32, u32)>,
+    /// Its standard descriptors.
+    pub(crate) stdio: Stdio<'a>,
+}
+
 /// The cgroup for a new tree, which must be empty and thawed.
 pub(crate) fn prepare_cgroup() -> Result<Cgroup> {
     let cgroup = Cgroup::create(CGROUP)?;
@@ -46,13 +60,24 @@ pub(crate) fn prepare_cgroup() -> Result<Cgroup> {
 }
 
 impl Tree {
-    /// Start a program in the scenario's folder.
-    pub(crate) fn start(
+    /// Start a workload in the scenario's folder.
+    pub(crate) fn start(enclosure: Enclosure, argv: &[String]) -> Result<Self> {
+        let program = Program::new(argv, &[])?;
+        let start = Start {
+            private: Private::default(),
+            root: None,
+            user: None,
+            stdio: Stdio::Null,
+        };
+        Self::start_as(enclosure, &program, &start)
+    }
+
+    /// The same with all that can be chosen.
+    pub(crate) fn start_as(
         enclosure: Enclosure,
-        argv: &[String],
-        env: &[(String, String)],
+        program: &Program,
+        start: &Start<'_>,
     ) -> Result<Self> {
-        let program = Program::new(argv, env)?;
         let cgroup = prepare_cgroup()?;
         let folder = cgroup.open()?;
         let namespaces = match enclosure {
@@ -64,13 +89,16 @@ impl Tree {
             }
         };
         let root = spawn::launch(
-            &program,
+            program,
             &Launch {
                 namespaces,
+                private: start.private,
+                root: start.root,
+                user: start.user,
                 cgroup: Some(folder.as_fd()),
                 session: Session::Own,
                 cwd: Some(c"/scenario"),
-                stdio: Stdio::Null,
+                stdio: start.stdio,
             },
         )?;
         Ok(Self {
@@ -136,7 +164,7 @@ fn exited(status: i32) -> Reply {
     }
 }
 
-fn describe_status(status: i32) -> String {
+pub(crate) fn describe_status(status: i32) -> String {
     if libc::WIFSIGNALED(status) {
         format!("killed by signal {}", libc::WTERMSIG(status))
     } else {

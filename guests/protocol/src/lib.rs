@@ -50,16 +50,75 @@ pub enum Enclosure {
     Subtree,
 }
 
+/// What a tree has of its own beside its [`Enclosure`]; the same at the restart as at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surroundings {
+    /// A mount namespace. A container has one in any case.
+    pub mount: bool,
+    /// A network namespace.
+    pub network: bool,
+    /// The scenario's folder is its root directory, with `/dev` and `/proc` mounted in it.
+    pub rootfs: bool,
+}
+
+/// Inside a root file system: the folder in which the program starts, and where its own files are.
+pub const ROOTFS_FOLDER: &str = "scenario";
+
+/// In the folder in which a program starts: its standard output.
+pub const STDOUT_FILE: &str = "stdout";
+
+/// In the folder in which a program starts: its standard error.
+pub const STDERR_FILE: &str = "stderr";
+
+/// A program that knows nothing of us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Path as the program's own root directory has it, or relative to the folder in which it starts.
+    pub path: String,
+    /// All arguments, its own name first.
+    pub argv: Vec<String>,
+    /// All of its environment.
+    pub env: Vec<(String, String)>,
+    /// User and group; `None` is root. Other groups it has none.
+    pub user: Option<(u32, u32)>,
+    /// What it has of its own.
+    pub surroundings: Surroundings,
+}
+
+/// When a program is ready: all that is named here has happened. Paths are relative to the scenario's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// This file exists.
+    pub file: Option<String>,
+    /// This file has a line that contains this text.
+    pub line: Option<(String, String)>,
+    /// This file holds the pid of a live process, and the process that was started has ended well, or is that process.
+    pub pidfile: Option<String>,
+}
+
 /// What the harness asks of the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// First request on a connection; answered by [`Reply::Hello`].
     Hello { version: u32 },
-    /// Start a program in the scenario's folder, in an enclosure; answered by [`Reply::Started`].
+    /// Start a workload in the scenario's folder, in an enclosure; answered by [`Reply::Started`].
     Start {
         enclosure: Enclosure,
         argv: Vec<String>,
-        env: Vec<(String, String)>,
+    },
+    /// Start a program that knows nothing of us in the scenario's folder; answered by [`Reply::Started`].
+    StartProgram {
+        enclosure: Enclosure,
+        program: Program,
+    },
+    /// Wait until the started program is ready, and with a pid file make that process the tree's root;
+    /// answered by [`Reply::Ready`], [`Reply::Exited`] or [`Reply::TimedOut`].
+    WaitProgram { ready: Readiness, timeout_ms: u64 },
+    /// Tell the program that it may go on: a signal to the tree's root, and a file that is made if it is not there;
+    /// answered by [`Reply::Done`].
+    ResumeProgram {
+        signal: Option<i32>,
+        touch: Option<String>,
     },
     /// Wait until the ready file exists; answered by [`Reply::Ready`], [`Reply::Exited`] or [`Reply::TimedOut`].
     WaitReady { timeout_ms: u64 },
@@ -71,14 +130,14 @@ pub enum Request {
     Resume,
     /// Probe the frozen tree from outside; answered by [`Reply::State`].
     Probe,
-    /// Run the `checkpoint` tool on the tree's root, or on the pid that is the last of `args`; the image is `IMAGE_DIR/NAME`,
-    /// the kernel's log `IMAGE_DIR/NAME.log`; answered by [`Reply::Tool`].
-    Checkpoint { name: String, args: Vec<String> },
+    /// Run the `checkpoint` tool on the tree's root; the image is `IMAGE_DIR/NAME`, the kernel's log `IMAGE_DIR/NAME.log`;
+    /// answered by [`Reply::Tool`].
+    Checkpoint { name: String },
     /// Run the `restart` tool on `IMAGE_DIR/NAME`, in the enclosure, leaving the tree frozen; answered by [`Reply::Tool`].
     Restart {
         name: String,
         enclosure: Enclosure,
-        args: Vec<String>,
+        surroundings: Surroundings,
     },
     /// Wait until the tree's root has exited; answered by [`Reply::Exited`] or [`Reply::TimedOut`].
     WaitExit { timeout_ms: u64 },
@@ -88,9 +147,12 @@ pub enum Request {
     Survivors,
     /// Send the scenario's folder, in the order of its directory entries; answered by [`Reply::Entry`] and chunks, then [`Reply::Done`].
     PullFolder,
-    /// Empty the scenario's folder and lay these entries out; each regular file's contents follow as chunks; answered by [`Reply::Done`].
-    PushFolder { entries: Vec<Entry> },
-    /// Send a file; answered by chunks, then [`Reply::Done`].
+    /// Empty the scenario's folder and lay entries out: first these, then those of each [`Request::MoreEntries`], as many of them as `more` says;
+    /// then each regular file's contents follow as chunks; answered by [`Reply::Done`].
+    PushFolder { entries: Vec<Entry>, more: u32 },
+    /// Further entries of the [`Request::PushFolder`] before: a frame is not long enough for all of a big folder.
+    MoreEntries { entries: Vec<Entry> },
+    /// Send a file, by its path in the guest or, if that is relative, in the scenario's folder, as if that were the root directory; answered by chunks, then [`Reply::Done`].
     PullFile { path: String },
     /// Write a file: chunks follow; answered by [`Reply::Done`].
     PushFile { path: String, mode: u32 },
@@ -99,8 +161,6 @@ pub enum Request {
         #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
     },
-    /// Run a command to its end, outside the tree; answered by [`Reply::Tool`].
-    Exec { argv: Vec<String> },
     /// Write a marker to the kernel log, so that the harness can cut the console at it; answered by [`Reply::Done`].
     Mark { text: String },
     /// Read `/proc/sys/kernel/tainted`; answered by [`Reply::Taint`].

@@ -1,8 +1,10 @@
-//! What the first task of a container does before it becomes what it is to be.
+//! What the first task of a tree does before it becomes what it is to be.
 
 use std::ffi::CStr;
 use std::io;
 use std::ptr;
+
+use crate::fork::{Namespaces, Private};
 
 const ROOT: &CStr = c"/";
 const PROC: &CStr = c"/proc";
@@ -16,20 +18,32 @@ fn check(ret: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Make the mounts of the caller's own mount namespace private and mount its pid namespace's `/proc`.
-///
-/// For a task that [`crate::fork::fork`] made with [`crate::fork::Namespaces::Container`]. No memory is allocated.
-pub fn enter() -> io::Result<()> {
-    // SAFETY: the strings end with a zero byte, and null is allowed for what a change of propagation does not use.
-    check(unsafe {
-        libc::mount(
-            ptr::null(),
-            ROOT.as_ptr(),
-            ptr::null(),
-            libc::MS_REC | libc::MS_PRIVATE,
-            ptr::null(),
-        )
-    })?;
+/// Take over the namespaces that [`crate::fork::fork`] gave the calling task:
+/// mounts are made private in a mount namespace of its own, `root` becomes the root directory,
+/// and in a container `/proc` is its pid namespace's. No memory is allocated.
+pub fn enter(namespaces: Namespaces, private: Private, root: Option<&CStr>) -> io::Result<()> {
+    let container = namespaces == Namespaces::Container;
+    if container || private.mount {
+        // SAFETY: the string ends with a zero byte, and null is allowed for what a change of propagation does not use.
+        check(unsafe {
+            libc::mount(
+                ptr::null(),
+                ROOT.as_ptr(),
+                ptr::null(),
+                libc::MS_REC | libc::MS_PRIVATE,
+                ptr::null(),
+            )
+        })?;
+    }
+    if let Some(root) = root {
+        // SAFETY: a CStr ends with a zero byte.
+        check(unsafe { libc::chroot(root.as_ptr()) })?;
+        // SAFETY: the string ends with a zero byte.
+        check(unsafe { libc::chdir(ROOT.as_ptr()) })?;
+    }
+    if !container {
+        return Ok(());
+    }
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // SAFETY: the strings end with a zero byte; proc takes no data.
     check(unsafe {

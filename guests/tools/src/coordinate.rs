@@ -1,13 +1,14 @@
 //! A restart from the coordinator's side: read the head, fork the tree, hand it to the kernel.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::fork::{Fork, Forked, Namespaces, fork};
+use crate::fork::{Fork, Forked, Namespaces, Private, fork};
 use crate::head::{self, Head};
 use crate::log::Log;
-use crate::members::{self, Complaint, Step};
+use crate::members::{self, Complaint, Step, Surroundings};
 use crate::plan::Plan;
 use crate::stream::{self, Replay};
 use crate::sys::{self, Leave};
@@ -31,6 +32,10 @@ pub struct Options {
     pub source: Source,
     /// Namespaces of the root.
     pub namespaces: Namespaces,
+    /// More of them.
+    pub private: Private,
+    /// Root directory of the tree; the caller's if `None`.
+    pub root: Option<CString>,
     /// A cgroup for the tree.
     pub cgroup: Option<OwnedFd>,
     /// How the tasks are left.
@@ -66,8 +71,8 @@ pub enum RestartError {
         /// Why.
         source: io::Error,
     },
-    /// The container could not be set up.
-    #[error("cannot set up the container: {}{}", errno::describe(.0), hint(remedy::fork(.0)))]
+    /// The container, or what else the tree has of its own, could not be set up.
+    #[error("cannot set up what the tree has of its own: {}{}", errno::describe(.0), hint(remedy::fork(.0)))]
     Container(io::Error),
     /// The kernel refused; the log says more.
     #[error("refused: {}{}", errno::describe(.0), hint(remedy::restart(.0)))]
@@ -128,6 +133,7 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
     let root = plan.root();
     let how = Fork {
         namespaces: options.namespaces,
+        private: options.private,
         pid: root.wanted,
         cgroup: options.cgroup.as_ref().map(AsFd::as_fd),
     };
@@ -137,7 +143,14 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
         source,
     })?;
     let pid = match forked {
-        Forked::Child => members::become_member(plan, 0, options.namespaces, to.as_fd()),
+        Forked::Child => {
+            let surroundings = Surroundings {
+                namespaces: options.namespaces,
+                private: options.private,
+                root: options.root.as_deref(),
+            };
+            members::become_member(plan, 0, &surroundings, to.as_fd())
+        }
         Forked::Parent(pid) => pid,
     };
     drop(to);

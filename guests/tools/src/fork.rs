@@ -12,11 +12,22 @@ pub enum Namespaces {
     Container,
 }
 
+/// Namespaces of its own that a child gets beside those of [`Namespaces`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Private {
+    /// A mount namespace.
+    pub mount: bool,
+    /// A network namespace.
+    pub network: bool,
+}
+
 /// How to fork.
 #[derive(Clone, Copy, Debug)]
 pub struct Fork<'a> {
     /// Namespaces of the child.
     pub namespaces: Namespaces,
+    /// More of them.
+    pub private: Private,
     /// Its pid in its own pid namespace; any free one if `None`.
     pub pid: Option<i32>,
     /// A folder of the cgroup v2 hierarchy that it is born in.
@@ -71,6 +82,12 @@ pub unsafe fn fork(how: &Fork<'_>) -> io::Result<Forked> {
     if how.namespaces == Namespaces::Container {
         args.flags |=
             flag(libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNS);
+    }
+    if how.private.mount {
+        args.flags |= flag(libc::CLONE_NEWNS);
+    }
+    if how.private.network {
+        args.flags |= flag(libc::CLONE_NEWNET);
     }
     if how.pid.is_some() {
         args.set_tid = (&raw const pid) as u64;

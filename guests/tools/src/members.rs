@@ -3,10 +3,11 @@
 //! A member forks its own children, so that parent links are right, closes what it inherited, and waits in `restart(2)`.
 //! It runs on a copy of the tool's memory: nothing is allocated, and nothing of it is left afterwards.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::fork::{Fork, Forked, Namespaces, fork};
+use crate::fork::{Fork, Forked, Namespaces, Private, fork};
 use crate::plan::Plan;
 use crate::{container, sys};
 
@@ -72,19 +73,33 @@ fn give_up(complaint: &Complaint, report: BorrowedFd<'_>) -> ! {
     unsafe { libc::_exit(1) }
 }
 
+/// What the tree's root is given before it is anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// Its namespaces.
+    pub namespaces: Namespaces,
+    /// More of them.
+    pub private: Private,
+    /// Its root directory; the caller's if `None`.
+    pub root: Option<&'a CStr>,
+}
+
 /// Run in the forked child that is to be the task at `place`: returns never.
 ///
 /// The end of the pipe `report` closes when all members are on their way into the kernel.
 pub fn become_member(
     plan: &Plan,
     place: usize,
-    namespaces: Namespaces,
+    surroundings: &Surroundings<'_>,
     report: BorrowedFd<'_>,
 ) -> ! {
     let mut place = place;
-    if namespaces == Namespaces::Container
-        && let Err(error) = container::enter()
-    {
+    let Surroundings {
+        namespaces,
+        private,
+        root,
+    } = *surroundings;
+    if let Err(error) = container::enter(namespaces, private, root) {
         give_up(
             &Complaint {
                 pid: plan.tasks[place].pid,
@@ -102,6 +117,7 @@ pub fn become_member(
             match unsafe {
                 fork(&Fork {
                     namespaces: Namespaces::Inherited,
+                    private: Private::default(),
                     pid: planned.wanted,
                     cgroup: None,
                 })

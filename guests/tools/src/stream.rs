@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::fork::{Fork, Forked, Namespaces, fork};
+use crate::fork::{Fork, Forked, Namespaces, Private, fork};
 
 /// A pipe that gives the image anew, and the child that fills it.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ pub fn replay(head: &[u8], from: BorrowedFd<'_>) -> io::Result<Replay> {
     match unsafe {
         fork(&Fork {
             namespaces: Namespaces::Inherited,
+            private: Private::default(),
             pid: None,
             cgroup: None,
         })

@@ -22,7 +22,7 @@ struct Family {
 struct Scenario {
     name: String,
     about: String,
-    workload: String,
+    workload: Option<String>,
 }
 
 fn families() -> Vec<(PathBuf, Family)> {
@@ -47,12 +47,16 @@ fn families() -> Vec<(PathBuf, Family)> {
 fn every_workload_of_a_scenario_exists() {
     for (path, family) in families() {
         for scenario in family.scenarios {
+            // Where a program takes its place, the harness checks that.
+            let Some(workload) = scenario.workload else {
+                continue;
+            };
             assert!(
-                NAMES.contains(&&*scenario.workload),
+                NAMES.contains(&&*workload),
                 "{}: {}: {}",
                 path.display(),
                 scenario.name,
-                scenario.workload
+                workload
             );
         }
     }
@@ -63,7 +67,7 @@ fn every_workload_is_used() {
     let used: BTreeSet<String> = families()
         .into_iter()
         .flat_map(|(_, family)| family.scenarios)
-        .map(|scenario| scenario.workload)
+        .filter_map(|scenario| scenario.workload)
         .collect();
     let unused: Vec<_> = NAMES.iter().filter(|name| !used.contains(**name)).collect();
     assert!(unused.is_empty(), "{unused:?}");

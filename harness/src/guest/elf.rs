@@ -56,7 +56,7 @@ impl fmt::Display for Elf {
 }
 
 /// Check the program `file`, whose bytes these are, against what the architecture wants.
-pub(super) fn check(file: &str, bytes: &[u8], wanted: Elf) -> Result<(), ElfError> {
+pub(crate) fn check(file: &str, bytes: &[u8], wanted: Elf) -> Result<(), ElfError> {
     let parsed = Parsed::parse(bytes).map_err(|source| ElfError::Unreadable {
         file: file.to_owned(),
         wanted,

@@ -1,7 +1,7 @@
 //! The guest image: our programs for one architecture, built static, in an initramfs.
 
 mod cargo;
-mod elf;
+pub(crate) mod elf;
 mod initramfs;
 mod target;
 pub mod toolchain;

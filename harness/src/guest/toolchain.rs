@@ -44,7 +44,7 @@ pub(super) const SCRUBBED: &[&str] = &[
 ];
 
 /// The command, with an environment that is the same whoever calls.
-pub(super) fn scrubbed(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn scrubbed(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     for name in SCRUBBED {
         command.env_remove(name);

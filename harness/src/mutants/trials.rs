@@ -110,7 +110,7 @@ impl Bench<'_> {
         let work = || match std::fs::create_dir_all(&dir) {
             Ok(()) => match ready.skip(case) {
                 Some(reason) => Tried::without_trial(Verdict::Skip { reason }),
-                None => ready.trial(case, &dir, self.goldens, None, self.cancel),
+                None => ready.trial(case, &dir, Some(self.goldens), None, self.cancel),
             },
             Err(error) => Tried::infra(format!("cannot make {}: {error}", dir.display())),
         };

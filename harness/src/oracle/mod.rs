@@ -1,5 +1,6 @@
 //! From evidence to verdict: pure functions on bytes and values.
 
+pub mod exec_check;
 pub mod golden;
 pub mod image;
 pub mod kernel_log;

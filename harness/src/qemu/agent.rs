@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossthaw_protocol::frame::{self, FrameError};
-use crossthaw_protocol::{CHUNK, Entry, EntryKind, Reply, Request, VERSION};
+use crossthaw_protocol::{CHUNK, Entry, EntryKind, MAX_FRAME, Reply, Request, VERSION};
 use rustix::event::PollFlags;
 
 use super::error::{ConsoleTail, GuestError};
@@ -45,11 +45,11 @@ pub struct Agent {
 pub fn phase(request: &Request) -> &'static str {
     match request {
         Request::Hello { .. } => "hello",
-        Request::Start { .. } => "start",
-        Request::WaitReady { .. } => "ready",
+        Request::Start { .. } | Request::StartProgram { .. } => "start",
+        Request::WaitReady { .. } | Request::WaitProgram { .. } => "ready",
         Request::Freeze => "freeze",
         Request::Thaw => "thaw",
-        Request::Resume => "resume",
+        Request::Resume | Request::ResumeProgram { .. } => "resume",
         Request::Probe => "probe",
         Request::Checkpoint { .. } => "checkpoint",
         Request::Restart { .. } => "restart",
@@ -57,10 +57,9 @@ pub fn phase(request: &Request) -> &'static str {
         Request::Kill => "kill",
         Request::Survivors => "survivors",
         Request::PullFolder => "pull of the folder",
-        Request::PushFolder { .. } => "push of the folder",
+        Request::PushFolder { .. } | Request::MoreEntries { .. } => "push of the folder",
         Request::PullFile { .. } => "pull of a file",
         Request::PushFile { .. } | Request::Chunk { .. } => "push of a file",
-        Request::Exec { .. } => "exec",
         Request::Mark { .. } => "mark",
         Request::Taint => "taint",
         Request::Explain => "explain",
@@ -149,6 +148,29 @@ impl Write for Patient<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The entries of a folder in lists that each fit into a frame.
+fn lists(folder: &Folder) -> Vec<Vec<Entry>> {
+    // More than an entry takes beside its texts.
+    const FIXED: usize = 64;
+    let mut lists = Vec::new();
+    let (mut list, mut length) = (Vec::new(), 0);
+    for (entry, _) in &folder.entries {
+        let target = match &entry.kind {
+            EntryKind::Symlink { target } => target.len(),
+            EntryKind::Directory | EntryKind::Regular { .. } | EntryKind::Fifo => 0,
+        };
+        let more = FIXED + entry.path.len() + target;
+        if length + more > MAX_FRAME / 2 {
+            lists.push(std::mem::take(&mut list));
+            length = 0;
+        }
+        length += more;
+        list.push(entry.clone());
+    }
+    lists.push(list);
+    lists
 }
 
 impl Agent {
@@ -438,15 +460,16 @@ impl Agent {
 
     /// Replace the scenario's folder.
     pub fn push_folder(&mut self, folder: &Folder, time: Duration) -> Result<(), GuestError> {
-        let request = Request::PushFolder {
-            entries: folder
-                .entries
-                .iter()
-                .map(|(entry, _)| entry.clone())
-                .collect(),
-        };
+        let mut lists = lists(folder).into_iter();
+        let entries = lists.next().unwrap_or_default();
+        let more = u32::try_from(lists.len()).unwrap_or(u32::MAX);
+        let request = Request::PushFolder { entries, more };
         let phase = phase(&request);
         let deadline = self.send(&request, phase, time)?;
+        for entries in lists {
+            let left = deadline.saturating_duration_since(Instant::now());
+            self.send(&Request::MoreEntries { entries }, phase, left)?;
+        }
         for (entry, bytes) in &folder.entries {
             if matches!(entry.kind, EntryKind::Regular { .. }) {
                 self.send_stream(bytes, phase, deadline)?;

@@ -12,11 +12,12 @@ use crate::build::{BuildContext, Progress};
 use crate::guest::{self, GuestImage};
 use crate::kernel::{self, Flavor, Kernel, Source};
 use crate::oracle::golden::Goldens;
-use crate::oracle::{Verdict, kernel_log};
+use crate::oracle::{Verdict, chain, kernel_log};
 use crate::process::Cancel;
+use crate::programs;
 use crate::qemu::{ConsoleTail, GuestError, GuestSpec, NO_HURRY, Template};
 use crate::report::{Build, BuildReport, Report};
-use crate::scenario::Case;
+use crate::scenario::{Case, Subject};
 use crate::store::Store;
 use crate::trial::{self, Env, Prompt};
 
@@ -30,6 +31,8 @@ pub struct Machines {
     /// Kernel and guest programs that are there already, of the only architecture.
     given: Option<(Kernel, GuestImage)>,
     person: Option<Person>,
+    /// Those of scenario files that are not the project's; only of folders that are there.
+    others: Vec<Goldens>,
 }
 
 /// Kernel and guest programs of one architecture.
@@ -42,6 +45,7 @@ pub struct Built {
 /// A booted guest to start clones from, and what its kernel can do.
 #[derive(Debug)]
 pub struct Ready {
+    build: BuildContext,
     template: Template,
     vmlinux: PathBuf,
     symbols: HashSet<String>,
@@ -57,6 +61,28 @@ impl Machines {
             goldens: Goldens::new(snapshots),
             given: None,
             person: None,
+            others: Vec::new(),
+        }
+    }
+
+    /// Also judge by the goldens of the cases that are not the project's, where they keep any.
+    #[must_use]
+    pub fn with_goldens_of(mut self, cases: &[Case]) -> Self {
+        let mut dirs: Vec<_> = cases
+            .iter()
+            .filter_map(|case| case.goldens.as_ref())
+            .collect();
+        dirs.sort();
+        dirs.dedup();
+        let there = dirs.into_iter().filter(|dir| dir.is_dir());
+        self.others = there.map(Goldens::new).collect();
+        self
+    }
+
+    fn goldens(&self, case: &Case) -> Option<&Goldens> {
+        match &case.goldens {
+            None => Some(&self.goldens),
+            Some(dir) => self.others.iter().find(|goldens| goldens.dir() == dir),
         }
     }
 
@@ -124,7 +150,7 @@ impl Backend for Machines {
             return Tried::infra(cannot("write", &dir.join(RECIPE), &error));
         }
         let person = self.person.as_ref();
-        ready.trial(case, dir, &self.goldens, person, &self.build.cancel)
+        ready.trial(case, dir, self.goldens(case), person, &self.build.cancel)
     }
 }
 
@@ -141,6 +167,7 @@ impl Ready {
             .and_then(|spec| Template::get(store, &spec, &build.cancel))
             .map_err(|error| boot_failure(&error))?;
         Ok(Self {
+            build: build.clone(),
             template,
             vmlinux: kernel.vmlinux.clone(),
             symbols,
@@ -167,12 +194,12 @@ impl Ready {
         case.skip
     }
 
-    /// Try one case, with its evidence in `dir`; a person may take part.
+    /// Try one case, with its evidence in `dir`, judged by no goldens where there are none; a person may take part.
     pub(crate) fn trial(
         &self,
         case: &Case,
         dir: &Path,
-        goldens: &Goldens,
+        goldens: Option<&Goldens>,
         person: Option<&Person>,
         cancel: &Cancel,
     ) -> Tried {
@@ -188,9 +215,17 @@ impl Ready {
                 }
             }
         }
+        let staged = match &case.subject {
+            Subject::Workload(_) => None,
+            Subject::Exec(exec) => match programs::stage(&self.build, case.arch, exec) {
+                Ok(staged) => Some(staged),
+                Err(error) => return Tried::infra(chain(&error)),
+            },
+        };
         let outcome = trial::run(
             &case,
             &Env {
+                staged: staged.as_ref(),
                 template: attended.as_ref().map_or(&self.template, |(_, attended)| {
                     attended as &dyn trial::Source
                 }),

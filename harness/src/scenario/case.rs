@@ -1,12 +1,14 @@
 //! One case: a scenario with one value chosen on each of its axes, on one architecture.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::NaiveDate;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::exec::Exec;
 use crate::arch::Arch;
 use crate::kernel::Flavor;
 
@@ -137,6 +139,16 @@ pub struct KnownFailure {
     pub until: NaiveDate,
 }
 
+/// What runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// A workload of the project, `FAMILY::NAME`.
+    Workload(String),
+    /// A program that knows nothing of the project.
+    Exec(Box<Exec>),
+}
+
 /// All that a trial needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Case {
@@ -155,9 +167,10 @@ pub struct Case {
     pub axes: Vec<(String, String)>,
     /// The kernel's flavor.
     pub flavor: Flavor,
-    /// The workload, `FAMILY::NAME`.
-    pub workload: String,
-    /// Its arguments, to be given as `KEY=VALUE`: the axes.
+    /// What runs.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// A workload's arguments, to be given as `KEY=VALUE`: the axes.
     #[serde(skip)]
     pub args: Vec<(String, String)>,
     /// What is checkpointed, and how.
@@ -179,6 +192,8 @@ pub struct Case {
     pub known_failure: Option<KnownFailure>,
     /// Kernel symbols that must be set, `CONFIG_UNIX`.
     pub needs: Vec<String>,
+    /// Where its goldens are; `None` for the project's own.
+    pub goldens: Option<PathBuf>,
     /// Why it cannot run; see [`Case::check_needs`].
     pub skip: Option<String>,
 }

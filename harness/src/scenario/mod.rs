@@ -4,10 +4,12 @@
 //! All mistakes of all files are reported at once.
 
 mod case;
+mod exec;
 mod expect;
 mod fields;
 mod model;
 mod select;
+mod template;
 mod words;
 mod yaml;
 
@@ -16,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 use chrono::{NaiveDate, Utc};
 
-pub use case::{By, Case, CaseId, Checkpoint, Expect, KnownFailure, Restart, Tamper};
+pub use case::{By, Case, CaseId, Checkpoint, Expect, KnownFailure, Restart, Subject, Tamper};
+pub use exec::{End, Ending, Exec, Left, Needed, Origin, Ready, Resume, Rootfs, Site};
 pub(crate) use select::glob;
 pub use select::{Partition, PartitionError, SelectError, Selection};
 pub use words::nearest;
@@ -55,6 +58,55 @@ pub struct Matrix {
 /// Read and check every `*.yaml` of a folder.
 pub fn load(dir: &Path) -> Result<Matrix, Vec<ScenarioError>> {
     load_on(dir, Utc::now().date_naive())
+}
+
+/// The name of the folder of goldens in a folder of scenario files that is not the project's.
+pub const GOLDENS: &str = "snapshots";
+
+/// The same for folders that are not the project's: each has its goldens in a folder of its own, and a family is in one of them only.
+pub fn load_others(dirs: &[PathBuf]) -> Result<Matrix, Vec<ScenarioError>> {
+    let (mut scenarios, mut mistakes) = (Vec::<Scenario>::new(), Vec::new());
+    for (place, dir) in dirs.iter().enumerate() {
+        if dirs[..place].contains(dir) {
+            continue;
+        }
+        let matrix = match load(dir) {
+            Ok(matrix) => matrix,
+            Err(more) => {
+                mistakes.extend(more);
+                continue;
+            }
+        };
+        let goldens = dir.join(GOLDENS);
+        for mut scenario in matrix.scenarios {
+            let other = scenarios
+                .iter()
+                .find(|it| it.family == scenario.family && it.goldens.as_ref() != Some(&goldens));
+            if let Some(other) = other {
+                let message = format!(
+                    "{} has a file of this name too",
+                    other
+                        .goldens
+                        .as_deref()
+                        .and_then(Path::parent)
+                        .unwrap_or(dir)
+                        .display()
+                );
+                let mistake = whole(&dir.join(format!("{}.yaml", scenario.family)), message);
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+                continue;
+            }
+            scenario.goldens = Some(goldens.clone());
+            scenarios.push(scenario);
+        }
+    }
+    if mistakes.is_empty() {
+        Ok(Matrix { scenarios })
+    } else {
+        Err(mistakes)
+    }
 }
 
 /// The same on another day: known failures expire.
@@ -115,9 +167,8 @@ fn read(
     mistakes: &mut Vec<ScenarioError>,
 ) -> Vec<Scenario> {
     let mut report = Report::new(file, mistakes);
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     match yaml::parse(text) {
-        Ok(root) => model::family(&root, &stem, today, &mut report),
+        Ok(root) => model::family(&root, file, today, &mut report),
         Err(mistake) => {
             report.add(mistake);
             Vec::new()

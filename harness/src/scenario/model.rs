@@ -1,11 +1,13 @@
 //! One scenario file: from its tree to a model in which nothing is wrong any more.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::NaiveDate;
 use crossthaw_workloads::{NAMES, keys};
 
-use super::case::{By, Checkpoint, Expect, KnownFailure, Restart, Tamper};
+use super::case::{By, Checkpoint, Expect, KnownFailure, Restart, Subject, Tamper};
+use super::exec;
 use super::expect::{expect, known_failure, tamper};
 use super::fields::{Fields, Report, choice, distinct, items, set, text};
 use super::words::{is_scenario, is_snake, is_symbol, is_value, remedy, time};
@@ -18,13 +20,15 @@ pub(super) struct Scenario {
     pub(super) family: String,
     pub(super) name: String,
     pub(super) about: String,
-    pub(super) workload: String,
+    pub(super) subject: Subject,
     pub(super) axes: Vec<(String, Vec<String>)>,
     pub(super) settings: Settings,
     pub(super) generations: u32,
     pub(super) freeze: bool,
     pub(super) tamper: Option<Tamper>,
     pub(super) expect: Expect,
+    /// Where its goldens are; `None` for the project's own.
+    pub(super) goldens: Option<PathBuf>,
     /// The architectures on which it is known.
     pub(super) known_failure: Option<(Vec<Arch>, KnownFailure)>,
 }
@@ -33,7 +37,8 @@ pub(super) struct Scenario {
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) archs: Vec<Arch>,
-    pub(super) checkpoint: Checkpoint,
+    /// `None` where nothing is said.
+    pub(super) checkpoint: Option<Checkpoint>,
     pub(super) restart: Restart,
     pub(super) timeout: Duration,
     pub(super) needs: Vec<String>,
@@ -45,6 +50,7 @@ pub(super) const SCENARIO_KEYS: &[&str] = &[
     "name",
     "about",
     "workload",
+    "exec",
     "axes",
     "archs",
     "checkpoint",
@@ -64,10 +70,12 @@ const MOST_GENERATIONS: u32 = 1000;
 /// Read a family; what is wrong goes to the report, and then what is returned is not whole.
 pub(super) fn family(
     root: &Node,
-    stem: &str,
+    file: &Path,
     today: NaiveDate,
     report: &mut Report,
 ) -> Vec<Scenario> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = &*stem;
     let Some(fields) = Fields::open(root, "a scenario file", FAMILY_KEYS, report) else {
         return Vec::new();
     };
@@ -85,7 +93,7 @@ pub(super) fn family(
     about(&fields, report);
     let mut defaults = Settings {
         archs: Arch::ALL.to_vec(),
-        checkpoint: Checkpoint::Container,
+        checkpoint: None,
         restart: Restart::Fresh,
         timeout: Duration::from_secs(30),
         needs: Vec::new(),
@@ -102,7 +110,7 @@ pub(super) fn family(
     let mut names: Vec<(String, Place)> = Vec::new();
     let mut scenarios = Vec::new();
     for node in items(node, expected, report) {
-        let Some((scenario, place)) = scenario(node, stem, &defaults, today, report) else {
+        let Some((scenario, place)) = scenario(node, file, &defaults, today, report) else {
             continue;
         };
         match names.iter().find(|(name, _)| *name == scenario.name) {
@@ -145,7 +153,7 @@ fn settings(fields: &Fields, defaults: &Settings, report: &mut Report) -> Settin
             ("subtree", Checkpoint::Subtree),
             ("self", Checkpoint::SelfTask),
         ];
-        it.checkpoint = choice(node, &words, report).unwrap_or(it.checkpoint);
+        it.checkpoint = choice(node, &words, report).or(it.checkpoint);
     }
     if let Some(node) = fields.get("restart") {
         let words = [("fresh", Restart::Fresh), ("same", Restart::Same)];
@@ -173,7 +181,7 @@ fn settings(fields: &Fields, defaults: &Settings, report: &mut Report) -> Settin
 /// Read a scenario; also where its name is.
 fn scenario(
     node: &Node,
-    family: &str,
+    file: &Path,
     defaults: &Settings,
     today: NaiveDate,
     report: &mut Report,
@@ -183,10 +191,14 @@ fn scenario(
     let expected = "a name of small letters, digits and hyphens such as three-levels";
     let name = fields.need_text("name", expected, is_scenario, report);
     let mut it = Scenario {
-        family: family.to_owned(),
+        family: file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
         name: String::new(),
         about: about(&fields, report).unwrap_or_default(),
-        workload: workload(&fields, report).unwrap_or_default().to_owned(),
+        subject: Subject::Workload(String::new()),
         axes: Vec::new(),
         settings: settings(&fields, defaults, report),
         generations: 1,
@@ -194,9 +206,16 @@ fn scenario(
         tamper: None,
         expect: Expect::Pass,
         known_failure: None,
+        goldens: None,
     };
-    if let Some(node) = fields.get("axes") {
-        it.axes = axes(node, &it.workload, report);
+    if let Some(node) = fields.get("exec") {
+        program(node, file, &fields, &mut it, report);
+    } else {
+        let name = workload(&fields, report).unwrap_or_default();
+        it.subject = Subject::Workload(name.to_owned());
+        if let Some(node) = fields.get("axes") {
+            it.axes = axes(node, name, report);
+        }
     }
     if let Some(node) = fields.get("generations") {
         it.generations = generations(node, report).unwrap_or(it.generations);
@@ -242,7 +261,7 @@ fn together(it: &Scenario, fields: &Fields, report: &mut Report) {
         ),
         (
             "freeze",
-            !it.freeze && it.settings.checkpoint == Checkpoint::SelfTask,
+            !it.freeze && it.checkpoint() == Checkpoint::SelfTask,
             "a task that checkpoints itself is never frozen: remove this",
         ),
         (
@@ -256,6 +275,50 @@ fn together(it: &Scenario, fields: &Fields, report: &mut Report) {
             report.at(node.place, message);
             return;
         }
+    }
+}
+
+/// A program in the place of a workload.
+fn program(node: &Node, file: &Path, fields: &Fields, it: &mut Scenario, report: &mut Report) {
+    if let Some(node) = fields.get("workload") {
+        let message = "a workload or a program runs: remove one of workload and exec";
+        report.at(node.place, message);
+    }
+    if let Some(node) = fields.get("axes") {
+        it.axes = axes(node, "", report);
+    }
+    let Some(exec) = exec::exec(node, file, &it.axes, report) else {
+        return;
+    };
+    if let Some((axis, _)) = it.axes.iter().find(|(axis, _)| !exec.uses(axis)) {
+        report.at(
+            node.place,
+            format!("all values of the axis {axis} are one and the same program: expected {{{axis}}} in its arguments, say"),
+        );
+    }
+    let what_said = fields.get("checkpoint").map_or(node.place, |it| it.place);
+    match it.settings.checkpoint {
+        Some(Checkpoint::SelfTask) => report.at(
+            what_said,
+            "a program knows nothing of checkpoints: expected checkpoint: subtree or container beside exec",
+        ),
+        Some(Checkpoint::Container) if exec.ready.pidfile.is_some() => report.at(
+            what_said,
+            "a program that daemonises ends as the init of a container, and the container with it: expected checkpoint: subtree beside a pid file",
+        ),
+        _ => {}
+    }
+    it.subject = Subject::Exec(Box::new(exec));
+}
+
+impl Scenario {
+    /// What is checkpointed: a workload's container, a program's subtree, unless something else is said.
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        let usual = match self.subject {
+            Subject::Workload(_) => Checkpoint::Container,
+            Subject::Exec(_) => Checkpoint::Subtree,
+        };
+        self.settings.checkpoint.unwrap_or(usual)
     }
 }
 

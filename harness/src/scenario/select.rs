@@ -7,7 +7,7 @@ use std::str::FromStr;
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::Matrix;
-use super::case::{Case, CaseId};
+use super::case::{Case, CaseId, Subject};
 use super::fields::either;
 use super::model::Scenario;
 use super::words::nearest;
@@ -271,10 +271,14 @@ fn expand(it: &Scenario, arch: Arch, flavor: Flavor) -> Vec<Case> {
         scenario: it.name.clone(),
         about: it.about.clone(),
         args: axes.clone(),
+        subject: match &it.subject {
+            Subject::Workload(name) => Subject::Workload(name.clone()),
+            Subject::Exec(exec) => Subject::Exec(Box::new(exec.fill(arch, &axes))),
+        },
         axes,
         flavor,
-        workload: it.workload.clone(),
-        checkpoint: it.settings.checkpoint,
+        goldens: it.goldens.clone(),
+        checkpoint: it.checkpoint(),
         restart: it.settings.restart,
         timeout: it.settings.timeout,
         generations: it.generations,

@@ -1,6 +1,7 @@
 //! What each key says, and properties of the project's own matrix.
 
 mod mistakes;
+mod programs;
 mod selection;
 
 use std::collections::BTreeSet;

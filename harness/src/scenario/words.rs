@@ -13,6 +13,54 @@ const ERRNOS: &str = "EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECH
     ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY EINPROGRESS ESTALE EUCLEAN ENOTNAM ENAVAIL EISNAM EREMOTEIO EDQUOT ENOMEDIUM \
     EMEDIUMTYPE ECANCELED ENOKEY EKEYEXPIRED EKEYREVOKED EKEYREJECTED EOWNERDEAD ENOTRECOVERABLE ERFKILL EHWPOISON";
 
+/// Names of the signals 1 to 31, without `SIG`; the four architectures number them alike (<asm-generic/signal.h> and theirs).
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+];
+
+/// The names of the signals.
+pub(super) fn signals() -> impl Iterator<Item = &'static str> + Clone {
+    SIGNALS.into_iter()
+}
+
+/// `TERM`, `SIGTERM` or `15`; real-time signals only by number.
+pub(super) fn signal(text: &str) -> Option<i32> {
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let number = match SIGNALS.iter().position(|known| *known == name) {
+        Some(place) => i32::try_from(place + 1).ok()?,
+        None => text.parse().ok()?,
+    };
+    (1..=64).contains(&number).then_some(number)
+}
+
+/// `0644` or `644`, in octal.
+pub(super) fn mode(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| digits)?;
+    (mode <= 0o7777).then_some(mode)
+}
+
+/// `UID`, which is also the group, or `UID:GID`.
+pub(super) fn owner(text: &str) -> Option<(u32, u32)> {
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        // The last one means "leave it as it is".
+        let number = text.parse().ok().filter(|number| *number != u32::MAX);
+        number.filter(|_| digits)
+    };
+    match text.split_once(':') {
+        Some((uid, gid)) => Some((number(uid)?, number(gid)?)),
+        None => number(text).map(|id| (id, id)),
+    }
+}
+
+/// `LD_LIBRARY_PATH`
+pub(super) fn is_environment(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['=', '\0'])
+}
+
 /// The name of every error number.
 pub(super) fn errnos() -> impl Iterator<Item = &'static str> + Clone {
     ERRNOS.split_ascii_whitespace()
@@ -155,6 +203,25 @@ mod tests {
         );
         assert!(is_symbol("CONFIG_UNIX") && is_symbol("CONFIG_64BIT"));
         assert!(!is_symbol("UNIX") && !is_symbol("CONFIG_") && !is_symbol("CONFIG_A=y"));
+    }
+
+    #[test]
+    fn signals_modes_and_owners_are_read() {
+        assert_eq!(
+            ["TERM", "SIGUSR1", "9", "34"].map(signal),
+            [15, 10, 9, 34].map(Some)
+        );
+        assert_eq!(["term", "0", "65", "SIG", ""].map(signal), [None; 5]);
+        assert_eq!(
+            ["0644", "755", "4755"].map(mode),
+            [0o644, 0o755, 0o4755].map(Some)
+        );
+        assert_eq!(["", "9", "10000", "+644", "rw"].map(mode), [None; 5]);
+        assert_eq!(["7", "1:2"].map(owner), [Some((7, 7)), Some((1, 2))]);
+        assert_eq!(
+            ["", "a", "1:", ":1", "-1", "4294967295"].map(owner),
+            [None; 6]
+        );
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn attempt(
 ) -> Step<()> {
     let name = life.image_name();
     machine.push_image(Phase::Damaged, name, image)?;
-    let end = machine.restart(Phase::Damaged, name, life.enclosure())?;
+    let end = machine.restart(Phase::Damaged, name, life.enclosure(), life.surroundings())?;
     if let Err(message) = refusal::judge_restart(expected, refuser, &end) {
         life.evidence.keep("image-damaged", image)?;
         life.evidence

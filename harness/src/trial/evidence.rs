@@ -92,17 +92,22 @@ impl Evidence {
     pub(super) fn judge_exit(&mut self, which: &str, exit: &Exit) -> Step<()> {
         let report = exit.report.as_deref();
         if let Err(message) = self_check::judge(exit.status, report) {
-            let when = if which == "a" {
-                "after the checkpoint, in the tree that was checkpointed"
-            } else {
-                "after the restart"
-            };
-            self.find(Oracle::SelfCheck, format!("{when}:\n{message}"));
+            self.fail_end(which, &message);
         }
         self.keep(
             &format!("report-{which}.txt"),
             report.unwrap_or_default().as_bytes(),
         )
+    }
+
+    /// The tree did not end well.
+    pub(super) fn fail_end(&mut self, which: &str, message: &str) {
+        let when = if which == "a" {
+            "after the checkpoint, in the tree that was checkpointed"
+        } else {
+            "after the restart"
+        };
+        self.find(Oracle::SelfCheck, format!("{when}:\n{message}"));
     }
 
     /// An oracle is not content.

@@ -232,11 +232,11 @@ impl Guest for FakeGuest {
             return outcome;
         }
         Ok(match request {
-            Request::Start { .. } => {
+            Request::Start { .. } | Request::StartProgram { .. } => {
                 self.alive = true;
                 Reply::Started { pid: 7 }
             }
-            Request::WaitReady { .. } => Reply::Ready,
+            Request::WaitReady { .. } | Request::WaitProgram { .. } => Reply::Ready,
             Request::Mark { text } => {
                 self.say(text);
                 Reply::Done

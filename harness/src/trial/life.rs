@@ -103,10 +103,7 @@ impl<'a> Life<'a> {
     /// From the first clone to the last check; an error ends it before.
     pub(super) fn live(&mut self) -> Step<()> {
         let mut original = self.machine(Phase::Clone, "a")?;
-        let mut argv = vec!["workloads".to_owned(), self.case.workload.clone()];
-        let pairs = self.case.args.iter();
-        argv.extend(pairs.map(|(key, value)| format!("{key}={value}")));
-        original.build(self.enclosure(), argv)?;
+        self.build(&mut original)?;
         let state = if self.case.freeze {
             original.freeze()?;
             let state = original.probe(Phase::Probe)?;
@@ -163,8 +160,7 @@ impl<'a> Life<'a> {
             self.look(&mut original)?;
             original.thaw(Phase::Finish)?;
         }
-        let exit = original.resume(Phase::Finish)?;
-        self.evidence.judge_exit("a", &exit)?;
+        self.finish(&mut original, Phase::Finish, "a")?;
         self.look(&mut original)?;
         self.scan(&mut original)?;
         original.end()
@@ -219,8 +215,7 @@ impl<'a> Life<'a> {
                 if self.case.freeze {
                     original.thaw(Phase::Finish)?;
                 }
-                let exit = original.resume(Phase::Finish)?;
-                self.evidence.judge_exit("a", &exit)?;
+                self.finish(&mut original, Phase::Finish, "a")?;
                 self.look(&mut original)?;
                 self.scan(&mut original)?;
                 original.begin_end()?;
@@ -274,8 +269,7 @@ impl<'a> Life<'a> {
         }
         self.look(&mut machine)?;
         machine.thaw(Phase::FinishAgain)?;
-        let exit = machine.resume(Phase::FinishAgain)?;
-        self.evidence.judge_exit("b", &exit)?;
+        self.finish(&mut machine, Phase::FinishAgain, "b")?;
         self.look(&mut machine)?;
         self.scan(&mut machine)?;
         machine.end()
@@ -291,7 +285,12 @@ impl<'a> Life<'a> {
         machine.push_folder(&taken.folder)?;
         machine.push_image(Phase::Push, self.image_name(), &taken.image)?;
         let since = Instant::now();
-        let end = machine.restart(Phase::Restart, self.image_name(), self.enclosure())?;
+        let end = machine.restart(
+            Phase::Restart,
+            self.image_name(),
+            self.enclosure(),
+            self.surroundings(),
+        )?;
         self.evidence.keep("restart.log", end.said().as_bytes())?;
         if end.code != 0 {
             let what = if generation == 1 {
@@ -376,10 +375,13 @@ impl<'a> Life<'a> {
             Form::Apart => restored,
             Form::Full | Form::Golden => taken.state.as_ref().unwrap_or(restored),
         };
+        let Some(snapshots) = self.env.snapshots else {
+            return Ok(());
+        };
         let name = self.case.id.without_arch();
         let judgement = self.setting.clock.time(Phase::Judge, || {
             let text = state::golden(state);
-            self.env.snapshots.check(name, self.case.arch, &text)
+            snapshots.check(name, self.case.arch, &text)
         });
         match judgement {
             Ok(Judgement::Same) => {}

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crossthaw_protocol::{EXPLAINED, Enclosure, IMAGE_DIR, Reply, Request, State};
+use crossthaw_protocol::{EXPLAINED, Enclosure, IMAGE_DIR, Reply, Request, State, Surroundings};
 
 use super::Prompt;
 use super::console;
@@ -191,7 +191,7 @@ impl<'a> Machine<'a> {
     }
 
     /// An answer that makes no sense.
-    fn odd(&self, phase: Phase, reply: &Reply) -> Verdict {
+    pub(super) fn odd(&self, phase: Phase, reply: &Reply) -> Verdict {
         let what: String = format!("{reply:?}").chars().take(200).collect();
         Verdict::Infra {
             cause: format!(
@@ -201,8 +201,24 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Something asked of the guest, whose failure in the agent is an answer.
+    pub(super) fn attempt<T>(
+        &mut self,
+        phase: Phase,
+        ask: impl FnOnce(&mut dyn Guest, Duration) -> Result<T, GuestError>,
+    ) -> Step<Result<T, String>> {
+        self.look_at(phase)?;
+        let time = self.setting.time + GRACE;
+        let clock = self.setting.clock;
+        match clock.time(phase, || ask(&mut *self.guest, time)) {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(GuestError::Agent { message, .. }) => Ok(Err(message)),
+            Err(error) => Err(self.fail(phase, &error)),
+        }
+    }
+
     /// A request of a phase; its time is added to the phase's.
-    fn ask(&mut self, phase: Phase, request: &Request) -> Step<Reply> {
+    pub(super) fn ask(&mut self, phase: Phase, request: &Request) -> Step<Reply> {
         self.look_at(phase)?;
         self.request(phase, request)
     }
@@ -261,14 +277,14 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn done(&mut self, phase: Phase, request: &Request) -> Step<()> {
+    pub(super) fn done(&mut self, phase: Phase, request: &Request) -> Step<()> {
         match self.ask(phase, request)? {
             Reply::Done => Ok(()),
             other => Err(self.odd(phase, &other)),
         }
     }
 
-    fn timeout_ms(&self) -> u64 {
+    pub(super) fn timeout_ms(&self) -> u64 {
         u64::try_from(self.setting.time.as_millis()).unwrap_or(u64::MAX)
     }
 
@@ -292,11 +308,7 @@ impl<'a> Machine<'a> {
 
     /// Start a workload and wait until it is ready.
     pub(super) fn build(&mut self, enclosure: Enclosure, argv: Vec<String>) -> Step<()> {
-        let start = Request::Start {
-            enclosure,
-            argv,
-            env: Vec::new(),
-        };
+        let start = Request::Start { enclosure, argv };
         match self.ask(Phase::Start, &start)? {
             Reply::Started { .. } => {}
             other => return Err(self.odd(Phase::Start, &other)),
@@ -318,7 +330,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The agent has waited long enough.
-    fn late(&mut self, phase: Phase) -> Verdict {
+    pub(super) fn late(&mut self, phase: Phase) -> Verdict {
         let error = GuestError::TimedOut {
             phase: phase.name(),
             after: self.setting.time,
@@ -347,7 +359,6 @@ impl<'a> Machine<'a> {
     pub(super) fn checkpoint(&mut self, phase: Phase, name: &str) -> Step<ToolEnd> {
         let request = Request::Checkpoint {
             name: name.to_owned(),
-            args: Vec::new(),
         };
         self.tool(phase, &request)
     }
@@ -358,11 +369,12 @@ impl<'a> Machine<'a> {
         phase: Phase,
         name: &str,
         enclosure: Enclosure,
+        surroundings: Surroundings,
     ) -> Step<ToolEnd> {
         let request = Request::Restart {
             name: name.to_owned(),
             enclosure,
-            args: Vec::new(),
+            surroundings,
         };
         self.tool(phase, &request)
     }
@@ -384,6 +396,11 @@ impl<'a> Machine<'a> {
     /// Tell the workload to check itself, and wait until it has ended.
     pub(super) fn resume(&mut self, phase: Phase) -> Step<Exit> {
         self.done(phase, &Request::Resume)?;
+        self.wait_exit(phase)
+    }
+
+    /// Wait until the tree's root has ended.
+    pub(super) fn wait_exit(&mut self, phase: Phase) -> Step<Exit> {
         let timeout_ms = self.timeout_ms();
         match self.ask(phase, &Request::WaitExit { timeout_ms })? {
             Reply::Exited { status, report } => Ok(Exit { status, report }),

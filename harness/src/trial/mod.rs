@@ -14,6 +14,7 @@ mod guest;
 mod life;
 mod machine;
 mod phase;
+mod program;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use crate::oracle::golden::Goldens;
 use crate::oracle::kernel_log::Fault;
 use crate::oracle::{Oracle, Verdict};
 use crate::process::Cancel;
+use crate::programs::Staged;
 use crate::qemu::ConsoleTail;
 use crate::scenario::Case;
 use evidence::Evidence;
@@ -41,10 +43,12 @@ pub struct Env<'a> {
     pub template: &'a dyn Source,
     /// The guests' vmlinux, for files and lines in traces.
     pub vmlinux: Option<PathBuf>,
+    /// The case's program, if it is about one.
+    pub staged: Option<&'a Staged>,
     /// The case's folder, for the evidence; made if it is not there.
     pub dir: PathBuf,
-    /// The goldens, shared by all trials of a run.
-    pub snapshots: &'a Goldens,
+    /// The goldens, shared by all trials of a run; `None` where none are kept.
+    pub snapshots: Option<&'a Goldens>,
     /// Ends every wait.
     pub cancel: Cancel,
     /// A person who wants a prompt.

@@ -50,6 +50,21 @@ fn hash(path: &Path) -> io::Result<u64> {
     Ok(hash.digest())
 }
 
+/// Does it begin as programs and libraries do?
+fn is_elf(path: &Path) -> io::Result<bool> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NOATIME)
+        .open(path)?;
+    let mut magic = [0; 4];
+    match file.read_exact_at(&mut magic, 0) {
+        Ok(()) => Ok(magic == *b"\x7fELF"),
+        // Shorter than that.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Extended attributes, their values as digits.
 fn attributes(path: &Path) -> Fields {
     let mut names = vec![0u8; 64 << 10];
@@ -86,6 +101,9 @@ fn entry(root: &Path, relative: &Path) -> Result<(bool, Object)> {
             "contents".to_owned(),
             format!("{:016x}", hash(&path).context(what)?),
         ));
+        if is_elf(&path).context(what)? {
+            fields.push(("format".to_owned(), "ELF".to_owned()));
+        }
     } else if meta.is_symlink() {
         let target = fs::read_link(&path).context(what)?;
         fields.push(("target".to_owned(), target.to_string_lossy().into_owned()));
@@ -114,9 +132,20 @@ fn below(root: &Path, folder: &Path, all: &mut Vec<Object>) -> Result<()> {
             .map(|entry| Ok(entry?.file_name()))
             .collect::<io::Result<Vec<_>>>()
     });
+    let here = fs::symlink_metadata(&path).context(what)?.dev();
     // tmpfs lists the newest first.
     for name in names.context(what)?.into_iter().rev() {
         let relative = folder.join(name);
+        let place = root.join(&relative);
+        let meta = fs::symlink_metadata(&place);
+        if meta
+            .context(|| format!("look at {}", place.display()))?
+            .dev()
+            != here
+        {
+            // What is mounted in a root file system is not the scenario's.
+            continue;
+        }
         let (directory, object) = entry(root, &relative)?;
         all.push(object);
         if directory {
@@ -156,6 +185,22 @@ mod tests {
             (field("d/one", "links"), field("d/one", "size")),
             ("2".into(), "1".into())
         );
+    }
+
+    #[test]
+    fn programs_are_told_by_how_they_begin() {
+        let scratch = tempfile::tempdir().unwrap();
+        for (name, bytes, expected) in [
+            ("program", &b"\x7fELF\x02\x01"[..], true),
+            ("short", b"\x7fEL", false),
+            ("empty", b"", false),
+            ("text", b"ELF\n\n", false),
+        ] {
+            fs::write(scratch.path().join(name), bytes).unwrap();
+            let (_, object) = entry(scratch.path(), Path::new(name)).unwrap();
+            let format = object.fields.iter().find(|(name, _)| name == "format");
+            assert_eq!(format.is_some(), expected, "{name}");
+        }
     }
 
     #[test]

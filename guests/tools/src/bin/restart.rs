@@ -1,15 +1,17 @@
 //! `restart`: rebuild the tree of tasks that `checkpoint` wrote.
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::Seek;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use crossthaw_tools::coordinate::{self, Options, RestartError, Source};
-use crossthaw_tools::fork::Namespaces;
+use crossthaw_tools::fork::{Namespaces, Private};
 use crossthaw_tools::log::Log;
 use crossthaw_tools::sys::Leave;
 use crossthaw_tools::{errno, orphans};
@@ -33,6 +35,15 @@ struct Args {
     /// Make a container: pid, ipc, uts and mount namespaces of their own, with /proc
     #[arg(short, long, visible_alias = "pidns")]
     container: bool,
+    /// Give the tree a mount namespace of its own; a container has one
+    #[arg(long, visible_alias = "mntns")]
+    mount: bool,
+    /// Give the tree a network namespace of its own
+    #[arg(long, visible_alias = "netns")]
+    network: bool,
+    /// Make this folder the root directory of the tree; the names in the image begin at it
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
     /// Make the tasks in this folder of the cgroup v2 hierarchy
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
@@ -64,6 +75,11 @@ fn open_image(path: Option<&Path>) -> Result<File, String> {
     stdin
         .map(File::from)
         .map_err(|error| format!("cannot read standard input: {}", errno::describe(&error)))
+}
+
+fn root_directory(path: PathBuf) -> Result<CString, String> {
+    CString::new(path.into_os_string().into_vec())
+        .map_err(|error| format!("--root has a zero byte in it: {error}"))
 }
 
 fn open_cgroup(path: &Path) -> Result<OwnedFd, String> {
@@ -110,6 +126,11 @@ fn run(args: &Args) -> Result<i32, String> {
         } else {
             Namespaces::Inherited
         },
+        private: Private {
+            mount: args.mount,
+            network: args.network,
+        },
+        root: args.root.clone().map(root_directory).transpose()?,
         cgroup: args.cgroup.as_deref().map(open_cgroup).transpose()?,
         leave: if args.frozen {
             Leave::Frozen

@@ -95,6 +95,7 @@ pub(super) fn all(state: &State) -> Vec<Fact> {
         // What a workload keeps for itself has rules of its own.
         let family = match &**kind {
             "file" if name.starts_with('.') => "hidden",
+            "file" if is_laid_out_program(fields) => "program",
             kind => kind,
         };
         // That it is there is a fact, too.
@@ -102,6 +103,12 @@ pub(super) fn all(state: &State) -> Vec<Fact> {
         out.fields(family, fields);
     }
     facts
+}
+
+/// A program or library that the harness laid out: its files have the time zero, what the tree writes has that of a run.
+fn is_laid_out_program(fields: &Fields) -> bool {
+    let has = |name: &str, value: &str| fields.iter().any(|(n, v)| n == name && v == value);
+    has("format", "ELF") && has("changed", "0.000000000")
 }
 
 fn task(state: &TaskState, out: &mut Collector<'_>) {

@@ -61,6 +61,25 @@ impl Names {
     }
 }
 
+/// Is it called as shared libraries are, `libc.so.6` or `ld64.so.1`?
+fn is_library(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.split_once(".so")
+        .is_some_and(|(_, rest)| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// What a thing is called: each architecture has a name of its own for the loader, `ld-linux.so.2` or `ld64.so.1`.
+fn called(fact: &Fact) -> String {
+    match fact.thing.rsplit_once('/') {
+        Some((folder, name))
+            if fact.family() == "program" && name.starts_with("ld") && is_library(name) =>
+        {
+            format!("{folder}/(loader)")
+        }
+        _ => fact.thing.clone(),
+    }
+}
+
 /// Mappings without addresses: how memory is cut into mappings differs between architectures, what kinds there are does not.
 fn map_lines(task: &TaskState) -> Vec<String> {
     let exe = task.links.iter().find(|(name, _)| name == "exe");
@@ -70,6 +89,8 @@ fn map_lines(task: &TaskState) -> Vec<String> {
         name if name.starts_with("[vvar") || name == "[vsyscall]" => None,
         // The linker of each architecture lays out the program in its own way.
         name if name == exe => Some("map program".to_owned()),
+        // As it does its loader and libraries, which are those of the machine that runs the tests.
+        name if is_library(name) => Some("map library".to_owned()),
         "" => Some(format!("map anonymous {}", map.perms)),
         name if name.starts_with('[') => Some(format!("map {name} {}", map.perms)),
         name => Some(format!(
@@ -111,10 +132,8 @@ fn lines(facts: &[Fact], names: &Names, canon: &mut Canon) -> Vec<String> {
         }
         let field = fact.field();
         let (line, text) = match fact.family() {
-            _ if !fact.thing.is_empty() && PLAIN.contains(&&*fact.key) => {
-                (fact.thing.clone(), value)
-            }
-            _ if !fact.thing.is_empty() => (fact.thing.clone(), format!("{field} {value}")),
+            _ if !fact.thing.is_empty() && PLAIN.contains(&&*fact.key) => (called(fact), value),
+            _ if !fact.thing.is_empty() => (called(fact), format!("{field} {value}")),
             family if JOINED.contains(&family) => (family.to_owned(), format!("{field} {value}")),
             "task" | "attribute" | "link" => (field.to_owned(), value),
             "limit" => (format!("limit {field}:"), value),
@@ -188,7 +207,7 @@ fn whole(state: &State) -> String {
 
 /// Files go by name, behind everything else, which stays in its order.
 fn folder_order(fact: &Fact) -> Option<&str> {
-    matches!(fact.family(), "file" | "hidden").then_some(&*fact.thing)
+    matches!(fact.family(), "file" | "program" | "hidden").then_some(&*fact.thing)
 }
 
 fn shorten(text: &str) -> String {
@@ -208,6 +227,8 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crossthaw_protocol::Object;
+
     use super::super::tests::{fd, map, state, task};
     use super::*;
 
@@ -261,6 +282,102 @@ mod tests {
         // O_LARGEFILE of another architecture.
         task.fds[0].info[1].1 = "0200002".to_owned();
         assert_eq!(golden(&other), golden(&state()));
+    }
+
+    #[test]
+    fn a_program_that_was_laid_out_has_neither_size_nor_contents() {
+        let fields = |size: &str, hash: &str, changed: &str, elf: bool| {
+            let all = [
+                ("type", "regular"),
+                ("mode", "0755"),
+                ("size", size),
+                ("inode", "1a:9"),
+                ("changed", changed),
+                ("contents", hash),
+                ("format", "ELF"),
+            ];
+            let pairs = all.iter().take(if elf { 7 } else { 6 });
+            let pairs = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            pairs.collect::<Vec<_>>()
+        };
+        let with = |fields| {
+            let mut state = state();
+            state.objects.push(Object {
+                kind: "file".to_owned(),
+                name: "sleeper".to_owned(),
+                fields,
+            });
+            state
+        };
+        let laid_out = "0.000000000";
+        let (one, other) = (
+            with(fields("8", "aa", laid_out, true)),
+            with(fields("9", "bb", laid_out, true)),
+        );
+        assert_eq!(golden(&one), golden(&other));
+        assert!(
+            golden(&one).ends_with("file sleeper type regular mode 0755 inode #2 format ELF\n"),
+            "{}",
+            golden(&one)
+        );
+        // Between two states it counts.
+        let diff = super::super::compare(Form::Full, ("one", &one), ("other", &other));
+        assert!(diff.is_some());
+        // What the tree itself wrote, or is no program, has both.
+        for (changed, elf) in [("7.000000000", true), (laid_out, false)] {
+            let one = golden(&with(fields("8", "aa", changed, elf)));
+            assert_ne!(one, golden(&with(fields("9", "aa", changed, elf))));
+            assert_ne!(one, golden(&with(fields("8", "bb", changed, elf))));
+        }
+    }
+
+    #[test]
+    fn the_loader_has_one_name() {
+        let with = |name: &str, changed: &str| {
+            let mut state = state();
+            let fields = [("format", "ELF"), ("changed", changed)];
+            let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            state.objects.push(Object {
+                kind: "file".to_owned(),
+                name: name.to_owned(),
+                fields: fields.to_vec(),
+            });
+            golden(&state)
+        };
+        let laid_out = "0.000000000";
+        for name in ["lib/ld-linux-x86-64.so.2", "lib/ld64.so.1"] {
+            assert!(with(name, laid_out).contains("file lib/(loader) format ELF\n"));
+        }
+        for (name, changed) in [
+            ("lib/ld64.so.1", "7.000000000"),
+            ("lib/libc.so.6", laid_out),
+            ("lib/ldd", laid_out),
+        ] {
+            assert!(with(name, changed).contains(&format!("file {name} format ELF\n")));
+        }
+    }
+
+    #[test]
+    fn libraries_are_one_line() {
+        for (name, expected) in [
+            ("/scenario/lib/libc.so.6", true),
+            ("/lib/ld64.so.1", true),
+            ("/lib/libx.so", true),
+            ("/scenario/data.sorted", false),
+            ("/a.so.d/data", false),
+        ] {
+            let mut state = state();
+            state.tasks[0]
+                .maps
+                .push(map(0x90_0000, "r--p", name, Some(7)));
+            let golden = golden(&state);
+            assert_eq!(golden.contains("map library\n"), expected, "{name}");
+            assert_eq!(
+                golden.contains(&format!("map {name} ")),
+                !expected,
+                "{name}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Every verdict and every early exit, with scripted guests.
 
 mod attended;
+mod programs;
 mod refusals;
 
 use std::path::Path;
@@ -25,7 +26,8 @@ fn case() -> Case {
         about: "About.".to_owned(),
         axes: Vec::new(),
         flavor: Flavor::Fast,
-        workload: "simple::counter".to_owned(),
+        subject: crate::scenario::Subject::Workload("simple::counter".to_owned()),
+        goldens: None,
         args: vec![("size".to_owned(), "1".to_owned())],
         checkpoint: Checkpoint::Container,
         restart: Restart::Fresh,
@@ -82,10 +84,24 @@ fn accept(dir: &Path, fake: &Fake) {
 }
 
 fn try_with(case: &Case, fake: &Fake, golden: bool) -> Tried {
-    try_attended(case, fake, golden, None)
+    try_all(case, fake, golden, None, None)
 }
 
 fn try_attended(case: &Case, fake: &Fake, golden: bool, prompt: Option<Prompt<'_>>) -> Tried {
+    try_all(case, fake, golden, prompt, None)
+}
+
+fn try_staged(case: &Case, fake: &Fake, golden: bool, staged: Option<&Staged>) -> Tried {
+    try_all(case, fake, golden, None, staged)
+}
+
+fn try_all(
+    case: &Case,
+    fake: &Fake,
+    golden: bool,
+    prompt: Option<Prompt<'_>>,
+    staged: Option<&Staged>,
+) -> Tried {
     let scratch = tempfile::tempdir().unwrap();
     let snapshots = scratch.path().join("snapshots");
     if golden {
@@ -95,10 +111,11 @@ fn try_attended(case: &Case, fake: &Fake, golden: bool, prompt: Option<Prompt<'_
     let outcome = run(
         case,
         &Env {
+            staged,
             template: fake,
             vmlinux: None,
             dir: scratch.path().join("case"),
-            snapshots: &goldens,
+            snapshots: Some(&goldens),
             cancel: Cancel::new().unwrap(),
             prompt,
         },

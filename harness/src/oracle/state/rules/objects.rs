@@ -9,6 +9,7 @@ const COUNTS: &str = "counts the kernel's own references";
 const TIMES: &str =
     "when it was used last, in the time of a kernel that the restored one never saw";
 const BUFFERS: &str = "bytes that buffers occupy depend on the size of the kernel's structures";
+const COMPILED: &str = "each architecture's compiler makes a program of its own";
 
 pub(super) const RULES: &[Rule] = &[
     // The cgroup
@@ -132,7 +133,16 @@ pub(super) const RULES: &[Rule] = &[
     one_moment("file.changed", "the time of a run", "1000.000000000"),
     always("file.contents", "0123456789abcdef"),
     always("file.target", "data"),
+    always("file.format", "ELF"),
     always("file.attribute *", "00"),
+    // The same of programs and libraries that the harness laid out
+    one_arch("program.name", NAME, "sleeper"),
+    always("program.*", "0"),
+    one_arch("program.device", "the type has it", "0"),
+    one_arch("program.size", COMPILED, "15960"),
+    one_arch("program.contents", COMPILED, "0123456789abcdef"),
+    one_moment("program.changed", "the time of a run", "0.000000000"),
+    always("program.inode", "1a:77").as_(inode, "#1", "the scenario's folder is laid out anew"),
     // The same of what begins with a dot: how far a workload is
     one_arch("hidden.name", NAME, ".ready"),
     always("hidden.*", "0"),
