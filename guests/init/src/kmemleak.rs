@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Context, Result};
-use crate::mounts::DEBUGFS;
+use crate::mounts::{DEBUGFS, Debugfs};
 
 /// `MSECS_MIN_AGE` of mm/kmemleak.c and a little: what is younger is not reported, its pointer may be in a register.
 const MIN_AGE: Duration = Duration::from_millis(5100);
@@ -23,6 +23,11 @@ fn tell(command: &str) -> Result<()> {
 ///
 /// Two scans: the first takes a checksum of each block, and only one that is the same at the second is reported.
 pub(crate) fn scan() -> Result<Option<Vec<String>>> {
+    let _mounted = Debugfs::mount()?;
+    scan_mounted()
+}
+
+fn scan_mounted() -> Result<Option<Vec<String>>> {
     let path = file();
     if !path.exists() {
         return Ok(None);
@@ -36,7 +41,8 @@ pub(crate) fn scan() -> Result<Option<Vec<String>>> {
 
 /// What the boot has left is in every clone and no trial's: the kernel says on the console how much it is.
 pub(crate) fn forget_boot() -> Result<()> {
-    match scan()? {
+    let _mounted = Debugfs::mount()?;
+    match scan_mounted()? {
         Some(reports) if !reports.is_empty() => {
             for line in reports.iter().flat_map(|report| report.lines()) {
                 crate::say(line);

@@ -55,20 +55,33 @@ pub(crate) fn mount_all() -> Vec<crate::error::AgentError> {
             "mode=0700,size=90%",
         ),
         mount_scenario(),
-        mount_debugfs(),
     ]
     .into_iter()
     .filter_map(std::result::Result::err)
     .collect()
 }
 
-/// Only kernels of the flavor `debug` have it: sysfs makes the folder for it.
-fn mount_debugfs() -> Result<()> {
-    if !Path::new(DEBUGFS).exists() {
-        return Ok(());
+/// debugfs, mounted as long as the value lives: the trees' mounts are the same in every flavor.
+#[derive(Debug)]
+pub(crate) struct Debugfs;
+
+impl Debugfs {
+    /// `None` if the kernel has none; those that have it make its folder in sysfs.
+    pub(crate) fn mount() -> Result<Option<Self>> {
+        if !Path::new(DEBUGFS).exists() {
+            return Ok(None);
+        }
+        let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount_at("debugfs", DEBUGFS, "debugfs", quiet, "").map(|()| Some(Self))
     }
-    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount_at("debugfs", DEBUGFS, "debugfs", quiet, "")
+}
+
+impl Drop for Debugfs {
+    fn drop(&mut self) {
+        if let Err(error) = unmount(DEBUGFS, UnmountFlags::empty()) {
+            crate::say(&format!("cannot unmount {DEBUGFS}: {error}"));
+        }
+    }
 }
 
 /// Mount an empty tmpfs as the scenario's folder.
