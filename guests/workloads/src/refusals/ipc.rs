@@ -27,6 +27,12 @@ fn add(set: c_int, number: i16, flags: c_int) -> Result<()> {
     sys::check("semop", unsafe { libc::semop(set, &raw mut operation, 1) }).map(drop)
 }
 
+/// Removes a set.
+fn remove(set: c_int) -> Result<()> {
+    // SAFETY: the command takes no argument.
+    sys::check("semctl", unsafe { libc::semctl(set, 0, libc::IPC_RMID) }).map(drop)
+}
+
 /// A set of semaphores.
 pub(crate) fn semaphores(stage: &mut Stage, _args: &Args) -> Result<()> {
     let set = semaphore()?;
@@ -35,22 +41,20 @@ pub(crate) fn semaphores(stage: &mut Stage, _args: &Args) -> Result<()> {
     // SAFETY: the command takes no argument.
     let value = unsafe { libc::semctl(set, 0, libc::GETVAL) };
     stage.equal("value", &value, &5);
-    Ok(())
+    remove(set)
 }
 
 /// What is to be undone when the process ends; the set itself is gone.
 pub(crate) fn semaphore_undo(stage: &mut Stage, _args: &Args) -> Result<()> {
     let set = semaphore()?;
     add(set, 5, libc::SEM_UNDO)?;
-    // SAFETY: the command takes no argument.
-    sys::check("semctl", unsafe { libc::semctl(set, 0, libc::IPC_RMID) })?;
+    remove(set)?;
     stage.hold()?;
     stage.works(
         "a new set can be used",
         semaphore().and_then(|set| {
             add(set, 1, libc::SEM_UNDO)?;
-            // SAFETY: the command takes no argument.
-            sys::check("semctl", unsafe { libc::semctl(set, 0, libc::IPC_RMID) })
+            remove(set)
         }),
     );
     Ok(())
@@ -80,6 +84,10 @@ pub(crate) fn message_queue(stage: &mut Stage, _args: &Args) -> Result<()> {
         stage.hold()?;
         let len = libc::msgrcv(queue, (&raw mut received).cast(), 1, 0, libc::IPC_NOWAIT);
         stage.equal("length", &len, &1);
+        sys::check(
+            "msgctl",
+            libc::msgctl(queue, libc::IPC_RMID, ptr::null_mut()),
+        )?;
     }
     stage.equal("type and text", &(received.kind, received.byte), &(3, 77));
     Ok(())
@@ -122,7 +130,8 @@ pub(crate) fn posix_queue(stage: &mut Stage, _args: &Args) -> Result<()> {
     };
     let len = usize::try_from(len).map_err(|_| Error::last("mq_receive"))?;
     stage.equal("message", &&buffer[..len], &&text[..]);
-    Ok(())
+    // SAFETY: the name lives.
+    sys::check("mq_unlink", unsafe { libc::mq_unlink(NAME.as_ptr()) }).map(drop)
 }
 
 /// A context for asynchronous I/O.
