@@ -104,9 +104,14 @@ pub enum ImageError {
         /// As it is.
         found: u64,
     },
-    /// Bytes after the trailer.
-    #[error("there is something behind the trailer, at byte {0}")]
-    Behind(u64),
+    /// Bytes after the trailer, or after the error of a failed checkpoint.
+    #[error("there is something behind the last record, {last}, at byte {at}")]
+    Behind {
+        /// Where the last record ends.
+        at: u64,
+        /// Name of its type.
+        last: &'static str,
+    },
 }
 
 /// A record and where it is.
@@ -277,12 +282,17 @@ impl<R: Read> Reader<R> {
                 found,
             });
         }
+        self.check_last(self.at + u64::from(len), "TRAILER")
+    }
+
+    /// Nothing may follow the last record, which ends there.
+    fn check_last(&mut self, at: u64, last: &'static str) -> Result<(), ImageError> {
         let mut behind = Vec::new();
         self.fill(&mut behind, 1)?;
         if behind.is_empty() {
             Ok(())
         } else {
-            Err(ImageError::Behind(self.at + u64::from(len)))
+            Err(ImageError::Behind { at, last })
         }
     }
 }
@@ -307,7 +317,10 @@ impl<R: Read> Reader<R> {
                 self.done = true;
             }
             // The image of a failed checkpoint has no trailer.
-            Record::Error(_) => self.done = true,
+            Record::Error(_) => {
+                self.check_last(self.at, "ERROR")?;
+                self.done = true;
+            }
             _ => {}
         }
         Ok(Some(located))

@@ -126,7 +126,10 @@ fn damage_is_found_wherever_it_is() {
         longer.push(0);
         assert!(matches!(
             Image::read(longer.as_slice()),
-            Err(ImageError::Behind(_))
+            Err(ImageError::Behind {
+                last: "TRAILER",
+                ..
+            })
         ));
     }
 }

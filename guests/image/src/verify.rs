@@ -124,7 +124,7 @@ fn unreadable(error: ImageError, end: u64) -> VerifyError {
         ImageError::Long { at, name, .. } => (at, name, "h.len"),
         ImageError::Padding { at, name } => (at, name, "padding"),
         ImageError::Trailer { field, .. } => (end, "TRAILER", field),
-        ImageError::Behind(at) => (at, "TRAILER", "h.len"),
+        ImageError::Behind { at, last } => (at, last, "h.len"),
     };
     VerifyError::Defect(Defect {
         at,
