@@ -5,10 +5,9 @@
     reason = "a workspace that cannot be made fails the test"
 )]
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+mod common;
 
+use common::Folder;
 use serde_json::json;
 
 const SCENARIOS: &str = "\
@@ -22,23 +21,23 @@ scenarios:
 ";
 
 /// A checkout with one run, in which these trials left a folder: the case and the folder's name.
-struct Workspace(tempfile::TempDir);
+struct Workspace(Folder);
 
 impl Workspace {
     fn new(trials: &[(&str, &str)]) -> Self {
-        let it = Self(tempfile::tempdir().unwrap());
-        it.write("repo/Cargo.toml", "");
-        it.write("repo/xtask/Cargo.toml", "");
-        it.write("repo/scenarios/simple.yaml", SCENARIOS);
+        let it = Self(Folder::new());
+        it.0.write("repo/Cargo.toml", "");
+        it.0.write("repo/xtask/Cargo.toml", "");
+        it.0.write("repo/scenarios/simple.yaml", SCENARIOS);
         let run = "repo/target/crossthaw/runs/20260101-000000";
-        it.write(&format!("{run}/events.jsonl"), "");
+        it.0.write(&format!("{run}/events.jsonl"), "");
         for (id, folder) in trials {
             let recipe = json!({
                 "form": 1, "version": "0.1.0", "id": id, "arch": "x86_64", "flavor": "fast",
                 "case": { "workload": "simple::counted" }, "kernel": "0".repeat(64), "kernel_source": null,
                 "guest": "0".repeat(64), "template": "0".repeat(64), "qemu": "QEMU 1", "accel": "tcg", "command": "qemu",
             });
-            it.write(
+            it.0.write(
                 &format!("{run}/trials/{folder}/repeat.json"),
                 &recipe.to_string(),
             );
@@ -46,29 +45,12 @@ impl Workspace {
         it
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
     /// `repeat` with these arguments ends with this code and says this.
     #[track_caller]
     fn check(&self, arguments: &[&str], code: i32, part: &str) {
-        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .arg("repeat")
-            .args(arguments)
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("CROSSTHAW_CACHE", self.path("cache"))
-            .env("CARGO_MANIFEST_DIR", self.path("repo/xtask"))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let words = [&["repeat"], arguments].concat();
+        let output = self.0.xtask("repo", "/usr/bin:/bin", &words).output();
+        let output = output.unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
         assert!(
@@ -121,7 +103,9 @@ fn a_scenario_that_is_another_now_is_not_taken_for_the_trials() {
         ("x86_64/simple/counter", "x86_64.simple.counter"),
         ("x86_64/simple/gone", "x86_64.simple.gone"),
     ]);
-    let run = workspace.path("repo/target/crossthaw/runs/20260101-000000");
+    let run = workspace
+        .0
+        .path("repo/target/crossthaw/runs/20260101-000000");
     let changed = "workload: \"simple::counted\" -> \"simple::counter\"";
     // By id, by the path of the run, and by the trial's own folder.
     for trial in [

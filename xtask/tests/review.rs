@@ -5,9 +5,12 @@
     reason = "a workspace that cannot be made fails the test"
 )]
 
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+
+use common::Folder;
 
 const SCENARIOS: &str = "\
 family: simple
@@ -23,17 +26,17 @@ scenarios:
     axes: { call: [futex] }
 ";
 
-struct Workspace(tempfile::TempDir);
+struct Workspace(Folder);
 
 impl Workspace {
     fn new(files: &[(&str, &str)]) -> Self {
-        let it = Self(tempfile::tempdir().unwrap());
-        it.write("Cargo.toml", "");
-        it.write("xtask/Cargo.toml", "");
-        it.write("scenarios/simple.yaml", SCENARIOS);
+        let it = Self(Folder::new());
+        it.0.write("Cargo.toml", "");
+        it.0.write("xtask/Cargo.toml", "");
+        it.0.write("scenarios/simple.yaml", SCENARIOS);
         for (name, text) in files {
             let head = "---\nsource: scenarios/simple.yaml\nexpression: \"state\"\n---\n";
-            it.write(
+            it.0.write(
                 &format!("snapshots/simple/{name}"),
                 &format!("{head}{text}\n"),
             );
@@ -41,23 +44,12 @@ impl Workspace {
         it
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
     /// Exit code and output.
     fn review(&self, args: &[&str]) -> (Option<i32>, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command.arg("review").args(args).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap());
-        command.env("HOME", self.0.path());
-        command.env("CARGO_MANIFEST_DIR", self.path("xtask"));
+        let programs = std::env::var_os("PATH").unwrap();
+        let words = [&["review"], args].concat();
+        let mut command = self.0.xtask("", programs, &words);
+        command.env("HOME", self.0.path(""));
         let output = command.output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).unwrap())
@@ -69,7 +61,7 @@ impl Workspace {
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         };
-        let mut names: Vec<_> = list(&self.path("snapshots/simple")).collect();
+        let mut names: Vec<_> = list(&self.0.path("snapshots/simple")).collect();
         names.sort();
         names
     }
@@ -139,16 +131,16 @@ fn states_of_a_run_elsewhere_are_taken_over() {
     let line = |arch: &str, state: &str| {
         format!("{{\"name\":\"simple/counter\",\"arch\":\"{arch}\",\"state\":{state}}}\n")
     };
-    it.write(
+    it.0.write(
         "ci-1/goldens.jsonl",
         &(line("s390x", "\"b\"") + &line("x86_64", "\"b\"")),
     );
-    it.write("ci-2/goldens.jsonl", &line("ppc64", "null"));
+    it.0.write("ci-2/goldens.jsonl", &line("ppc64", "null"));
     let (code, text) = it.review(&[
         "--from",
-        it.path("ci-1").to_str().unwrap(),
+        it.0.path("ci-1").to_str().unwrap(),
         "--from",
-        it.path("ci-2").to_str().unwrap(),
+        it.0.path("ci-2").to_str().unwrap(),
     ]);
     assert_eq!(code, Some(1), "{text}");
     assert!(
@@ -165,7 +157,7 @@ fn states_of_a_run_elsewhere_are_taken_over() {
             "counter@x86_64.snap.new"
         ]
     );
-    let (code, text) = it.review(&["--from", it.path("scenarios").to_str().unwrap()]);
+    let (code, text) = it.review(&["--from", it.0.path("scenarios").to_str().unwrap()]);
     assert!(
         code == Some(2) && text.contains("no goldens.jsonl in it"),
         "{text}"

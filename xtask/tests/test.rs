@@ -5,12 +5,15 @@
     reason = "a workspace that cannot be made fails the test"
 )]
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use common::Folder;
 use serde_json::Value;
 
 /// Programs that only have to be there.
@@ -45,12 +48,12 @@ scenarios:
 const BROKEN: &str = "echo 'kernel/checkpoint/mm.c:7:1: error: expected a semicolon' >&2; exit 2";
 
 /// A checkout, a kernel source, and a machine to build it with.
-struct Workspace(tempfile::TempDir);
+struct Workspace(Folder);
 
 impl Workspace {
     /// `make` does this instead of building a kernel.
     fn new(make: &str) -> Self {
-        let it = Self(tempfile::tempdir().unwrap());
+        let it = Self(Folder::new());
         for (file, text) in [
             ("repo/Cargo.toml", ""),
             ("repo/xtask/Cargo.toml", ""),
@@ -61,18 +64,18 @@ impl Workspace {
             ("repo/kernels/patches/6.12/README", ""),
             ("linux/Kconfig", ""),
         ] {
-            it.write(file, text);
+            it.0.write(file, text);
         }
         for tool in TOOLS {
             it.script(tool, "exit 0");
         }
         it.script("gcc", "echo /usr/lib/libc.a");
-        let dir = it.path("bin").display().to_string();
+        let dir = it.0.path("bin").display().to_string();
         it.script(
             "rustc",
             &format!("[ $1 = -vV ] && echo release: 1.99.0 || echo {dir}"),
         );
-        it.write(
+        it.0.write(
             "bin/lib/rustlib/x86_64-unknown-linux-gnu/lib/libstd-1.rlib",
             "",
         );
@@ -83,47 +86,30 @@ impl Workspace {
         it
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
     fn script(&self, name: &str, body: &str) {
         let name = format!("bin/{name}");
-        self.write(&name, &format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{body}\n"));
-        fs::set_permissions(self.path(&name), PermissionsExt::from_mode(0o755)).unwrap();
+        self.0
+            .write(&name, &format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{body}\n"));
+        fs::set_permissions(self.0.path(&name), PermissionsExt::from_mode(0o755)).unwrap();
     }
 
     /// `test` with these arguments, nothing of the caller's environment, and no terminal.
     fn test(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-        command
-            .arg("test")
-            .args(arguments)
-            .env_clear()
-            .env("PATH", self.path("bin"))
-            .env("CROSSTHAW_CACHE", self.path("cache"))
-            .env("CARGO_MANIFEST_DIR", self.path("repo/xtask"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let words = [&["test"], arguments].concat();
+        let mut command = self.0.xtask("repo", self.0.path("bin"), &words);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     /// The same with the kernel source.
     fn test_kernel(&self, arguments: &[&str]) -> Command {
         let mut command = self.test(&["--kernel-source"]);
-        command.arg(self.path("linux")).args(arguments);
+        command.arg(self.0.path("linux")).args(arguments);
         command
     }
 
     fn runs(&self) -> PathBuf {
-        self.path("repo/target/crossthaw/runs")
+        self.0.path("repo/target/crossthaw/runs")
     }
 }
 
@@ -170,7 +156,7 @@ fn wrong_usage_is_told_from_nothing_selected_and_starts_no_run() {
 fn a_mistake_in_a_scenario_file_has_its_place() {
     let workspace = Workspace::new(BROKEN);
     let wrong = SCENARIOS.replace("timeout: 10s", "timeout: soon");
-    workspace.write("repo/scenarios/simple.yaml", &wrong);
+    workspace.0.write("repo/scenarios/simple.yaml", &wrong);
     let (code, text, errors) = run(workspace.test(&[]));
     assert_eq!((code, &*text), (2, ""), "{errors}");
     assert!(errors.contains("scenarios/simple.yaml:3:"), "{errors}");
@@ -179,7 +165,7 @@ fn a_mistake_in_a_scenario_file_has_its_place() {
 #[test]
 fn what_is_missing_is_named_with_the_command_that_installs_it() {
     let workspace = Workspace::new(BROKEN);
-    fs::remove_file(workspace.path("bin/bison")).unwrap();
+    fs::remove_file(workspace.0.path("bin/bison")).unwrap();
     let (code, text, errors) = run(workspace.test_kernel(&[]));
     assert_eq!((code, &*text), (69, ""), "{errors}");
     assert!(errors.contains("bison"), "{errors}");
@@ -193,7 +179,7 @@ fn a_kernel_that_cannot_be_built_is_infra_with_the_compilers_words() {
     assert_eq!(code, 69, "{text}{errors}");
     let said = "kernel/checkpoint/mm.c:7:1: error: expected a semicolon";
     assert!(text.contains(said), "{text}");
-    let linux = workspace.path("linux").display().to_string();
+    let linux = workspace.0.path("linux").display().to_string();
     let repeat = format!(
         "repeat:   cargo xtask test --arch x86_64 --scenario 'simple/blocked[call=futex]' --kernel-source {linux}"
     );
@@ -305,7 +291,7 @@ fn an_interrupted_run_leaves_valid_results_and_no_process() {
         assert_ne!(text.read_line(&mut line).unwrap(), 0, "it ended early");
     }
     let pid = loop {
-        let found = find(&workspace.path("cache"), "pid");
+        let found = find(&workspace.0.path("cache"), "pid");
         let pid = found.and_then(|path| fs::read_to_string(path).ok());
         if let Some(pid) = pid.filter(|pid| pid.ends_with('\n')) {
             break pid;
