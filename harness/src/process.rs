@@ -328,6 +328,20 @@ impl Process {
         self.child.id()
     }
 
+    /// How long its threads have run or have waited for a processor (`/proc/PID/task/TID/schedstat`); none where that is not told.
+    pub fn wanted(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id()));
+        let times = threads.into_iter().flatten().flatten().map(|thread| {
+            let text = std::fs::read_to_string(thread.path().join("schedstat"));
+            let text = text.unwrap_or_default();
+            let times = text.split_whitespace().take(2);
+            times
+                .filter_map(|time| time.parse::<u64>().ok())
+                .sum::<u64>()
+        });
+        Duration::from_nanos(times.sum::<u64>())
+    }
+
     /// The token that it was started with.
     pub fn cancel(&self) -> &Cancel {
         &self.cancel
@@ -430,6 +444,20 @@ mod tests {
         assert!(alive(pid) && cancel.live().len() == 1);
         drop(process);
         assert!(!alive(pid) && cancel.live().is_empty());
+    }
+
+    #[test]
+    fn what_a_busy_process_wants_grows_and_what_an_idle_one_wants_does_not() {
+        let cancel = Cancel::new().unwrap();
+        let grown = |words: &[&str]| {
+            let process = Process::spawn(&argv(words), Vec::new(), &cancel).unwrap();
+            cancel.sleep(Duration::from_millis(100)).unwrap();
+            let before = process.wanted();
+            cancel.sleep(Duration::from_millis(100)).unwrap();
+            process.wanted().saturating_sub(before)
+        };
+        assert!(grown(&["sh", "-c", "while :; do :; done"]) > Duration::from_millis(50));
+        assert_eq!(grown(&["sleep", "60"]), Duration::ZERO);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The oracle **leak**: what a guest's kernel has in use after a trial, and had not before.
 //!
-//! The same clone is counted twice, with the same tasks running, so but for [`SLACKS`] each count is exact: one more is a leak.
+//! Clones of a template begin alike: what the first one had in use, with the same tasks running, is what every trial began with.
+//! So but for [`SLACKS`] each count is exact: one more is a leak.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +21,13 @@ const SLACKS: &[(&str, u64)] = &[
 pub type Counts = [(String, u64)];
 
 /// What is no leak after a trial that had so much in use before.
-pub fn allowed(before: Vec<(String, u64)>) -> Vec<(String, u64)> {
+pub fn allowed(before: &Counts) -> Vec<(String, u64)> {
     before
-        .into_iter()
+        .iter()
         .map(|(what, count)| {
-            let slack = SLACKS.iter().find(|(name, _)| *name == what);
+            let slack = SLACKS.iter().find(|(name, _)| name == what);
             let slack = slack.map_or(0, |(_, slack)| *slack);
-            (what, count + slack)
+            (what.clone(), count + slack)
         })
         .collect()
 }
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn one_more_of_anything_is_a_leak() {
-        let before = allowed(counts(&[("tasks", 1), ("open files", 9)]));
+        let before = allowed(&counts(&[("tasks", 1), ("open files", 9)]));
         assert_eq!(before, counts(&[("tasks", 1), ("open files", 73)]));
         assert_eq!(judge(&before, &before), Ok(()));
         let less = counts(&[("tasks", 1), ("open files", 73)]);

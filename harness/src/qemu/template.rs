@@ -1,6 +1,7 @@
 //! Templates and clones: boot once, save, and start every guest from what was saved.
 //!
-//! A template is a folder of the store: the RAM file, which is sparse, the device state, and the console of its boot.
+//! A template is a folder of the store: the RAM file, which is sparse, the device state, the console of its boot,
+//! and what its first clone has in use, which is what every clone begins with.
 //! A clone maps the RAM file privately, so it costs what it touches, and the file never changes.
 
 use std::fs::{self, File};
@@ -24,7 +25,7 @@ use crate::process::{Cancel, Process, shell_line};
 use crate::store::{Key, KeyBuilder, Store};
 
 /// Raised when templates are made or used in another way, so that those of before are not taken.
-const FORM: &str = "1";
+const FORM: &str = "2";
 
 /// The guest's memory.
 const RAM: &str = "ram";
@@ -32,6 +33,10 @@ const RAM: &str = "ram";
 const STATE: &str = "state";
 /// What it said while it booted.
 const CONSOLE: &str = "console";
+/// What its first clone said.
+const FIRST_CONSOLE: &str = "first-clone";
+/// What that has in use, as JSON.
+const COUNTS: &str = "counts";
 
 /// Longest time from a clone's start to its first answer; about 0.05 s on an idle host.
 const CLONE_TIME: Duration = Duration::from_secs(20);
@@ -46,6 +51,14 @@ const SAVE_TIME: Duration = Duration::from_secs(30);
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// Pause between two looks whether it has.
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);
+/// A guest is quiet whose QEMU needs less than a tenth of this. Its processors are idle then.
+const QUIET_SPAN: Duration = Duration::from_millis(100);
+/// Longest time that a guest is given to be quiet; on a host that has other work, it is saved all the same.
+const QUIET_TIME: Duration = Duration::from_secs(5);
+/// Longest time in which the first clone counts what it has in use; about 0.2 s.
+const COUNT_TIME: Duration = Duration::from_secs(60);
+/// How often a template is made whose first clone does not answer.
+const MAKE_ATTEMPTS: u32 = 3;
 
 /// Longest time that a person may take.
 pub const NO_HURRY: Duration = Duration::from_secs(24 * 3600);
@@ -75,6 +88,7 @@ pub struct Template {
     dir: PathBuf,
     built: bool,
     time: Duration,
+    counts: Vec<(String, u64)>,
 }
 
 impl Template {
@@ -85,15 +99,24 @@ impl Template {
         let start = Instant::now();
         let key = key(spec);
         let artifact = store.get_or_build("template", &key, |scratch| {
-            make(spec, scratch, cancel)
+            make_good(spec, scratch, cancel)
                 .map_err(|error| keep_console(error, store, spec.arch, scratch))
         })?;
-        Ok(Self {
+        let mut template = Self::at(spec, artifact.dir);
+        template.counts = read_counts(&template.dir)?;
+        template.built = artifact.built;
+        template.time = start.elapsed();
+        Ok(template)
+    }
+
+    fn at(spec: &GuestSpec, dir: PathBuf) -> Self {
+        Self {
             spec: spec.clone(),
-            dir: artifact.dir,
-            built: artifact.built,
-            time: start.elapsed(),
-        })
+            dir,
+            built: false,
+            time: Duration::ZERO,
+            counts: Vec::new(),
+        }
     }
 
     /// The architecture.
@@ -119,6 +142,11 @@ impl Template {
     /// How long it took to have it.
     pub fn time(&self) -> Duration {
         self.time
+    }
+
+    /// What a clone has in use before its first action: what, and how many.
+    pub fn counts(&self) -> &[(String, u64)] {
+        &self.counts
     }
 
     /// The console of its boot.
@@ -299,12 +327,31 @@ fn key(spec: &GuestSpec) -> Key {
         .finish()
 }
 
+/// Make a template, and make it once more if its first clone does not answer.
+fn make_good(spec: &GuestSpec, dir: &Path, cancel: &Cancel) -> Result<(), GuestError> {
+    let mut attempt = 1;
+    loop {
+        make(spec, dir, cancel)?;
+        match count(spec, dir, cancel) {
+            Err(GuestError::TimedOut { .. }) if attempt < MAKE_ATTEMPTS => {
+                tracing::warn!(
+                    arch = %spec.arch,
+                    "the first clone of the template did not answer, attempt {attempt} of {MAKE_ATTEMPTS}: it is made once more"
+                );
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Boot a guest and save it into this folder.
 fn make(spec: &GuestSpec, dir: &Path, cancel: &Cancel) -> Result<(), GuestError> {
     let (ram, console) = (dir.join(RAM), dir.join(CONSOLE));
     let (mut agent, mut qmp) = boot_with(spec, Memory::Template(&ram), &console, cancel)?;
     settle(&mut agent, cancel)
         .and_then(|()| untainted(&mut agent, &console))
+        .and_then(|()| quiet(agent.process(), cancel))
         .map_err(|error| error.during("boot"))?;
     let mut call = Call {
         process: agent.process(),
@@ -316,6 +363,56 @@ fn make(spec: &GuestSpec, dir: &Path, cancel: &Cancel) -> Result<(), GuestError>
         .and_then(|()| qmp.ignore_shared(&mut call))
         .and_then(|()| qmp.save(&mut call, &dir.join(STATE)));
     saved.map_err(|error| error.during("save"))
+}
+
+/// Have the first clone count what it has in use, and keep it.
+fn count(spec: &GuestSpec, dir: &Path, cancel: &Cancel) -> Result<(), GuestError> {
+    let console = dir.join(FIRST_CONSOLE);
+    let mut agent = Template::at(spec, dir.to_owned()).start(&console, cancel)?;
+    let request = Request::Count {
+        above: Vec::new(),
+        timeout_ms: 0,
+    };
+    let counts = match agent.request(&request, COUNT_TIME)? {
+        Reply::Counts { counts } => counts,
+        other => {
+            return Err(GuestError::Agent {
+                phase: "count",
+                message: format!("an odd answer: {other:?}"),
+                console: ConsoleTail::read(&console),
+            });
+        }
+    };
+    let path = dir.join(COUNTS);
+    serde_json::to_vec(&counts)
+        .map_err(Into::into)
+        .and_then(|text| fs::write(&path, text))
+        .map_err(|error| GuestError::file(&path, "write", error))
+}
+
+fn read_counts(dir: &Path) -> Result<Vec<(String, u64)>, GuestError> {
+    let path = dir.join(COUNTS);
+    fs::read(&path)
+        .and_then(|text| serde_json::from_slice(&text).map_err(Into::into))
+        .map_err(|error| GuestError::file(&path, "read", error))
+}
+
+/// Wait until the guest's processors are idle.
+///
+/// QEMU 7.2 for s390x does not save an external call that waits for its processor to take interrupts again.
+/// The guest's kernel takes it to be under way, and sends none for the same reason any more: clones are slow, and some hang.
+fn quiet(process: &Process, cancel: &Cancel) -> Result<(), GuestError> {
+    let deadline = Instant::now() + QUIET_TIME;
+    let mut before = process.wanted();
+    while Instant::now() < deadline {
+        cancel.sleep(QUIET_SPAN)?;
+        let wanted = process.wanted();
+        if wanted.saturating_sub(before) < QUIET_SPAN / 10 {
+            break;
+        }
+        before = wanted;
+    }
+    Ok(())
 }
 
 /// Wait until the kernel has found its clock: what is still to come would come in every clone, in the middle of a trial.

@@ -106,4 +106,8 @@ impl Source for Attended<'_> {
         folders.extend(folder);
         Ok(Box::new(agent))
     }
+
+    fn counts(&self) -> &[(String, u64)] {
+        self.template.counts()
+    }
 }

@@ -28,6 +28,10 @@ pub(super) fn refused_image(errno: i32, text: &str) -> Vec<u8> {
     sample::writer(Arch::X86_64, &records).into_bytes()
 }
 
+fn counts() -> Vec<(String, u64)> {
+    vec![("inodes".to_owned(), 9)]
+}
+
 /// What a guest does at a request instead of what a good one does.
 #[derive(Clone, Debug)]
 pub(super) enum Action {
@@ -68,6 +72,8 @@ pub(super) struct Fake {
     /// `GUEST PHASE` of every request.
     pub(super) log: Arc<Mutex<Vec<String>>>,
     started: Mutex<usize>,
+    /// What each has in use at first.
+    counts: Vec<(String, u64)>,
     /// Why starts were tried once more.
     pub(super) crashes: Vec<&'static str>,
 }
@@ -79,6 +85,7 @@ impl Fake {
             state: crate::oracle::state::tests::state(),
             log: Arc::default(),
             started: Mutex::new(0),
+            counts: counts(),
             crashes: Vec::new(),
         }
     }
@@ -117,6 +124,10 @@ impl Source for Fake {
         };
         guest.act("clone").transpose()?;
         Ok(Box::new(guest))
+    }
+
+    fn counts(&self) -> &[(String, u64)] {
+        &self.counts
     }
 }
 
@@ -242,9 +253,7 @@ impl Guest for FakeGuest {
                 Reply::Done
             }
             Request::Taint => Reply::Taint { mask: 0 },
-            Request::Count { .. } => Reply::Counts {
-                counts: vec![("inodes".to_owned(), 9)],
-            },
+            Request::Count { .. } => Reply::Counts { counts: counts() },
             Request::Unreferenced => Reply::Unreferenced { reports: None },
             Request::Probe => Reply::State {
                 state: self.state.clone(),

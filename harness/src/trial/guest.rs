@@ -51,6 +51,9 @@ pub trait Source: Sync {
         cancel: &Cancel,
         retried: &mut dyn FnMut(String),
     ) -> Result<Box<dyn Guest>, GuestError>;
+
+    /// What each of them has in use before its first action.
+    fn counts(&self) -> &[(String, u64)];
 }
 
 impl Guest for Agent {
@@ -101,5 +104,9 @@ impl Source for Template {
     ) -> Result<Box<dyn Guest>, GuestError> {
         let agent = self.start_attended(console, cancel, Attended::default(), retried)?;
         Ok(Box::new(agent))
+    }
+
+    fn counts(&self) -> &[(String, u64)] {
+        Self::counts(self)
     }
 }

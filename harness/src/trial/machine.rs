@@ -69,8 +69,8 @@ pub(super) struct Machine<'a> {
     setting: Setting<'a>,
     guest: Box<dyn Guest>,
     console: PathBuf,
-    /// What was in use before the first action.
-    before: Vec<(String, u64)>,
+    /// What may be in use after the last action.
+    allowed: Vec<(String, u64)>,
     /// Set once it has been told to say that the trial is over.
     ending: bool,
     /// Set once its console was judged.
@@ -143,31 +143,25 @@ impl<'a> Machine<'a> {
         source: &dyn Source,
         console: &Path,
     ) -> Step<Self> {
-        setting
-            .clock
-            .time(phase, || {
-                let guest = source
-                    .start(console, setting.cancel, &mut |why| {
-                        setting.retries.borrow_mut().push(why);
-                    })
-                    .map_err(|error| verdict(phase, &error, &console::said(console)))?;
-                let mut machine = Self {
-                    setting,
-                    guest,
-                    console: console.to_owned(),
-                    before: Vec::new(),
-                    ending: false,
-                    judged: false,
-                };
-                machine.mark(phase, "begins")?;
-                // A template is made of a kernel without taint; what its clone has then came with its start.
-                machine.judge_taint(phase)?;
-                Ok(machine)
-            })
-            .and_then(|mut machine: Self| {
-                machine.before = usage::allowed(machine.count(&[])?);
-                Ok(machine)
-            })
+        setting.clock.time(phase, || {
+            let guest = source
+                .start(console, setting.cancel, &mut |why| {
+                    setting.retries.borrow_mut().push(why);
+                })
+                .map_err(|error| verdict(phase, &error, &console::said(console)))?;
+            let mut machine = Self {
+                setting,
+                guest,
+                console: console.to_owned(),
+                allowed: usage::allowed(source.counts()),
+                ending: false,
+                judged: false,
+            };
+            machine.mark(phase, "begins")?;
+            // A template is made of a kernel without taint; what its clone has then came with its start.
+            machine.judge_taint(phase)?;
+            Ok(machine)
+        })
     }
 
     fn fail(&mut self, phase: Phase, error: &GuestError) -> Verdict {
@@ -458,7 +452,6 @@ impl<'a> Machine<'a> {
             above: above.to_vec(),
             timeout_ms: u64::try_from(self.settle().as_millis()).unwrap_or(u64::MAX),
         };
-        // The count before the first action is not what a person stops at.
         match self.request(Phase::Leaks, &request)? {
             Reply::Counts { counts } => Ok(counts),
             other => Err(self.odd(Phase::Leaks, &other)),
@@ -482,10 +475,10 @@ impl<'a> Machine<'a> {
             Reply::Unreferenced { reports } => reports.unwrap_or_default(),
             other => return Err(self.odd(Phase::Leaks, &other)),
         };
-        let before = std::mem::take(&mut self.before);
-        let after = self.count(&before)?;
+        let allowed = std::mem::take(&mut self.allowed);
+        let after = self.count(&allowed)?;
         let found = [
-            usage::judge(&before, &after),
+            usage::judge(&allowed, &after),
             usage::judge_unreferenced(&reports),
         ];
         let mut found: Vec<_> = found.into_iter().filter_map(Result::err).collect();

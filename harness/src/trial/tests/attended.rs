@@ -63,7 +63,7 @@ fn a_person_has_a_prompt_where_the_trial_fails_and_only_there() {
     check_prompt(rules, None, &[&failed("console-b")], "fail (self)", 1);
     let left = || {
         let counts = vec![("inodes".to_owned(), 10)];
-        nth(0, "count", 1, Answer(Reply::Counts { counts }))
+        rule(0, "count", Answer(Reply::Counts { counts }))
     };
     check_prompt(
         vec![left()],

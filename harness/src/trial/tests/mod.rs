@@ -145,8 +145,8 @@ fn a_good_trial_passes_and_leaves_its_evidence() {
     let tried = check(&case(), Vec::new(), "pass", "");
     assert_eq!(
         tried.log.join(", "),
-        "0 clone, 0 mark, 0 taint, 0 count, 0 start, 0 ready, 0 freeze, 0 probe, 0 checkpoint, 0 pull of a file, 0 pull of the folder, \
-         0 thaw, 0 resume, 0 exit, 0 kmemleak, 0 count, 0 mark, 1 clone, 1 mark, 1 taint, 1 count, 0 taint, \
+        "0 clone, 0 mark, 0 taint, 0 start, 0 ready, 0 freeze, 0 probe, 0 checkpoint, 0 pull of a file, 0 pull of the folder, \
+         0 thaw, 0 resume, 0 exit, 0 kmemleak, 0 count, 0 mark, 1 clone, 1 mark, 1 taint, 0 taint, \
          1 push of the folder, 1 push of a file, 1 restart, 1 probe, 1 checkpoint, 1 pull of a file, 1 thaw, 1 resume, 1 exit, \
          1 kmemleak, 1 count, 1 mark, 1 taint"
     );
@@ -587,11 +587,11 @@ fn what_is_left_in_the_kernel_fails_the_trial() {
     };
     check(
         &case(),
-        vec![nth(1, "count", 1, counts(10))],
+        vec![rule(1, "count", counts(10))],
         "fail (leak)",
         "console-b: left behind: 1 inodes (10, and 9 are no leak)",
     );
-    check(&case(), vec![nth(1, "count", 1, counts(8))], "pass", "");
+    check(&case(), vec![rule(1, "count", counts(8))], "pass", "");
     let reports = Some(vec!["unreferenced object 0xff".to_owned()]);
     check(
         &case(),
@@ -607,7 +607,7 @@ fn what_is_left_in_the_kernel_fails_the_trial() {
     };
     check(
         &case,
-        vec![nth(1, "count", 1, counts(10))],
+        vec![rule(1, "count", counts(10))],
         "fail (leak)",
         "left behind",
     );
