@@ -4,13 +4,18 @@
 //! Entries are sent oldest first, so that laying them out again in that order gives each entry its number back,
 //! and a half-read directory goes on where it was.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use crossthaw_protocol::{Entry, EntryKind, Reply, SCENARIO_DIR};
-use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, mkfifoat, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags, lgetxattr, lgetxattr_query, llistxattr,
+    llistxattr_query, lsetxattr, mkfifoat, utimensat,
+};
+use rustix::io::Errno;
 
 use crate::error::{AgentError, Context, Result};
 use crate::link::Link;
@@ -37,9 +42,17 @@ pub(crate) fn pull<P: Read + Write>(link: &mut Link<P>) -> Result<()> {
 
 /// All entries below `root`: a directory's own, oldest first, each followed by what it holds.
 fn list(root: &Path) -> Result<Vec<Entry>> {
-    let mut all = Vec::new();
-    list_below(root, Path::new(""), &mut all)?;
-    Ok(all)
+    let mut listing = Listing::default();
+    listing.below(root, Path::new(""))?;
+    Ok(listing.all)
+}
+
+/// Entries found so far.
+#[derive(Default)]
+struct Listing {
+    all: Vec<Entry>,
+    /// The first name of what has several, by inode.
+    named: BTreeMap<u64, String>,
 }
 
 /// The file system that holds this.
@@ -48,37 +61,51 @@ fn device(path: &Path) -> Result<u64> {
     Ok(meta.dev())
 }
 
-fn list_below(root: &Path, folder: &Path, all: &mut Vec<Entry>) -> Result<()> {
-    let path = root.join(folder);
-    let here = device(&path)?;
-    let names = fs::read_dir(&path).and_then(|entries| {
-        entries
-            .map(|entry| Ok(entry?.file_name()))
-            .collect::<std::io::Result<Vec<_>>>()
-    });
-    let mut names = names.context(|| format!("list {}", path.display()))?;
-    names.reverse();
-    for name in names {
-        let relative = folder.join(name);
-        let entry = describe(root, &relative)?;
-        if device(&root.join(&relative))? != here {
-            // Only the place on which something is mounted travels: the other guest mounts there anew.
-            all.push(Entry {
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-                mtime_ns: 0,
-                ..entry
-            });
-            continue;
+impl Listing {
+    fn below(&mut self, root: &Path, folder: &Path) -> Result<()> {
+        let path = root.join(folder);
+        let here = device(&path)?;
+        let names = fs::read_dir(&path).and_then(|entries| {
+            entries
+                .map(|entry| Ok(entry?.file_name()))
+                .collect::<std::io::Result<Vec<_>>>()
+        });
+        let mut names = names.context(|| format!("list {}", path.display()))?;
+        names.reverse();
+        for name in names {
+            let relative = folder.join(name);
+            let mut entry = describe(root, &relative)?;
+            let path = root.join(&relative);
+            let meta =
+                fs::symlink_metadata(&path).context(|| format!("look at {}", path.display()))?;
+            if meta.dev() != here {
+                // Only the place on which something is mounted travels: the other guest mounts there anew.
+                self.all.push(Entry {
+                    mode: 0o755,
+                    uid: 0,
+                    gid: 0,
+                    mtime_ns: 0,
+                    attributes: Vec::new(),
+                    ..entry
+                });
+                continue;
+            }
+            if entry.kind == EntryKind::Directory {
+                self.all.push(entry);
+                self.below(root, &relative)?;
+                continue;
+            }
+            if meta.nlink() > 1 {
+                if let Some(first) = self.named.get(&meta.ino()) {
+                    entry.kind = EntryKind::Link { to: first.clone() };
+                } else {
+                    self.named.insert(meta.ino(), entry.path.clone());
+                }
+            }
+            self.all.push(entry);
         }
-        let directory = entry.kind == EntryKind::Directory;
-        all.push(entry);
-        if directory {
-            list_below(root, &relative, all)?;
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn utf8(path: &Path) -> Result<String> {
@@ -116,7 +143,32 @@ fn describe(root: &Path, relative: &Path) -> Result<Entry> {
             .mtime()
             .saturating_mul(1_000_000_000)
             .saturating_add(meta.mtime_nsec()),
+        attributes: attributes(&path)?,
     })
+}
+
+/// The extended attributes, by name; none where the file system has no such thing.
+fn attributes(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let what = || format!("read the extended attributes of {}", path.display());
+    let len = match llistxattr_query(path) {
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        len => len.context(what)?,
+    };
+    let mut names = vec![0_u8; len];
+    let len = llistxattr(path, &mut names[..]).context(what)?;
+    let mut all = Vec::new();
+    for name in names[..len].split(|&byte| byte == 0) {
+        if name.is_empty() {
+            continue;
+        }
+        let len = lgetxattr_query(path, name).context(what)?;
+        let mut value = vec![0_u8; len];
+        let len = lgetxattr(path, name, &mut value[..]).context(what)?;
+        value.truncate(len);
+        all.push((String::from_utf8_lossy(name).into_owned(), value));
+    }
+    all.sort();
+    Ok(all)
 }
 
 /// The entry's place below `root`; nothing outside.
@@ -196,6 +248,13 @@ fn make(root: &Path, entry: &Entry) -> Result<Option<File>> {
     match &entry.kind {
         EntryKind::Directory => fs::create_dir(&path).context(what)?,
         EntryKind::Symlink { target } => symlink(target, &path).context(what)?,
+        EntryKind::Link { to } => {
+            let first = Entry {
+                path: to.clone(),
+                ..entry.clone()
+            };
+            fs::hard_link(place(root, &first)?, &path).context(what)?;
+        }
         EntryKind::Fifo => mkfifoat(CWD, &path, Mode::from_raw_mode(0o600)).context(what)?,
         EntryKind::Regular { .. } => {
             return File::options()
@@ -210,13 +269,18 @@ fn make(root: &Path, entry: &Entry) -> Result<Option<File>> {
     Ok(None)
 }
 
-/// Set owner, mode and time.
+/// Set owner, mode, extended attributes and time.
 fn finish(path: &Path, entry: &Entry) -> Result<()> {
     std::os::unix::fs::lchown(path, Some(entry.uid), Some(entry.gid))
         .context(|| format!("change the owner of {}", path.display()))?;
     if !matches!(entry.kind, EntryKind::Symlink { .. }) {
         fs::set_permissions(path, fs::Permissions::from_mode(entry.mode))
             .context(|| format!("set the mode of {}", path.display()))?;
+    }
+    // After the owner, whose change takes capabilities away.
+    for (name, value) in &entry.attributes {
+        lsetxattr(path, name, value, XattrFlags::empty())
+            .context(|| format!("set the attribute {name} of {}", path.display()))?;
     }
     let time = Timespec {
         tv_sec: entry.mtime_ns.div_euclid(1_000_000_000),
@@ -295,12 +359,22 @@ mod tests {
             uid,
             gid,
             mtime_ns: 1_234_567_890_123_456_789,
+            attributes: Vec::new(),
         }
     }
 
     #[test]
     fn a_folder_that_is_laid_out_lists_as_it_was_sent() {
         let scratch = tempfile::tempdir().unwrap();
+        let some = lsetxattr(scratch.path(), "user.some", b"", XattrFlags::empty());
+        // A tmpfs before 6.6 has none.
+        let attributes = match some {
+            Err(Errno::NOTSUP) => Vec::new(),
+            outcome => {
+                outcome.unwrap();
+                vec![("user.colour".to_owned(), b"blue\0".to_vec())]
+            }
+        };
         let sent = [
             entry("d", EntryKind::Directory, 0o750),
             entry("d/f", EntryKind::Regular { size: 3 }, 0o640),
@@ -313,9 +387,13 @@ mod tests {
                 0o777,
             ),
             entry("p", EntryKind::Fifo, 0o622),
+            Entry {
+                attributes,
+                ..entry("with", EntryKind::Regular { size: 0 }, 0o600)
+            },
         ];
         lay_out(
-            &mut Chunks::new(&[b"abc", b""]),
+            &mut Chunks::new(&[b"abc", b"", b""]),
             scratch.path(),
             &sent,
             Ok(()),
@@ -331,8 +409,37 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_several_names_has_them_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (from, to) = (scratch.path().join("from"), scratch.path().join("to"));
+        fs::create_dir_all(from.join("d")).unwrap();
+        fs::write(from.join("one"), "abc").unwrap();
+        fs::hard_link(from.join("one"), from.join("d/two")).unwrap();
+        let sent = list(&from).unwrap();
+        let links = sent
+            .iter()
+            .filter(|entry| matches!(entry.kind, EntryKind::Link { .. }));
+        assert_eq!(links.count(), 1);
+        fs::create_dir(&to).unwrap();
+        lay_out(&mut Chunks::new(&[b"abc"]), &to, &sent, Ok(())).unwrap();
+        let inode = |name: &str| fs::metadata(to.join(name)).unwrap().ino();
+        assert_eq!(inode("one"), inode("d/two"));
+        assert_eq!(fs::read(to.join("one")).unwrap(), b"abc");
+    }
+
+    #[test]
     fn entries_outside_the_folder_are_refused() {
         let scratch = tempfile::tempdir().unwrap();
+        let out = EntryKind::Link {
+            to: "../x".to_owned(),
+        };
+        let outcome = lay_out(
+            &mut Chunks::new(&[]),
+            scratch.path(),
+            &[entry("x", out, 0o600)],
+            Ok(()),
+        );
+        assert!(matches!(outcome, Err(AgentError::Refused(_))));
         for path in ["../x", "/etc/x", "", "."] {
             let outcome = lay_out(
                 &mut Chunks::new(&[]),

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use state::{FdState, Fields, MapState, Object, RegisterSet, SignalState, State, TaskState};
 
 /// Raised whenever a message changes; both sides refuse another value.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Name of the virtio-serial port (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "org.crossthaw.agent";
@@ -247,6 +247,8 @@ pub struct Entry {
     pub gid: u32,
     /// Modification time, nanoseconds since the epoch.
     pub mtime_ns: i64,
+    /// Extended attributes: name and value.
+    pub attributes: Vec<(String, Vec<u8>)>,
 }
 
 /// The kind of an [`Entry`].
@@ -260,4 +262,6 @@ pub enum EntryKind {
     Symlink { target: String },
     /// A named pipe.
     Fifo,
+    /// One more name of what an earlier entry, with this path, is.
+    Link { to: String },
 }

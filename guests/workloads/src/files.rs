@@ -1,7 +1,7 @@
 //! Descriptors: numbers, offsets, flags, sharing, and what they stand for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -467,6 +467,53 @@ pub(crate) fn symlink(stage: &mut Stage, _args: &Args) -> Result<()> {
     let open = file.metadata().map_err(Error::from_io("stat"))?.ino();
     stage.equal("inode", &open, &inode(stage.path("first"))?);
     stage.check("not the link's inode", open != inode(link)?, "the same");
+    Ok(())
+}
+
+/// A file with two names and an attribute, open by each name.
+pub(crate) fn names(stage: &mut Stage, _args: &Args) -> Result<()> {
+    const ATTRIBUTE: &CStr = c"user.crossthaw";
+    let paths = ["one", "two"].map(|name| stage.path(name));
+    fs::write(&paths[0], "both").map_err(Error::from_io("write"))?;
+    fs::hard_link(&paths[0], &paths[1]).map_err(Error::from_io("link"))?;
+    let write = |path: &PathBuf| File::options().write(true).open(path);
+    let first = write(&paths[0]).map_err(Error::from_io("open"))?;
+    let mut second = File::open(&paths[1]).map_err(Error::from_io("open"))?;
+    let value = b"kept";
+    sys::check("fsetxattr", unsafe {
+        // SAFETY: the name ends with a zero byte, and the value has this length.
+        libc::fsetxattr(
+            first.as_raw_fd(),
+            ATTRIBUTE.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    })?;
+    stage.hold()?;
+    stage.works("write", sys::write(first.as_raw_fd(), b"BOTH"));
+    let mut text = String::new();
+    stage.works(
+        "read",
+        second
+            .read_to_string(&mut text)
+            .map_err(Error::from_io("read")),
+    );
+    stage.equal("contents", &text.as_str(), &"BOTH");
+    let meta = second.metadata().map_err(Error::from_io("stat"))?;
+    stage.equal("names", &meta.nlink(), &2);
+    let mut found = [0_u8; 16];
+    // SAFETY: the name ends with a zero byte, and the place has this length.
+    let len = unsafe {
+        libc::fgetxattr(
+            second.as_raw_fd(),
+            ATTRIBUTE.as_ptr(),
+            found.as_mut_ptr().cast(),
+            found.len(),
+        )
+    };
+    let found = usize::try_from(len).ok().map(|len| &found[..len]);
+    stage.equal("attribute", &found, &Some(&value[..]));
     Ok(())
 }
 

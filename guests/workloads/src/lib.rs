@@ -54,7 +54,7 @@ macro_rules! registry {
 
 registry! {
     credentials: capabilities ids rlimits;
-    files: append close_on_exec cwd_root_umask devices dup gaps offset readdir shared_table symlink;
+    files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;
     images: rich;
     iterated: counter;
     memory: cow_fork dirty(mib) file_private heap holes(mib step) mappings(count) protections stack_deep(depth) vdso;

@@ -29,6 +29,7 @@ const NEED_ROOT: &[&str] = &[
 
 /// Needs powers that a container's root may lack, or a kernel as new as the guests': tried in guests only.
 const NEED_A_GUEST: &[&str] = &[
+    "files::names",
     "refusals::deny_write_execute",
     "refusals::io_flusher",
     "refusals::mlockall",

@@ -1,6 +1,6 @@
 //! What is in a program's folder, or its root file system, when it starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ struct Node {
     mode: u32,
     owner: (u32, u32),
     bytes: Vec<u8>,
+    /// Device and inode of a file that has several names on this machine.
+    shared: Option<(u64, u64)>,
 }
 
 /// The folder, while it is filled. Times are all the same: what is staged twice is equal.
@@ -58,6 +60,7 @@ impl Layout {
                 mode,
                 owner,
                 bytes: Vec::new(),
+                shared: None,
             },
         );
     }
@@ -187,6 +190,7 @@ impl Layout {
             mode,
             owner,
             bytes,
+            shared: None,
         };
         match self.nodes.insert(at.to_owned(), node) {
             // A root file system's own files can be replaced.
@@ -236,27 +240,7 @@ impl Layout {
             } else if kind.is_fifo() {
                 self.put(&at, EntryKind::Fifo, mode, owner, Vec::new(), site)?;
             } else if kind.is_file() {
-                if self.bytes + meta.len() > MOST_BYTES {
-                    // Not even read.
-                    self.bytes = MOST_BYTES;
-                    return self.put(
-                        &at,
-                        EntryKind::Regular { size: 0 },
-                        mode,
-                        owner,
-                        vec![0],
-                        site,
-                    );
-                }
-                let bytes = fs::read(&path).map_err(failed)?;
-                self.put(
-                    &at,
-                    EntryKind::Regular { size: 0 },
-                    mode,
-                    owner,
-                    bytes,
-                    site,
-                )?;
+                self.file(&path, &at, &meta, keep, site)?;
             } else {
                 let message = format!(
                     "{} is a device or a socket, which does not travel: remove it",
@@ -268,14 +252,63 @@ impl Layout {
         Ok(())
     }
 
+    /// Copy a file of a folder; one with several names counts once.
+    fn file(
+        &mut self,
+        path: &Path,
+        at: &Path,
+        meta: &Metadata,
+        keep: Keep,
+        site: &Site,
+    ) -> Result<(), StageError> {
+        let (mode, owner) = (meta.mode() & 0o7777, keep.owner(meta));
+        let shared = (meta.nlink() > 1).then(|| (meta.dev(), meta.ino()));
+        let first = self
+            .nodes
+            .values()
+            .find(|node| shared.is_some() && node.shared == shared);
+        let bytes = match first {
+            Some(first) => {
+                let bytes = first.bytes.clone();
+                self.bytes -= bytes.len() as u64;
+                bytes
+            }
+            // Not even read.
+            None if self.bytes + meta.len() > MOST_BYTES => {
+                self.bytes = MOST_BYTES;
+                vec![0]
+            }
+            None => fs::read(path).map_err(|error| StageError::file(site, path, &error))?,
+        };
+        let kind = EntryKind::Regular { size: 0 };
+        self.put(at, kind, mode, owner, bytes, site)?;
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.shared = shared;
+        }
+        Ok(())
+    }
+
     /// The entries, parents first.
     pub(super) fn finish(self, site: &Site) -> Result<Folder, StageError> {
         let mut entries = Vec::new();
-        for (path, node) in self.nodes {
+        let mut named = BTreeMap::new();
+        for (path, mut node) in self.nodes {
             let Some(text) = path.to_str() else {
                 let message = format!("{} is not UTF-8", path.display());
                 return Err(StageError::wrong(site, message));
             };
+            if let Some(file) = node.shared {
+                match named.entry(file) {
+                    btree_map::Entry::Vacant(first) => {
+                        first.insert(text.to_owned());
+                    }
+                    btree_map::Entry::Occupied(first) => {
+                        let to = first.get().clone();
+                        node.kind = EntryKind::Link { to };
+                        node.bytes.clear();
+                    }
+                }
+            }
             let entry = Entry {
                 path: text.to_owned(),
                 kind: node.kind,
@@ -283,6 +316,7 @@ impl Layout {
                 uid: node.owner.0,
                 gid: node.owner.1,
                 mtime_ns: 0,
+                attributes: Vec::new(),
             };
             entries.push((entry, node.bytes));
         }

@@ -107,6 +107,7 @@ fn listing(folder: &Folder) -> Vec<String> {
                 }
                 EntryKind::Symlink { target } => format!(" -> {target}"),
                 EntryKind::Fifo => "|".to_owned(),
+                EntryKind::Link { to } => format!(" = {to}"),
             };
             format!(
                 "{:o} {}:{} {}{kind}",
@@ -133,6 +134,7 @@ fn a_static_program_of_the_right_machine_is_laid_out_with_its_files() {
         folder,
     ];
     symlink("data", room.path("in/link")).unwrap();
+    fs::hard_link(room.path("in/data"), room.path("in/more")).unwrap();
     let staged = stage(&room.ctx, Arch::S390x, &exec).unwrap();
     let seen = listing(&staged.folder);
     let seen: Vec<_> = seen
@@ -145,13 +147,14 @@ fn a_static_program_of_the_right_machine_is_laid_out_with_its_files() {
             "7:8 all/",
             "7:8 all/data",
             "7:8 all/link -> data",
+            "7:8 all/more = all/data",
             "1:2 sub/",
             "1:2 sub/data",
             "7:8 x"
         ]
     );
-    assert!(listing(&staged.folder)[5].starts_with("755 "));
-    assert!(listing(&staged.folder)[4].starts_with("600 "));
+    assert!(listing(&staged.folder)[6].starts_with("755 "));
+    assert!(listing(&staged.folder)[5].starts_with("600 "));
     assert_eq!(
         (&*staged.program.path, staged.program.argv.len()),
         ("./x", 2)

@@ -158,11 +158,13 @@ fn lists(folder: &Folder) -> Vec<Vec<Entry>> {
     let (mut list, mut length) = (Vec::new(), 0);
     for (entry, _) in &folder.entries {
         let target = match &entry.kind {
-            EntryKind::Symlink { target } => target.len(),
+            EntryKind::Symlink { target: text } | EntryKind::Link { to: text } => text.len(),
             EntryKind::Directory | EntryKind::Regular { .. } | EntryKind::Fifo => 0,
         };
-        let more = FIXED + entry.path.len() + target;
-        if length + more > MAX_FRAME / 2 {
+        let attributes = entry.attributes.iter();
+        let attributes = attributes.map(|(name, value)| FIXED + name.len() + value.len());
+        let more = FIXED + entry.path.len() + target + attributes.sum::<usize>();
+        if length + more > MAX_FRAME / 2 && !list.is_empty() {
             lists.push(std::mem::take(&mut list));
             length = 0;
         }

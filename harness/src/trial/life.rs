@@ -185,8 +185,19 @@ impl<'a> Life<'a> {
                 return Err(refused("the checkpoint", &end));
             }
         }
-        let image = machine.pull_image(self.image_name())?;
-        self.evidence.keep("image-a", &image)?;
+        self.fetch(machine, self.image_name(), "image-a", state)
+    }
+
+    /// Bring a checkpoint to the host; its image is kept under that name.
+    fn fetch(
+        &mut self,
+        machine: &mut Machine<'_>,
+        name: &str,
+        kept: &str,
+        state: Option<State>,
+    ) -> Step<Taken> {
+        let image = machine.pull_image(name)?;
+        self.evidence.keep(kept, &image)?;
         let folder = machine.pull_folder()?;
         let decoded = self
             .setting
@@ -343,23 +354,11 @@ impl<'a> Life<'a> {
                 &end,
             ));
         }
-        let image = machine.pull_image(IMAGE)?;
-        self.evidence.keep("image-b", &image)?;
-        let folder = machine.pull_folder()?;
-        let decoded = decode(self.case, &image)?;
-        let taken = Taken {
-            image,
-            decoded,
-            folder,
-            state: Some(state),
-        };
+        let taken = self.fetch(&mut machine, IMAGE, "image-b", Some(state))?;
+        machine.kill_all(Phase::FinishAgain)?;
         match self.case.restart {
-            Restart::Same => {
-                machine.kill_all(Phase::FinishAgain)?;
-                Ok((machine, taken))
-            }
+            Restart::Same => Ok((machine, taken)),
             Restart::Fresh => {
-                machine.kill_all(Phase::FinishAgain)?;
                 self.scan(&mut machine)?;
                 machine.begin_end()?;
                 let next = self.machine(Phase::CloneAgain, &format!("b{}", generation + 1));

@@ -102,31 +102,18 @@ pub(crate) fn reset_on_fork(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// `struct sched_attr` of include/uapi/linux/sched/types.h, in its first form.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct SchedAttr {
-    size: u32,
-    policy: u32,
-    flags: u64,
-    nice: i32,
-    priority: u32,
-    runtime: u64,
-    deadline: u64,
-    period: u64,
-}
-
 /// A time slice of the task's own (6.12).
 pub(crate) fn time_slice(stage: &mut Stage, _args: &Args) -> Result<()> {
     const NANOSECONDS: u64 = 7_000_000;
-    let size = u32::try_from(size_of::<SchedAttr>()).unwrap_or(0);
-    let mut attr = SchedAttr {
-        size,
-        runtime: NANOSECONDS,
-        ..SchedAttr::default()
+    let size = size_of::<libc::sched_attr>();
+    // SAFETY: plain numbers, all of which may be zero.
+    let empty: libc::sched_attr = unsafe { std::mem::zeroed() };
+    let mut attr = libc::sched_attr {
+        size: u32::try_from(size).unwrap_or(0),
+        sched_runtime: NANOSECONDS,
+        ..empty
     };
-    let call = |name, number: c_long, attr: &mut SchedAttr| {
-        let size = usize::try_from(size).unwrap_or(0);
+    let call = |name, number: c_long, attr: &mut libc::sched_attr| {
         // SAFETY: the structure lives and has this size; the setter ignores the size and takes no flags.
         unsafe {
             sys::raw(
@@ -148,9 +135,9 @@ pub(crate) fn time_slice(stage: &mut Stage, _args: &Args) -> Result<()> {
     };
     call("sched_setattr", libc::SYS_sched_setattr, &mut attr)?;
     stage.hold()?;
-    let mut found = SchedAttr::default();
+    let mut found = empty;
     call("sched_getattr", libc::SYS_sched_getattr, &mut found)?;
-    stage.equal("slice", &found.runtime, &NANOSECONDS);
+    stage.equal("slice", &found.sched_runtime, &NANOSECONDS);
     Ok(())
 }
 
