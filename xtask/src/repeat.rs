@@ -17,7 +17,7 @@ use crossthaw_harness::process::shell_line;
 use crossthaw_harness::qemu::qemu_version;
 use crossthaw_harness::report::Planned;
 use crossthaw_harness::run::{Machines, Recipe, Rounds, Which};
-use crossthaw_harness::scenario::Case;
+use crossthaw_harness::scenario::{self, Case};
 use crossthaw_harness::store::Key;
 use crossthaw_harness::trial::Phase;
 use rustix::termios::isatty;
@@ -144,14 +144,21 @@ pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
 /// The case, which must be what it was.
 fn case(cx: &Context, recipe: &Recipe, as_is: bool) -> anyhow::Result<Case> {
     let id = &recipe.id;
-    let matrix = select::matrix(cx).map_err(|mistakes| select::mistaken(&mistakes))?;
+    let (matrix, place) = match recipe.scenario_dir() {
+        None => (select::matrix(cx), "this checkout".to_owned()),
+        Some(dir) => (
+            scenario::load_others(&[dir.to_owned()]),
+            dir.display().to_string(),
+        ),
+    };
+    let matrix = matrix.map_err(|mistakes| select::mistaken(&mistakes))?;
     let case = matrix
         .cases(recipe.flavor)
         .into_iter()
         .find(|case| case.id == *id);
     let case = case.ok_or_else(|| {
         Exit::usage(format!(
-            "this checkout has no case {id}: go to the one that the trial was run from"
+            "{place} has no case {id}: go to the checkout that the trial was run from, or bring its scenario back"
         ))
     })?;
     let changes = recipe.changes(&case);

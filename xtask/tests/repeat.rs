@@ -8,7 +8,7 @@
 mod common;
 
 use common::Folder;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const SCENARIOS: &str = "\
 family: simple
@@ -25,6 +25,10 @@ struct Workspace(Folder);
 
 impl Workspace {
     fn new(trials: &[(&str, &str)]) -> Self {
+        Self::with(trials, &json!({ "workload": "simple::counted" }))
+    }
+
+    fn with(trials: &[(&str, &str)], case: &Value) -> Self {
         let it = Self(Folder::new());
         it.0.write("repo/Cargo.toml", "");
         it.0.write("repo/xtask/Cargo.toml", "");
@@ -34,7 +38,7 @@ impl Workspace {
         for (id, folder) in trials {
             let recipe = json!({
                 "form": 1, "version": "0.1.0", "id": id, "arch": "x86_64", "flavor": "fast",
-                "case": { "workload": "simple::counted" }, "kernel": "0".repeat(64), "kernel_source": null,
+                "case": case, "kernel": "0".repeat(64), "kernel_source": null,
                 "guest": "0".repeat(64), "template": "0".repeat(64), "qemu": "QEMU 1", "accel": "tcg", "command": "qemu",
             });
             it.0.write(
@@ -120,6 +124,26 @@ fn a_scenario_that_is_another_now_is_not_taken_for_the_trials() {
     }
     let gone = "20260101-000000/x86_64/simple/gone";
     workspace.check(&[gone, "--as-is"], 2, "no case x86_64/simple/gone");
+}
+
+#[test]
+fn a_scenario_of_another_folder_is_looked_for_there() {
+    let other = Folder::new();
+    other.write("others/simple.yaml", SCENARIOS);
+    let goldens = other.path("others/snapshots");
+    let trials = [
+        ("x86_64/simple/counter", "x86_64.simple.counter"),
+        ("x86_64/simple/gone", "x86_64.simple.gone"),
+    ];
+    let case = json!({ "workload": "simple::counted", "goldens": goldens });
+    let workspace = Workspace::with(&trials, &case);
+    workspace.check(
+        &["20260101-000000/x86_64/simple/counter"],
+        2,
+        "workload: \"simple::counted\" -> \"simple::counter\"",
+    );
+    let place = format!("{} has no case", other.path("others").display());
+    workspace.check(&["20260101-000000/x86_64/simple/gone"], 2, &place);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -69,6 +69,18 @@ struct Run {
     process: Child,
 }
 
+impl Drop for Run {
+    /// A test that fails leaves no task behind.
+    fn drop(&mut self) {
+        let group = format!("-{}", self.process.id());
+        let _ = Command::new("kill")
+            .args(["-KILL", "--", &group])
+            .stderr(Stdio::null())
+            .status();
+        let _ = self.process.wait();
+    }
+}
+
 impl Run {
     /// Starts it and waits until it is ready.
     fn ready(words: &[&str]) -> Self {
@@ -79,6 +91,7 @@ impl Run {
             .env("CROSSTHAW_SCENARIO_DIR", dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .process_group(0)
             .spawn()
             .unwrap();
         let mut run = Self { dir, process };

@@ -588,9 +588,10 @@ mod tests {
 
     #[test]
     fn a_late_answer_is_not_taken_for_the_next_one() {
-        let mut agent = agent(&Cancel::new().unwrap(), |mut port| {
+        let (late, answer) = std::sync::mpsc::channel();
+        let mut agent = agent(&Cancel::new().unwrap(), move |mut port| {
             let (nonce, _) = take(&mut port);
-            std::thread::sleep(Duration::from_millis(100));
+            answer.recv().unwrap();
             frame::send(&mut port, nonce, &Reply::Done).unwrap();
             std::thread::sleep(LONG);
         });
@@ -607,6 +608,7 @@ mod tests {
             ),
             "{error}"
         );
+        late.send(()).unwrap();
         let error = agent.done(&Request::Thaw, LONG).unwrap_err();
         assert!(
             matches!(error, GuestError::Protocol { phase: "thaw", .. }),

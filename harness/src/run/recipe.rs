@@ -124,6 +124,11 @@ impl Recipe {
         }
     }
 
+    /// The folder of scenario files that it came from; `None` for the project's own.
+    pub fn scenario_dir(&self) -> Option<&Path> {
+        Path::new(self.case.get("goldens")?.as_str()?).parent()
+    }
+
     /// Fields of the case that are others now, as `NAME: BEFORE -> NOW`.
     pub fn changes(&self, now: &Case) -> Vec<String> {
         let now = resolved(now);

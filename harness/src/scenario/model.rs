@@ -260,6 +260,11 @@ fn together(it: &Scenario, fields: &Fields, report: &mut Report) {
             "what is refused has no generations: remove one of the two",
         ),
         (
+            "expect",
+            refuses == Some(By::Checkpoint) && it.checkpoint() == Checkpoint::SelfTask,
+            "a task that checkpoints itself judges that itself: expected checkpoint: container or subtree beside a refused checkpoint",
+        ),
+        (
             "freeze",
             !it.freeze && it.checkpoint() == Checkpoint::SelfTask,
             "a task that checkpoints itself is never frozen: remove this",

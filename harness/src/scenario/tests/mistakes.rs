@@ -114,6 +114,10 @@ fn mistakes_in_a_scenario() {
             "13: what is not frozen must be refused: expected expect: {refuse: {by: checkpoint}} beside it",
         ),
         (
+            "checkpoint: self\nexpect: { refuse: { by: checkpoint, errno: EBUSY } }",
+            "13: a task that checkpoints itself judges that itself: expected checkpoint: container or subtree beside a refused checkpoint",
+        ),
+        (
             "checkpoint: self\nfreeze: false",
             "13: a task that checkpoints itself is never frozen: remove this",
         ),
