@@ -50,6 +50,11 @@ impl Context {
     pub(crate) fn runs(&self) -> PathBuf {
         self.repo.join("target/crossthaw/runs")
     }
+
+    /// Where those of mutants are.
+    pub(crate) fn mutant_runs(&self) -> PathBuf {
+        self.repo.join("target/crossthaw/mutants")
+    }
 }
 
 /// The checkout that `cargo xtask` was called in, or, called without cargo, the one that this program was built from.

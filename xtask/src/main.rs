@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod check;
+mod clean;
 mod context;
 mod docs;
 mod doctor;
@@ -55,6 +56,7 @@ enum Verb {
     Shell(shell::Options),
     Bench(bench::Options),
     Mutants(mutants::Options),
+    Clean(clean::Options),
 }
 
 fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
@@ -71,6 +73,7 @@ fn run(verb: Verb, cx: &Context) -> anyhow::Result<ExitCode> {
         Verb::Shell(opts) => shell::run(&opts, cx),
         Verb::Bench(opts) => bench::run(&opts, cx),
         Verb::Mutants(opts) => mutants::run(&opts, cx),
+        Verb::Clean(opts) => clean::run(&opts, cx),
     }
 }
 

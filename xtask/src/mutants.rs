@@ -122,7 +122,7 @@ fn measure(
     let source = how.source();
     let exe = std::env::current_exe().context("cannot find this program's own file")?;
     let harness = KeyBuilder::new("harness").file("xtask", &exe)?.finish();
-    let folder = RunFolder::create(&cx.repo.join("target/crossthaw/mutants"), SystemTime::now())?;
+    let folder = RunFolder::create(&cx.mutant_runs(), SystemTime::now())?;
     let show = Show::new(cx.terminal && *format == Format::Text);
     let flavors = selected.iter().map(|mutant| mutant.flavor);
     let trial = flavors.map(memory).max().unwrap_or(memory(Flavor::Fast));

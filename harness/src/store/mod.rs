@@ -10,6 +10,7 @@
 //!
 //! Nothing is synced to the disk: what a power failure takes, the digest notices.
 
+mod clean;
 mod digest;
 mod key;
 
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::process::{Cancel, ProcessError};
+pub use clean::{Unused, disk_usage};
 use digest::Found;
 pub(crate) use key::walk;
 pub use key::{Key, KeyBuilder};
@@ -153,9 +155,13 @@ impl Store {
     ///
     /// One that no longer agrees with its digest is moved to `corrupt/`, and is as if it had never been.
     pub fn get(&self, kind: &str, key: &Key) -> Result<Option<Artifact>, StoreError> {
-        match digest::verify(&self.artifact_dir(kind, key))? {
+        let dir = self.artifact_dir(kind, key);
+        match digest::verify(&dir)? {
             Found::Nothing => Ok(None),
-            Found::Sound => Ok(Some(self.artifact(kind, key, false))),
+            Found::Sound => {
+                clean::used(&dir);
+                Ok(Some(self.artifact(kind, key, false)))
+            }
             Found::Corrupt(_) => {
                 let _lock = self.lock(&lock_name(kind, key))?;
                 self.get_locked(kind, key)

@@ -171,3 +171,40 @@ fn a_throwaway_goes_away_with_its_owner_or_at_the_next_start() {
     Store::open(store.root()).unwrap();
     assert_eq!(entries(&store, "scratch"), 0);
 }
+
+#[test]
+fn only_what_nobody_used_for_long_is_removed() {
+    let (_scratch, store) = store();
+    let day = Duration::from_secs(24 * 3600);
+    let (old, new) = (key("old"), key("new"));
+    for key in [&old, &new] {
+        store.get_or_build("kernel", key, fill("1")).unwrap();
+    }
+    drop(store.work_dir("tree").unwrap());
+    let date = |path: PathBuf| {
+        let file = File::open(path).unwrap();
+        let then = std::time::SystemTime::now() - 2 * day;
+        file.set_modified(then).unwrap();
+    };
+    assert_eq!(store.unused(day).unwrap().len(), 0);
+    for key in [&old, &new] {
+        date(store.artifact_dir("kernel", key));
+    }
+    date(store.root().join("locks/work-tree"));
+    let unused = store.unused(day).unwrap();
+    let kinds: Vec<_> = unused.iter().map(|it| it.kind.as_str()).collect();
+    assert_eq!(kinds, ["kernel", "kernel", "work"]);
+    assert!(unused[0].bytes > 0);
+    // Used after it was looked for, or just now.
+    store.get("kernel", &new).unwrap().unwrap();
+    let held = store.work_dir("tree").unwrap();
+    let removed: Vec<_> = unused
+        .iter()
+        .map(|it| store.remove(it, day).unwrap())
+        .collect();
+    assert_eq!(removed.iter().filter(|&&removed| removed).count(), 1);
+    drop(held);
+    assert!(store.get("kernel", &old).unwrap().is_none());
+    assert!(store.get("kernel", &new).unwrap().is_some());
+    assert!(store.root().join("work/tree").is_dir());
+}
