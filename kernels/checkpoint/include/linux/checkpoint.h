@@ -340,6 +340,7 @@ struct ckpt_member {
 	struct ckpt_rec_mm mm_rec;	/* fixed part of the MM that is being read */
 	unsigned int mm_vmas;		/* VMA records read of it */
 	struct ckpt_rec_vma vma_rec;	/* the last of them */
+	u64 pages_end;			/* where the last run of pages in it ended */
 	struct ckpt_rec_rlimits rlimits;
 	struct ckpt_rec_signals signals;
 	struct ckpt_rec_restart_block restart_block;

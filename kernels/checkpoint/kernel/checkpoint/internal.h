@@ -36,6 +36,14 @@ static inline bool ckpt_is_padded(const struct ckpt_hdr *h, size_t used)
 	return !memchr_inv((const u8 *)h + used, 0, h->len - used);
 }
 
+/* Text that is padded with zeros to the size of its field */
+static inline bool ckpt_is_text(const char *text, size_t size)
+{
+	size_t len = strnlen(text, size);
+
+	return len < size && !memchr_inv(text + len, 0, size - len);
+}
+
 /* Callbacks of the table of objects in ops.c, each defined where the object is. */
 void ckpt_file_grab(void *obj);
 void ckpt_file_drop(void *obj);

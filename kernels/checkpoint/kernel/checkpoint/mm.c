@@ -642,6 +642,7 @@ int ckpt_vma_restore(struct ckpt_ctx *ctx)
 	}
 	err = compare_vma(ctx, rec);
 	m->vma_rec = *rec;
+	m->pages_end = rec->start;
 	m->mm_vmas++;
 	return err;
 }

@@ -176,6 +176,9 @@ static int check_pages_record(struct ckpt_ctx *ctx, const struct ckpt_rec_pages 
 	    bytes > vma->end - rec->start)
 		return ckpt_err(ctx, -EINVAL, "%u pages at %#llx, the mapping is %#llx-%#llx",
 				rec->nr_pages, rec->start, vma->start, vma->end);
+	if (rec->start < m->pages_end)
+		return ckpt_err(ctx, -EINVAL, "pages at %#llx, the last run ended at %#llx",
+				rec->start, m->pages_end);
 	return 0;
 }
 
@@ -228,5 +231,6 @@ int ckpt_pages_restore(struct ckpt_ctx *ctx)
 		left -= n;
 	}
 	kvfree(pages);
+	ctx->member->pages_end = addr;
 	return err;
 }

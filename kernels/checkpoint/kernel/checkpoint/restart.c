@@ -345,14 +345,6 @@ gone:
 	return 0;
 }
 
-/* Text that is padded with zeros to the size of its field */
-static bool is_text(const char *text, size_t size)
-{
-	size_t len = strnlen(text, size);
-
-	return len < size && !memchr_inv(text + len, 0, size - len);
-}
-
 static int check_header(struct ckpt_ctx *ctx)
 {
 	struct ckpt_rec_header *rec;
@@ -380,9 +372,9 @@ static int check_header(struct ckpt_ctx *ctx)
 	if (rec->flags & ~CHECKPOINT_SUBTREE || rec->features || rec->pad || !rec->id)
 		return ckpt_err(ctx, -EINVAL, "flags %#x, features %#llx, id %u",
 				rec->flags, rec->features, rec->id);
-	if (!is_text(rec->release, sizeof(rec->release)) ||
-	    !is_text(rec->build, sizeof(rec->build)) ||
-	    !is_text(rec->machine, sizeof(rec->machine)))
+	if (!ckpt_is_text(rec->release, sizeof(rec->release)) ||
+	    !ckpt_is_text(rec->build, sizeof(rec->build)) ||
+	    !ckpt_is_text(rec->machine, sizeof(rec->machine)))
 		return ckpt_err(ctx, -EINVAL, "release, build or machine is not text");
 	if (strncmp(rec->release, init_utsname()->release, sizeof(rec->release)) ||
 	    strncmp(rec->machine, init_utsname()->machine, sizeof(rec->machine)))

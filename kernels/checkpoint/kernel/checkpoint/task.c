@@ -281,7 +281,7 @@ int ckpt_task_restore(struct ckpt_ctx *ctx)
 
 	if (rec->pid != m->pid)
 		return ckpt_err(ctx, -EINVAL, "section of pid %d", rec->pid);
-	if (rec->pad || !memchr(rec->comm, 0, sizeof(rec->comm)))
+	if (rec->pad || !ckpt_is_text(rec->comm, sizeof(rec->comm)))
 		return ckpt_err(ctx, -EINVAL, "padding, or a name that does not end");
 	if (rec->personality != current->personality)
 		return ckpt_err(ctx, -EINVAL, "personality %#x, the restarting task has %#x",
