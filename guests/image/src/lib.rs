@@ -14,6 +14,7 @@ mod encode;
 mod exercise;
 mod facts;
 mod fixed;
+mod forge;
 mod names;
 mod reader;
 mod records;
@@ -31,6 +32,7 @@ pub use encode::Writer;
 #[cfg(any(test, feature = "sample"))]
 pub use exercise::{exercise, sealed};
 pub use fixed::{ByteOrder, Layout, Name, Text};
+pub use forge::{Change, Field, ForgeError, Forgery, forge, record_names};
 pub use reader::{Image, ImageError, Located, Reader};
 pub use records::{
     Actions, Arch, Cpu, Cred, ErrorRecord, Fd, FileRecord, Files, Fs, Header, LAYOUTS, Mm, MmEnd,

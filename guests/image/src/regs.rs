@@ -212,6 +212,27 @@ pub(crate) fn pieces(arch: Arch, note: u32, len: usize) -> Vec<Piece> {
     pieces
 }
 
+/// Whether a register of some set of some architecture is called so.
+pub(crate) fn is_register(name: &str) -> bool {
+    /// Longer than any set.
+    const LONG: usize = 4096;
+    let notes = (0..0x400).chain([PRXFPREG]);
+    let known = |arch| {
+        notes
+            .clone()
+            .filter(move |&note| parts(arch, note).is_some())
+            .map(move |note| (arch, note))
+    };
+    let mut sets = Arch::ALL.into_iter().flat_map(known);
+    sets.any(|(arch, note)| {
+        let pieces = pieces(arch, note, LONG);
+        name != "rest"
+            && pieces
+                .iter()
+                .any(|piece| piece.name.as_deref() == Some(name))
+    })
+}
+
 /// The registers of a set by name, as far as it goes; what has no name is left out, what follows the last name is `rest`.
 ///
 /// `None` for a set that is not known: only its bytes can be shown.
