@@ -173,6 +173,21 @@ pub fn judge_checkpoint(
             record.head.error, line.whole
         ));
     }
+    let object = format!("object {}: ", record.head.objref);
+    for (what, number, named) in [
+        (
+            "pid",
+            record.head.pid,
+            text.contains(&format!("pid {}: ", record.head.pid)),
+        ),
+        ("object", record.head.objref, text.contains(&object)),
+    ] {
+        if number != 0 && !named {
+            return Err(format!(
+                "the ERROR record is about {what} {number}, and the line does not say so: {text:?}"
+            ));
+        }
+    }
     Ok(())
 }
 
@@ -183,6 +198,8 @@ pub enum Refuser {
     Kernel,
     /// The kernel, or the tool, which reads the first two records itself.
     KernelOrTool,
+    /// The tool, which says what is wrong.
+    Tool,
 }
 
 /// How the tool says that it cannot make the tree that the first two records describe; any other trouble of its own is no refusal.
@@ -204,6 +221,15 @@ pub fn judge_restart(
         && told_errno(Step::Restart, &end.stderr).is_none();
     match refuser {
         Refuser::KernelOrTool if by_tool => Ok(()),
+        Refuser::Tool => {
+            let wanted = expected.log.unwrap_or_default();
+            if by_tool && end.stderr.contains(wanted) {
+                Ok(())
+            } else {
+                let said = end.said();
+                Err(format!("the tool was to refuse with {wanted:?}: {said}"))
+            }
+        }
         Refuser::KernelOrTool | Refuser::Kernel => kernel_line(expected, end).map(drop),
     }
 }
@@ -302,6 +328,12 @@ mod tests {
         for refuser in [Refuser::Kernel, Refuser::KernelOrTool] {
             assert_eq!(judge_restart(&expected, refuser, &by_kernel), Ok(()));
         }
+        let expected = Expected {
+            log: Some("70000"),
+            ..expected
+        };
+        assert_eq!(judge_restart(&expected, Refuser::Tool, &by_tool), Ok(()));
+        assert!(judge_restart(&expected, Refuser::Tool, &by_kernel).is_err());
         let silent = end(1, "restart: refused: EINVAL (Invalid argument)\n", "");
         assert!(judge_restart(&expected, Refuser::KernelOrTool, &silent).is_err());
     }
@@ -337,6 +369,14 @@ mod tests {
             errno: Some("EBUSY"),
             log: None,
         };
+        let nameless = "checkpoint: error 16 (EBUSY): fd 7: flock held";
+        let told = format!("checkpoint: refused: EBUSY (x)\n{nameless}\n");
+        let found = judge_checkpoint(
+            &expected,
+            &end(1, &told, &format!("{nameless}\n")),
+            &refused_image(16, nameless),
+        );
+        assert!(found.unwrap_err().contains("about pid 4"));
         let end = end(1, ERR, LOG);
         let judge = |image: &[u8]| judge_checkpoint(&expected, &end, image);
         assert_eq!(judge(&refused_image(16, LOG.trim_end())), Ok(()));

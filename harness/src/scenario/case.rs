@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::NaiveDate;
+use crossthaw_image::Forgery;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -88,7 +89,7 @@ pub enum Restart {
 }
 
 /// What is done to the image before it is restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tamper {
     /// An image of another architecture takes its place.
@@ -99,6 +100,21 @@ pub enum Tamper {
     TruncateEachRecord,
     /// One byte is flipped, once for each of its records.
     FlipEachRecord,
+    /// A record is changed and the checksum made right again, once for each of these.
+    Forge(Vec<Forged>),
+}
+
+/// A change of a record that the restart must find out by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Forged {
+    /// What is changed.
+    pub forgery: Forgery,
+    /// The error's name, `EPERM`; the case's if `None`.
+    pub errno: Option<String>,
+    /// What a line of the log must contain, or of what the tool says if it refuses.
+    pub log: String,
+    /// The tool refuses, which reads the first two records itself.
+    pub by_tool: bool,
 }
 
 /// The step that refuses.

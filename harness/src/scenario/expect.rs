@@ -1,44 +1,13 @@
-//! What is done to an image, how a case should end, and what is known to fail.
+//! How a case should end, and what is known to fail.
 
 use chrono::NaiveDate;
 
-use super::case::{By, Expect, KnownFailure, Tamper};
-use super::fields::{Fields, Report, choice, either, text};
+use super::case::{By, Expect, KnownFailure};
+use super::fields::{Fields, Report, choice, text};
 use super::model::archs;
 use super::words::{errnos, remedy};
 use super::yaml::{Node, Value};
 use crate::arch::Arch;
-
-/// What is done to the image.
-pub(super) fn tamper(node: &Node, report: &mut Report) -> Option<Tamper> {
-    const KINDS: [(&str, &str, Tamper); 4] = [
-        ("arch", "foreign", Tamper::Foreign),
-        ("byte-order", "swapped", Tamper::ByteOrder),
-        ("truncate", "each-record", Tamper::TruncateEachRecord),
-        ("flip", "each-record", Tamper::FlipEachRecord),
-    ];
-    let forms = KINDS.map(|(key, value, _)| format!("{{{key}: {value}}}"));
-    let forms = either(&forms.each_ref().map(String::as_str));
-    let Value::Mapping(mapping) = &node.value else {
-        report.expected(&forms, node);
-        return None;
-    };
-    let [(key, value)] = &mapping[..] else {
-        report.at(
-            node.place,
-            format!("expected {forms}, found {} keys", mapping.len()),
-        );
-        return None;
-    };
-    let kind = KINDS
-        .iter()
-        .find(|(name, ..)| matches!(&key.value, Value::Scalar(text) if text == name));
-    let Some(&(_, word, tamper)) = kind else {
-        report.expected(&forms, key);
-        return None;
-    };
-    choice(value, &[(word, tamper)], report)
-}
 
 /// How it should end.
 pub(super) fn expect(node: &Node, report: &mut Report) -> Option<Expect> {
@@ -71,7 +40,7 @@ pub(super) fn expect(node: &Node, report: &mut Report) -> Option<Expect> {
     })
 }
 
-fn errno(node: &Node, report: &mut Report) -> Option<String> {
+pub(super) fn errno(node: &Node, report: &mut Report) -> Option<String> {
     let name = text(node, "the name of an error such as EBUSY", |_| true, report)?;
     if errnos().any(|known| known == name) {
         return Some(name.to_owned());

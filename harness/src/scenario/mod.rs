@@ -9,6 +9,7 @@ mod expect;
 mod fields;
 mod model;
 mod select;
+mod tamper;
 mod template;
 mod words;
 mod yaml;
@@ -18,7 +19,9 @@ use std::path::{Path, PathBuf};
 
 use chrono::{NaiveDate, Utc};
 
-pub use case::{By, Case, CaseId, Checkpoint, Expect, KnownFailure, Restart, Subject, Tamper};
+pub use case::{
+    By, Case, CaseId, Checkpoint, Expect, Forged, KnownFailure, Restart, Subject, Tamper,
+};
 pub use exec::{End, Ending, Exec, Left, Needed, Origin, Ready, Resume, Rootfs, Site};
 pub(crate) use select::glob;
 pub use select::{Partition, PartitionError, SelectError, Selection};

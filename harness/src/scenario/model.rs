@@ -8,8 +8,9 @@ use crossthaw_workloads::{NAMES, keys};
 
 use super::case::{By, Checkpoint, Expect, KnownFailure, Restart, Subject, Tamper};
 use super::exec;
-use super::expect::{expect, known_failure, tamper};
+use super::expect::{expect, known_failure};
 use super::fields::{Fields, Report, choice, distinct, items, set, text};
+use super::tamper::tamper;
 use super::words::{is_scenario, is_snake, is_symbol, is_value, remedy, time};
 use super::yaml::{Node, Place, Value};
 use crate::arch::Arch;

@@ -283,7 +283,7 @@ fn expand(it: &Scenario, arch: Arch, flavor: Flavor) -> Vec<Case> {
         timeout: it.settings.timeout,
         generations: it.generations,
         freeze: it.freeze,
-        tamper: it.tamper,
+        tamper: it.tamper.clone(),
         expect: it.expect.clone(),
         known_failure: it
             .known_failure

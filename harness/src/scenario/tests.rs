@@ -108,6 +108,39 @@ fn each_key_says_something() {
 }
 
 #[test]
+fn forgeries_are_read_in_their_order() {
+    let it = case(
+        "tamper: {forge: [{record: FILES, nth: 1, field: 'fds[0].fd', set: 0x10, errno: EPERM, log: a}, {record: MM, field: exe, copy: objref, log: b}, {record: CPU, whole: repeated, by: tool, log: c}]}\nexpect: {refuse: {by: restart}}",
+    );
+    let Some(Tamper::Forge(forged)) = it.tamper else {
+        unreachable!()
+    };
+    let said: Vec<_> = forged
+        .iter()
+        .map(|it| {
+            (
+                it.forgery.to_string(),
+                it.errno.as_deref(),
+                &*it.log,
+                it.by_tool,
+            )
+        })
+        .collect();
+    let said: Vec<_> = said
+        .iter()
+        .map(|(what, errno, log, by_tool)| (&**what, *errno, *log, *by_tool))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("FILES 1: fds[0].fd set to 16", Some("EPERM"), "a", false),
+            ("MM 0: objref copied to exe", None, "b", false),
+            ("CPU 0: repeated", None, "c", true),
+        ]
+    );
+}
+
+#[test]
 fn defaults_are_those_of_the_family_until_a_scenario_says_otherwise() {
     let matrix = parse(&format!(
         "{HEAD}defaults: {{checkpoint: subtree, restart: same, timeout: 2m, archs: [s390x, ppc64], needs: [CONFIG_UNIX]}}\nscenarios:

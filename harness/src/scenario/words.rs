@@ -35,6 +35,20 @@ pub(super) fn signal(text: &str) -> Option<i32> {
     (1..=64).contains(&number).then_some(number)
 }
 
+/// `-1`, `4096` or `0x1000`, of at most 64 bits.
+pub(super) fn number(text: &str) -> Option<i128> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    let magnitude = match digits.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => digits.parse::<u64>().ok(),
+    };
+    let magnitude = i128::from(magnitude.filter(|_| !digits.contains('+'))?);
+    Some(if negative { -magnitude } else { magnitude })
+}
+
 /// `0644` or `644`, in octal.
 pub(super) fn mode(text: &str) -> Option<u32> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

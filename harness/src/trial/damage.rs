@@ -1,8 +1,9 @@
-//! Damaged images: cut or flipped once in each record, or of another architecture. Pure functions on bytes.
+//! Damaged images: cut or flipped once in each record, forged, or of another architecture. Pure functions on bytes.
 
-use crossthaw_image::{Arch, Image, Located, Record};
+use crossthaw_image::{Arch, ForgeError, Forgery, Image, Located, Record, forge};
 
 use crate::oracle::refusal::Refuser;
+use crate::scenario::Forged;
 
 /// One way in which an image is damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub(super) struct Damage {
     pub(super) what: String,
     /// Who may refuse it.
     pub(super) refuser: Refuser,
+    /// The errno and a part of the line that it brings; those of the case where nothing is said.
+    pub(super) expected: Option<(Option<String>, String)>,
     /// How the bytes are made from the intact ones.
     how: How,
 }
@@ -20,12 +23,13 @@ enum How {
     Cut { at: usize },
     Flip { at: usize, bit: u8 },
     Other(Vec<u8>),
+    Forged(Forgery),
 }
 
 impl Damage {
-    /// The damaged image.
-    pub(super) fn apply(&self, intact: &[u8]) -> Vec<u8> {
-        match &self.how {
+    /// The damaged image; `image` is what the intact bytes say.
+    pub(super) fn apply(&self, intact: &[u8], image: &Image) -> Result<Vec<u8>, ForgeError> {
+        Ok(match &self.how {
             How::Cut { at } => intact[..*at].to_vec(),
             How::Flip { at, bit } => {
                 let mut bytes = intact.to_vec();
@@ -33,7 +37,8 @@ impl Damage {
                 bytes
             }
             How::Other(bytes) => bytes.clone(),
-        }
+            How::Forged(forgery) => forge(intact, image, forgery)?,
+        })
     }
 }
 
@@ -80,6 +85,7 @@ pub(super) fn cuts(image: &Image) -> Vec<Damage> {
     let before = each(image, |number, located, at, _| Damage {
         what: format!("cut before {} at {at}", located.record.type_name()),
         refuser: refuser(number),
+        expected: None,
         how: How::Cut { at },
     });
     let inside = each(image, |number, located, at, len| {
@@ -90,6 +96,7 @@ pub(super) fn cuts(image: &Image) -> Vec<Damage> {
                 located.record.type_name()
             ),
             refuser: refuser(number),
+            expected: None,
             how: How::Cut { at: at + within },
         }
     });
@@ -107,12 +114,28 @@ pub(super) fn flips(image: &Image) -> Vec<Damage> {
                 located.record.type_name()
             ),
             refuser: refuser(number),
+            expected: None,
             how: How::Flip {
                 at: at + within,
                 bit,
             },
         }
     })
+}
+
+/// The records changed one after the other, each with a checksum that is right.
+pub(super) fn forgeries(forged: &[Forged]) -> Vec<Damage> {
+    let damage = |forged: &Forged| Damage {
+        what: forged.forgery.to_string(),
+        refuser: if forged.by_tool {
+            Refuser::Tool
+        } else {
+            Refuser::Kernel
+        },
+        expected: Some((forged.errno.clone(), forged.log.clone())),
+        how: How::Forged(forged.forgery.clone()),
+    };
+    forged.iter().map(damage).collect()
 }
 
 /// Whose image a foreign one is.
@@ -133,6 +156,7 @@ pub(super) fn foreign(image: &Image, whose: Foreign) -> Option<Damage> {
     Some(Damage {
         what: format!("image of {}", other.name()),
         refuser: Refuser::Kernel,
+        expected: None,
         how: How::Other(as_of(image, other)),
     })
 }
@@ -180,8 +204,11 @@ mod tests {
         assert_eq!(before.len(), inside.len());
         for ((before, inside), located) in before.iter().zip(inside).zip(&image.records) {
             let record = located.at + 1..located.at + u64::from(located.len);
-            assert_eq!(before.apply(&bytes).len() as u64, located.at);
-            assert!(record.contains(&(inside.apply(&bytes).len() as u64)));
+            assert_eq!(
+                before.apply(&bytes, &image).unwrap().len() as u64,
+                located.at
+            );
+            assert!(record.contains(&(inside.apply(&bytes, &image).unwrap().len() as u64)));
         }
     }
 
@@ -190,7 +217,7 @@ mod tests {
         let bytes = fake::image();
         let image = Image::read(bytes.as_slice()).unwrap();
         for damage in cuts(&image).into_iter().chain(flips(&image)) {
-            let damaged = damage.apply(&bytes);
+            let damaged = damage.apply(&bytes, &image).unwrap();
             assert!(Image::read(damaged.as_slice()).is_err(), "{damage:?}");
         }
     }
@@ -212,7 +239,7 @@ mod tests {
         let image = Image::read(bytes.as_slice()).unwrap();
         let read = [Foreign::SameOrder, Foreign::OtherOrder].map(|whose| {
             let damage = foreign(&image, whose).unwrap();
-            Image::read(damage.apply(&bytes).as_slice()).unwrap()
+            Image::read(damage.apply(&bytes, &image).unwrap().as_slice()).unwrap()
         });
         let what = read.each_ref().map(|it| (it.arch, it.byte_order));
         assert_eq!(

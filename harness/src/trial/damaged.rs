@@ -25,11 +25,12 @@ const AGAIN: (u32, Duration) = (5, Duration::from_millis(200));
 
 fn damages(life: &Life<'_>, taken: &Taken) -> Vec<Damage> {
     let foreign = |whose| damage::foreign(&taken.decoded, whose).into_iter().collect();
-    match life.case.tamper {
+    match &life.case.tamper {
         // The image as it is.
         None => Vec::new(),
         Some(Tamper::TruncateEachRecord) => damage::cuts(&taken.decoded),
         Some(Tamper::FlipEachRecord) => damage::flips(&taken.decoded),
+        Some(Tamper::Forge(forged)) => damage::forgeries(forged),
         // From the case's own image: architectures do not wait for each other.
         Some(Tamper::Foreign) => foreign(Foreign::SameOrder),
         Some(Tamper::ByteOrder) => foreign(Foreign::OtherOrder),
@@ -61,15 +62,29 @@ pub(super) fn try_all(
         if number == WARM_UP && damages.len() >= ENOUGH {
             before = Some(usage(machine)?);
         }
-        let image = damage.apply(&taken.image);
-        attempt(
-            life,
-            machine,
-            &damage.what,
-            &image,
-            damage.refuser,
-            expected,
-        )?;
+        match damage.apply(&taken.image, &taken.decoded) {
+            Ok(image) => {
+                let own = damage.expected.as_ref();
+                let expected = &Expected {
+                    errno: own.and_then(|it| it.0.as_deref()).or(expected.errno),
+                    log: own.map(|it| &*it.1).or(expected.log),
+                    ..*expected
+                };
+                attempt(
+                    life,
+                    machine,
+                    &damage.what,
+                    &image,
+                    damage.refuser,
+                    expected,
+                )?;
+            }
+            Err(error) => {
+                let what = &damage.what;
+                life.evidence
+                    .find(Oracle::Refusal, format!("{what}: {error}"));
+            }
+        }
         if life.evidence.found() >= found + FINDINGS {
             return Ok(());
         }

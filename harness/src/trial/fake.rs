@@ -222,9 +222,12 @@ impl FakeGuest {
     fn restart(&mut self, name: &str) -> Reply {
         let bytes = self.files.get(&format!("{IMAGE_DIR}/{name}"));
         let read = Image::read(bytes.map_or(&[][..], Vec::as_slice));
-        if read
-            .is_ok_and(|image| image.arch == Arch::X86_64 && image.byte_order == ByteOrder::Little)
-        {
+        let fits = |image: Image| {
+            image.arch == Arch::X86_64
+                && image.byte_order == ByteOrder::Little
+                && image.verify().is_ok()
+        };
+        if read.is_ok_and(fits) {
             self.alive = true;
             return tool(0, "", "");
         }

@@ -147,19 +147,55 @@ fn mistakes_in_what_is_expected() {
         ),
         (
             "tamper: {flip: each-record, arch: foreign}",
-            "13: expected {arch: foreign}, {byte-order: swapped}, {truncate: each-record} or {flip: each-record}, found 2 keys",
+            "13: expected {arch: foreign}, {byte-order: swapped}, {truncate: each-record}, {flip: each-record} or {forge: [...]}, found 2 keys",
         ),
         (
             "tamper: {cut: x}",
-            "14: expected {arch: foreign}, {byte-order: swapped}, {truncate: each-record} or {flip: each-record}, found \"cut\"",
+            "14: expected {arch: foreign}, {byte-order: swapped}, {truncate: each-record}, {flip: each-record} or {forge: [...]}, found \"cut\"",
         ),
         (
             "tamper: flip",
-            "13: expected {arch: foreign}, {byte-order: swapped}, {truncate: each-record} or {flip: each-record}, found \"flip\"",
+            "13: expected {arch: foreign}, {byte-order: swapped}, {truncate: each-record}, {flip: each-record} or {forge: [...]}, found \"flip\"",
         ),
         (
             "tamper: {flip: each-record}\nexpect: {refuse: {by: checkpoint}}",
             "13: a damaged image must be refused: expected expect: {refuse: {by: restart}} beside it",
+        ),
+        (
+            "tamper: {forge: []}",
+            "21: expected a list of forgeries such as [{record: FILES, field: objref, set: 0, log: TEXT}], found an empty list",
+        ),
+        (
+            "tamper: {forge: [{record: FILE, field: paht, set: 0, log: x}]}",
+            "44: FILE has no field \"paht\"; the nearest is path[0]",
+        ),
+        (
+            "tamper: {forge: [{record: FILEZ, field: pos, set: 0, log: x}]}",
+            "31: no record is called \"FILEZ\"; the nearest is FILE",
+        ),
+        (
+            "tamper: {forge: [{record: FILE, field: pos, log: x}]}",
+            "22: a forgery has one of set, add, or, copy or whole, found 0",
+        ),
+        (
+            "tamper: {forge: [{record: FILE, field: pos, set: 0, add: 1, log: x}]}",
+            "22: a forgery has one of set, add, or, copy or whole, found 2",
+        ),
+        (
+            "tamper: {forge: [{record: FILE, field: pos, set: many, log: x}]}",
+            "54: expected a number such as -1, 4096 or 0x1000, found \"many\"",
+        ),
+        (
+            "tamper: {forge: [{record: FILE, field: pos, or: -1, log: x}]}",
+            "53: expected the bits, such as 0x80, found \"-1\"",
+        ),
+        (
+            "tamper: {forge: [{record: FILE, field: pos, whole: removed, log: x}]}",
+            "44: the whole record is forged: remove this",
+        ),
+        (
+            "tamper: {forge: [{record: FILE, whole: removed}]}",
+            "22: a forgery needs \"log\": a part of the line with which it is refused",
         ),
         (
             "expect: fail",

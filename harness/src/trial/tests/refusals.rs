@@ -1,6 +1,9 @@
 //! Checkpoints and restarts that must be refused.
 
+use crossthaw_image::{Change, Field, Forgery};
+
 use super::*;
+use crate::scenario::Forged;
 
 const BUSY: &str = "checkpoint: error 16 (EBUSY): pid 4: fd 7: flock held";
 
@@ -94,12 +97,50 @@ fn damaged_images_are_refused_one_by_one_and_the_whole_one_restarts() {
         (Tamper::TruncateEachRecord, 2 * RECORDS),
         (Tamper::FlipEachRecord, RECORDS),
     ] {
-        let tried = check(&damaged(tamper), Vec::new(), "pass", "");
+        let tried = check(&damaged(tamper.clone()), Vec::new(), "pass", "");
         let count = |what: &str| tried.log.iter().filter(|line| line == &what).count();
         assert_eq!(
             (count("1 restart"), count("1 survivors"), count("1 exit")),
             (attempts + 1, attempts, 1),
             "{tamper:?}"
+        );
+    }
+}
+
+fn forged(record: &str, change: Change, log: &str) -> Forged {
+    Forged {
+        forgery: Forgery {
+            record: record.to_owned(),
+            nth: 0,
+            change,
+        },
+        errno: None,
+        log: log.to_owned(),
+        by_tool: false,
+    }
+}
+
+#[test]
+fn a_forged_image_is_refused_with_the_line_that_is_expected_of_it() {
+    let pid = || Field::new("TASK", "pid").unwrap();
+    for (forged, kind, part) in [
+        (forged("TASK", Change::Set(pid(), 99), "bad"), "pass", ""),
+        (
+            forged("TASK", Change::Set(pid(), 99), "another"),
+            "fail (refusal)",
+            "TASK 0: pid set to 99: no line of the kernel's log contains \"another\"",
+        ),
+        (
+            forged("ERROR", Change::Remove, "x"),
+            "fail (refusal)",
+            "ERROR 0: removed: the image has 0 ERROR records",
+        ),
+    ] {
+        check(
+            &damaged(Tamper::Forge(vec![forged])),
+            Vec::new(),
+            kind,
+            part,
         );
     }
 }
