@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use crate::fork::{Fork, Forked, Namespaces, Private, fork};
 use crate::head::{self, Head};
@@ -42,6 +43,9 @@ pub struct Options {
     pub leave: Leave,
 }
 
+/// How long tasks that the kernel kills may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why nothing was restarted.
 #[derive(Debug, thiserror::Error)]
 pub enum RestartError {
@@ -74,6 +78,9 @@ pub enum RestartError {
     /// The container, or what else the tree has of its own, could not be set up.
     #[error("cannot set up what the tree has of its own: {}{}", errno::describe(.0), hint(remedy::fork(.0)))]
     Container(io::Error),
+    /// The kernel refused, and did not kill the tree.
+    #[error("the kernel refused the image and left tasks of the tree alive")]
+    Left,
     /// The kernel refused; the log says more.
     #[error("refused: {}{}", errno::describe(.0), hint(remedy::restart(.0)))]
     Kernel(io::Error),
@@ -177,7 +184,7 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
 /// Restart an image; returns the root's pid. After an error no task of the tree is left.
 ///
 /// The caller has one thread and no children of its own.
-pub fn restart(mut options: Options, log: &Log) -> Result<i32, RestartError> {
+pub fn restart(mut options: Options, log: &mut Log) -> Result<i32, RestartError> {
     orphans::adopt().map_err(|source| RestartError::Prepare {
         what: "adopt orphans",
         source,
@@ -202,7 +209,18 @@ pub fn restart(mut options: Options, log: &Log) -> Result<i32, RestartError> {
         Ok(root)
     });
     match (&outcome, image) {
-        (Err(_), _) => orphans::end_all(&[]),
+        (Err(error), image) => {
+            // Whoever feeds a pipe ends when nobody reads it.
+            drop(image);
+            let refused = matches!(error, RestartError::Kernel(_));
+            // Since it read the image the kernel answers for the tree.
+            let killed =
+                !(refused && log.told().contains(": record ")) || orphans::none_left(PATIENCE);
+            orphans::end_all(&[]);
+            if !killed {
+                return Err(RestartError::Left);
+            }
+        }
         (Ok(_), Image::File(_)) => {}
         (Ok(_), Image::Pipe(Replay { image, feeder })) => {
             drop(image);

@@ -1,6 +1,10 @@
 //! Whatever goes wrong, no task is left behind: the tool adopts orphans, and can end and reap all its children.
 
-use std::{fs, io};
+use std::time::{Duration, Instant};
+use std::{fs, io, ptr};
+
+/// Between two looks at children that end.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Become the parent of every descendant whose own parent ends.
 pub fn adopt() -> io::Result<()> {
@@ -35,6 +39,20 @@ pub fn exit_code(status: Status) -> i32 {
         128 + libc::WTERMSIG(status)
     } else {
         libc::WEXITSTATUS(status)
+    }
+}
+
+/// Reap children until there is none, which nobody here kills; whether that comes in time.
+pub fn none_left(patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        // SAFETY: a null status is allowed.
+        match unsafe { libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG | libc::__WALL) } {
+            -1 if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted => return true,
+            0 if Instant::now() >= deadline => return false,
+            0 => std::thread::sleep(PAUSE),
+            _ => {}
+        }
     }
 }
 

@@ -138,8 +138,8 @@ fn run(args: &Args) -> Result<i32, String> {
             Leave::Running
         },
     };
-    coordinate::restart(options, &log).map_err(|error| match error {
-        RestartError::Kernel(_) => {
+    coordinate::restart(options, &mut log).map_err(|error| match error {
+        RestartError::Kernel(_) | RestartError::Left => {
             let told = log.told();
             format!("{error}{told}")
         }
