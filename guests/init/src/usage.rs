@@ -128,6 +128,10 @@ fn count() -> Result<Vec<(String, u64)>> {
     let tables = named("/proc/meminfo", "PageTables:")?;
     let own = named("/proc/self/status", "VmPTE:")?;
     add("KiB of page tables", tables.saturating_sub(own));
+    add(
+        "KiB of memory without a purpose",
+        purposeless(&read("/proc/meminfo")?)?,
+    );
     for (protocol, sockets) in sockets(&read("/proc/net/protocols")?) {
         add(&format!("{protocol} sockets"), sockets);
     }
@@ -154,6 +158,33 @@ fn count() -> Result<Vec<(String, u64)>> {
         }
     }
     Ok(counts)
+}
+
+/// What is neither free nor counted as something: pages whose references were lost are.
+fn purposeless(meminfo: &str) -> Result<u64> {
+    let kib = |name: &str| {
+        let line = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        parse(
+            "/proc/meminfo",
+            line.and_then(|line| line.split_whitespace().next()),
+        )
+    };
+    let mut left = kib("MemTotal")?;
+    for name in [
+        "MemFree",
+        "Buffers",
+        "Cached",
+        "AnonPages",
+        "Slab",
+        "KernelStack",
+        "PageTables",
+        "Percpu",
+    ] {
+        left = left.saturating_sub(kib(name)?);
+    }
+    Ok(left)
 }
 
 /// Threads of everything but the kernel.

@@ -257,6 +257,42 @@ fn limit(resource: u32) -> Result<(u64, u64)> {
     Ok((limit.rlim_cur, limit.rlim_max))
 }
 
+/// Who may trace a process and take its core: what the root chose after its credentials changed, and a child that chose to be closed.
+pub(crate) fn dumpable(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let child = stage.spawn_ready("closed", |child| {
+        set_dumpable(0)?;
+        child.hold()?;
+        child.equal("dumpable", &get_dumpable(), &0);
+        Ok(())
+    })?;
+    // A change of the effective group closes the process, which opens itself again.
+    // SAFETY: plain numbers.
+    sys::check("setegid", unsafe { libc::setegid(1000) })?;
+    let closed = get_dumpable();
+    set_dumpable(1)?;
+    stage.hold()?;
+    stage.equal(
+        "dumpable after the change of the group, and after it was chosen",
+        &(closed, get_dumpable()),
+        &(0, 1),
+    );
+    child.resume()?;
+    stage.join(&child)
+}
+
+/// `PR_GET_DUMPABLE`
+fn get_dumpable() -> c_int {
+    // SAFETY: no pointers.
+    unsafe { libc::prctl(libc::PR_GET_DUMPABLE) }
+}
+
+/// `PR_SET_DUMPABLE`
+fn set_dumpable(dumpable: c_int) -> Result<()> {
+    // SAFETY: no pointers.
+    let returned = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, dumpable) };
+    sys::check("prctl", returned).map(drop)
+}
+
 /// All sixteen limits, soft and hard, each with a value of its own; and one of them at work.
 pub(crate) fn rlimits(stage: &mut Stage, _args: &Args) -> Result<()> {
     let child = stage.spawn_ready("child", |child| {

@@ -53,21 +53,21 @@ macro_rules! registry {
 }
 
 registry! {
-    credentials: capabilities ids rlimits;
+    credentials: capabilities dumpable ids rlimits;
     files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;
     images: rich;
     iterated: counter;
-    memory: cow_fork dirty(mib) file_private heap holes(mib step) mappings(count) protections stack_deep(depth) vdso;
-    process_tree: idle orphan three_levels wide(count);
+    memory: cow_fork dirty(mib) file_private file_zeros heap holes(mib step) mappings(count) protections stack_deep(depth) vdso;
+    process_tree: exit_signals idle orphan three_levels wide(count);
     refusals: advice affinity aio async_owner dead_group_leader deleted_cwd deny_write_execute device dnotify epoll eventfd fifo flock
         inherited_lock inotify io_flusher itimer lease membarrier memfd memory_failure message_queue mlock mlockall namespace nice no_new_privs
-        other_namespace(kind) pids_for_children parent_death_signal pending_signal pidfd pipe posix_lock posix_queue posix_timer proc_file reset_on_fork scheduler
+        other_namespace(kind) outside_user(kind) pids_for_children parent_death_signal pending_signal pidfd pipe posix_lock posix_queue posix_timer proc_file reset_on_fork scheduler
         seccomp semaphore_undo semaphores shared_anonymous shared_file shared_mm signalfd socket stopped subreaper sysv_shm thread time_slice
         timer_slack timerfd traced unlinked unlinked_mapping vfork zombie;
     registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
-    signals: altstack handlers in_handler mask sigsuspend;
+    signals: altstack autodisarm handlers in_handler mask sigsuspend;
     simple: blocked(call) counter identity self_file self_pipe;
-    sleeps: left(call) order;
+    sleeps: deadline left(call) order polled_closed;
 }
 
 /// Runs the program with these arguments (the program's name left out) and returns its exit code: 0 all checks held, 1 one did not, 2 usage.

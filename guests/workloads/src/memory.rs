@@ -156,6 +156,31 @@ pub(crate) fn cow_fork(stage: &mut Stage, _args: &Args) -> Result<()> {
 /// Pages of the file in [`file_private`].
 const FILE_PAGES: usize = 16;
 
+/// Pages of a private file mapping that were written with nothing but zeros are zeros, not the file's.
+pub(crate) fn file_zeros(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let path = stage.path("mapped");
+    fs::write(&path, pattern::piece(2, 0, FILE_PAGES * page_size()))
+        .map_err(Error::from_io("write"))?;
+    let file = File::open(&path).map_err(Error::from_io("open"))?;
+    let mut whole = Mapping::new(
+        FILE_PAGES * page_size(),
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE,
+        file.as_raw_fd(),
+        0,
+    )?;
+    drop(file);
+    for page in [2, 3, 7] {
+        whole.page_mut(page).fill(0);
+    }
+    stage.hold()?;
+    let zeros: Vec<usize> = (0..FILE_PAGES)
+        .filter(|page| whole.page(*page).iter().all(|byte| *byte == 0))
+        .collect();
+    stage.equal("pages of zeros", &zeros, &vec![2, 3, 7]);
+    Ok(())
+}
+
 /// A private mapping of a file with some pages written: those are the task's own, the others are the file's, also when the file changes later.
 pub(crate) fn file_private(stage: &mut Stage, _args: &Args) -> Result<()> {
     let path = stage.path("mapped");

@@ -1,7 +1,9 @@
 //! Trees of processes: pids, parents, groups, sessions, and how they end.
 
 use std::collections::BTreeMap;
+use std::ffi::c_int;
 use std::fs;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::args::Args;
 use crate::error::{Error, Result};
@@ -96,12 +98,28 @@ pub(crate) fn three_levels(stage: &mut Stage, _args: &Args) -> Result<()> {
             ..before
         },
     );
+    check_leader(stage);
     for child in &children {
         child.resume()?;
         stage.join(child)?;
     }
     stage.equal("children left", &sys::try_wait(-1).is_err(), &true);
     Ok(())
+}
+
+/// The kernel knows who leads a session: that one cannot have another group, not even its own once more.
+fn check_leader(stage: &mut Stage) {
+    let Relations {
+        pid,
+        group,
+        session,
+        ..
+    } = Relations::now();
+    if group == pid {
+        // SAFETY: plain numbers.
+        let refused = sys::check("setpgid", unsafe { libc::setpgid(0, 0) }).is_err();
+        stage.equal("leads a session", &refused, &(session == pid));
+    }
 }
 
 /// One member below the root, with its own children.
@@ -125,6 +143,7 @@ fn member(stage: &mut Stage, place: Place, below: &[Member]) -> Result<()> {
         &children.iter().map(group_of).collect::<Vec<_>>(),
         &groups,
     );
+    check_leader(stage);
     for child in &children {
         // A group of its own is reached by the group's number.
         let group = if group_of(child).0 == child.pid {
@@ -158,6 +177,65 @@ fn take(place: Place) -> Result<()> {
 fn group_of(child: &Child) -> (Pid, Pid) {
     // SAFETY: plain numbers.
     unsafe { (libc::getpgid(child.pid), libc::getsid(child.pid)) }
+}
+
+/// How often each of the two signals came.
+static CAME: [AtomicI32; 2] = [const { AtomicI32::new(0) }; 2];
+
+extern "C" fn count(signal: c_int) {
+    CAME[usize::from(signal == libc::SIGUSR2)].fetch_add(1, Ordering::Relaxed);
+}
+
+/// Whether waitpid(2) without `__WALL` knows of this child, which lives.
+fn found_by_a_plain_wait(pid: Pid) -> bool {
+    // SAFETY: a null status is allowed.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) == 0 }
+}
+
+/// Children that send SIGCHLD, SIGUSR2 and nothing when they end: the kernel tells the parent as it was told to, and only of the first without `__WALL`.
+pub(crate) fn exit_signals(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let mut children = Vec::new();
+    for (name, signal) in [
+        ("usual", libc::SIGCHLD),
+        ("other", libc::SIGUSR2),
+        ("silent", 0),
+    ] {
+        let child = stage.spawn_with(
+            name,
+            || sys::clone_with_signal(0, signal),
+            |child| {
+                let before = Relations::now();
+                child.hold()?;
+                child.equal("pid, parent, group and session", &Relations::now(), &before);
+                Ok(())
+            },
+        )?;
+        stage.await_ready(&child)?;
+        children.push((name, child, signal));
+    }
+    sys::handle(libc::SIGCHLD, count, 0, &[])?;
+    sys::handle(libc::SIGUSR2, count, 0, &[])?;
+    stage.hold()?;
+    let mut expected = [0, 0];
+    for (name, child, signal) in &children {
+        stage.equal(
+            &format!("{name} is found by a plain wait"),
+            &found_by_a_plain_wait(child.pid),
+            &(*signal == libc::SIGCHLD),
+        );
+        child.resume()?;
+        stage.join(child)?;
+        if *signal != 0 {
+            expected[usize::from(*signal == libc::SIGUSR2)] += 1;
+        }
+        let came = [0, 1].map(|index: usize| CAME[index].load(Ordering::Relaxed));
+        stage.equal(
+            &format!("SIGCHLD and SIGUSR2 after the end of {name}"),
+            &came,
+            &expected,
+        );
+    }
+    Ok(())
 }
 
 /// Many children: each is there once, and ends with its own code.

@@ -6,6 +6,7 @@ mod attributes;
 mod descriptors;
 mod ipc;
 mod memory;
+mod outside;
 mod tasks;
 
 pub(crate) use attributes::{
@@ -18,6 +19,7 @@ pub(crate) use descriptors::{
 };
 pub(crate) use ipc::{aio, message_queue, posix_queue, semaphore_undo, semaphores};
 pub(crate) use memory::{advice, mlock, shared_anonymous, shared_file, sysv_shm, unlinked_mapping};
+pub(crate) use outside::outside_user;
 pub(crate) use tasks::{
     affinity, dead_group_leader, deleted_cwd, itimer, namespace, nice, no_new_privs,
     parent_death_signal, pending_signal, posix_timer, scheduler, seccomp, shared_mm, stopped,

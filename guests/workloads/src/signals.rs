@@ -1,6 +1,6 @@
 //! Signals: actions, masks, the alternate stack, a handler that is running.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::args::Args;
@@ -172,6 +172,63 @@ pub(crate) fn altstack(stage: &mut Stage, _args: &Args) -> Result<()> {
     }
     std::mem::forget(stack);
     Ok(())
+}
+
+/// `SS_AUTODISARM` of <linux/signal.h>
+const AUTODISARM: c_int = c_int::MIN;
+
+/// An alternate stack that is set aside while a handler runs on it, and is back afterwards.
+pub(crate) fn autodisarm(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let stack = Mapping::anonymous(65536_usize.div_ceil(page_size()))?;
+    let set = libc::stack_t {
+        ss_sp: stack.start().cast(),
+        ss_flags: AUTODISARM,
+        ss_size: stack.len(),
+    };
+    // SAFETY: the memory lives until the process ends.
+    sys::check("sigaltstack", unsafe {
+        libc::sigaltstack(&raw const set, std::ptr::null_mut())
+    })?;
+    // Without SA_SIGINFO some architectures build a frame that cannot bring the stack back.
+    sys::handle_detailed(libc::SIGUSR2, look, libc::SA_ONSTACK | libc::SA_SIGINFO)?;
+    stage.hold()?;
+    sys::kill(sys::pid(), libc::SIGUSR2)?;
+    stage.equal("handler runs", &runs(libc::SIGUSR2), &1);
+    let range = stack.address()..stack.address() + stack.len();
+    stage.equal(
+        "handler is on the stack",
+        &range.contains(&STACK_INSIDE.load(Ordering::Relaxed)),
+        &true,
+    );
+    stage.equal(
+        "flags in the handler",
+        &FLAGS_INSIDE.load(Ordering::Relaxed),
+        &libc::SS_DISABLE,
+    );
+    stage.equal("flags afterwards", &stack_flags(), &AUTODISARM);
+    std::mem::forget(stack);
+    Ok(())
+}
+
+/// The flags of the alternate stack in the last handler.
+static FLAGS_INSIDE: AtomicI32 = AtomicI32::new(-1);
+
+/// Notes what it sees of the alternate stack, too.
+extern "C" fn look(signal: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
+    FLAGS_INSIDE.store(stack_flags(), Ordering::Relaxed);
+    note(signal);
+}
+
+/// The flags of the alternate stack; -1 if the kernel does not tell.
+fn stack_flags() -> c_int {
+    let mut found = libc::stack_t {
+        ss_sp: std::ptr::null_mut(),
+        ss_flags: -1,
+        ss_size: 0,
+    };
+    // SAFETY: the kernel writes one structure.
+    unsafe { libc::sigaltstack(std::ptr::null(), &raw mut found) };
+    found.ss_flags
 }
 
 /// A child sleeps in sigsuspend: the mask of the call holds until the signal, the old one afterwards.

@@ -201,7 +201,7 @@ fn seen() -> Result<Vec<(&'static str, Vec<u8>)>> {
 }
 
 /// Number of checkpoint(2), on every architecture.
-const SYS_CHECKPOINT: c_long = 500;
+pub(crate) const SYS_CHECKPOINT: c_long = 500;
 
 /// Flag of checkpoint(2): the task need not be a container's init.
 const CHECKPOINT_SUBTREE: c_long = 1;
@@ -239,6 +239,15 @@ fn check_result(stage: &mut Stage, id: c_long, fd: RawFd, memory: &[u8]) -> Resu
             sys::is_open(fd),
             "it is closed",
         );
+        // A pipe has no position.
+        if let Ok(position) = sys::offset(fd) {
+            let length = sys::seek(fd, 0, libc::SEEK_END)?;
+            stage.check(
+                "the descriptor's position is behind the image",
+                position > 0 && position == length,
+                &format!("{position} of {length}"),
+            );
+        }
         sys::close(fd)?;
         fs::write(mark, "").map_err(Error::from_io("write"))?;
     }

@@ -227,6 +227,101 @@ fn in_order(first: Duration, second: Duration) -> bool {
     second + SLACK > first
 }
 
+/// When the wait until a point of time ends, counted from before the freeze.
+const UNTIL: Duration = Duration::from_secs(4);
+
+/// How much later its end may be seen.
+const LATE: Duration = Duration::from_secs(5);
+
+/// A child waits for a futex until a point on the wall clock: after the restart that point is where it was, not as far away as it was.
+pub(crate) fn deadline(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let until = sys::clock(libc::CLOCK_REALTIME)? + UNTIL;
+    let child = stage.spawn("waiter", |child| {
+        child.ready()?;
+        let (word, time) = (5_u32, sys::timespec(until));
+        let operation =
+            libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
+        // SAFETY: word and time live.
+        let returned = unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                &raw const word,
+                operation,
+                5,
+                &raw const time,
+                0,
+                -1,
+            )
+        };
+        child.equal("ends", &errno(returned), &Some(libc::ETIMEDOUT));
+        let now = sys::clock(libc::CLOCK_REALTIME)?;
+        child.check(
+            "not before its time",
+            now >= until,
+            &format!("{now:?} of {until:?}"),
+        );
+        Ok(())
+    })?;
+    stage.await_ready(&child)?;
+    child.await_sleeping()?;
+    stage.hold()?;
+    while sys::state(child.pid)? != 'Z' {
+        let now = sys::clock(libc::CLOCK_REALTIME)?;
+        if now > until + LATE {
+            stage.check(
+                "the wait ends in time",
+                false,
+                &format!("{now:?} of {until:?}"),
+            );
+            sys::kill(child.pid, libc::SIGKILL)?;
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    stage.join(&child)
+}
+
+/// More than the poll below lasts.
+const POLL: Duration = Duration::from_secs(12);
+
+/// A child polls a descriptor that never becomes ready, in a table that it shares. It is closed after the freeze; when the poll is begun anew it finds out, so it has not forgotten which descriptors it waits for.
+pub(crate) fn polled_closed(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let fd = sys::open("/dev/null".as_ref(), libc::O_RDWR)?;
+    let child = stage.spawn_with(
+        "poller",
+        || sys::clone(libc::CLONE_FILES),
+        |child| {
+            child.ready()?;
+            let mut entry = libc::pollfd {
+                fd,
+                events: 0,
+                revents: 0,
+            };
+            let millis = c_int::try_from(POLL.as_millis()).unwrap_or(c_int::MAX);
+            // SAFETY: one entry, which lives.
+            let returned = unsafe { libc::poll(&raw mut entry, 1, millis) };
+            child.equal(
+                "poll finds the descriptor closed",
+                &(returned, entry.revents),
+                &(1, libc::POLLNVAL),
+            );
+            Ok(())
+        },
+    )?;
+    stage.await_ready(&child)?;
+    child.await_sleeping()?;
+    stage.hold()?;
+    child.check_asleep(stage)?;
+    sys::close(fd)?;
+    // The kernel looks at the descriptors when it goes on with the call.
+    sys::kill(child.pid, libc::SIGSTOP)?;
+    while sys::state(child.pid)? != 'T' {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    sys::kill(child.pid, libc::SIGCONT)?;
+    stage.join(&child)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -79,7 +79,12 @@ pub(crate) fn fork() -> Result<Option<Pid>> {
 
 /// clone3(2) with these `CLONE_*` flags, like [`fork`]; flags that share memory or need a stack are not for this function.
 pub(crate) fn clone(flags: c_int) -> Result<Option<Pid>> {
-    let exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    clone_with_signal(flags, libc::SIGCHLD)
+}
+
+/// The same with a child that sends another signal when it ends, or none if it is 0; such a child only [`wait`] finds.
+pub(crate) fn clone_with_signal(flags: c_int, exit_signal: c_int) -> Result<Option<Pid>> {
+    let exit_signal = u64::from(exit_signal.unsigned_abs());
     // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
     let arguments: [u64; 8] = [
         u64::from(flags.cast_unsigned()),
@@ -126,12 +131,14 @@ pub(crate) fn parent() -> Pid {
     unsafe { libc::getppid() }
 }
 
-/// Waits for a child to end.
+/// Waits for a child to end, whatever signal it sends.
 pub(crate) fn wait(pid: Pid) -> Result<Status> {
     loop {
         let mut status = 0;
         // SAFETY: `status` outlives the call.
-        match check("waitpid", unsafe { libc::waitpid(pid, &raw mut status, 0) }) {
+        match check("waitpid", unsafe {
+            libc::waitpid(pid, &raw mut status, libc::__WALL)
+        }) {
             Ok(_) => return Ok(Status::of(status)),
             Err(Error::Call { source, .. }) if source.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -144,7 +151,7 @@ pub(crate) fn try_wait(pid: Pid) -> Result<Option<Status>> {
     let mut status = 0;
     // SAFETY: `status` outlives the call.
     let found = check("waitpid", unsafe {
-        libc::waitpid(pid, &raw mut status, libc::WNOHANG)
+        libc::waitpid(pid, &raw mut status, libc::WNOHANG | libc::__WALL)
     })?;
     Ok((found != 0).then(|| Status::of(status)))
 }

@@ -14,7 +14,11 @@ use crossthaw_workloads::NAMES;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Needs checkpoint(2).
-const NEED_THE_KERNEL: &[&str] = &["simple::self_file", "simple::self_pipe"];
+const NEED_THE_KERNEL: &[&str] = &[
+    "refusals::outside_user",
+    "simple::self_file",
+    "simple::self_pipe",
+];
 
 /// Needs what only root may do.
 const NEED_ROOT: &[&str] = &[

@@ -25,11 +25,11 @@ const SUSPEND: (usize, [usize; 3], &[&str]) = (179, [0, 1, 2], &["eax"]);
 /// Bytes of a general register.
 const WORD: usize = size_of::<usize>();
 
-/// CF, AF, SF, DF and OF set, PF and ZF clear; IF and bit 1 are always set.
-const FLAGS: usize = 0xe93;
+/// CF, AF, SF, DF, OF and ID set, PF and ZF clear; IF and bit 1 are always set.
+const FLAGS: usize = 0x20_0e93;
 
-/// CF PF AF ZF SF DF OF.
-const FLAGS_MASK: usize = 0xcd5;
+/// CF PF AF ZF SF DF OF ID.
+const FLAGS_MASK: usize = 0x20_0cd5;
 
 /// Registers of 128 bits.
 const XMM: usize = if cfg!(target_arch = "x86_64") { 16 } else { 8 };

@@ -1,0 +1,72 @@
+//! A container that shares something with who is outside of it.
+
+use std::ffi::{c_int, c_long};
+use std::fs;
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::path::Path;
+
+use crossthaw_protocol::IMAGE_DIR;
+
+use crate::args::Args;
+use crate::error::{Error, Result};
+use crate::simple::SYS_CHECKPOINT;
+use crate::stage::Stage;
+use crate::sys;
+
+/// What the container shares: an open file, its fs context, its table of descriptors.
+fn shared(kind: &str) -> Result<(c_int, &'static str)> {
+    Ok(match kind {
+        "file" => (0, "file is in use outside of the container too"),
+        "fs" => (
+            libc::CLONE_FS,
+            "fs context is in use outside of the container too",
+        ),
+        "files" => (
+            libc::CLONE_FILES,
+            "descriptor table is in use outside of the container too",
+        ),
+        other => return Err(Error::Argument(format!("kind={other}"))),
+    })
+}
+
+/// A child is the init of a pid namespace of its own, and checkpoints itself as a whole container: what its parent shares with it refuses that, by name.
+pub(crate) fn outside_user(stage: &mut Stage, args: &Args) -> Result<()> {
+    let kind = args.text("kind", "file").to_owned();
+    let (flags, line) = shared(&kind)?;
+    let names = ["outside.img", "outside.log"].map(|name| Path::new(IMAGE_DIR).join(name));
+    let create = |path: &Path| fs::File::create(path).map_err(Error::from_io("create"));
+    let (image, log) = (
+        create(&names[0])?.into_raw_fd(),
+        create(&names[1])?.into_raw_fd(),
+    );
+    let own = fs::File::open("/dev/null").map_err(Error::from_io("open"))?;
+    let Some(pid) = sys::clone(libc::CLONE_NEWPID | flags)? else {
+        // Every file of the parent's is shared, too.
+        for fd in 0..=image.max(log).max(own.as_raw_fd()) {
+            let stays = fd == image || fd == log || (kind == "file" && fd == own.as_raw_fd());
+            if !stays && kind != "files" && sys::is_open(fd) {
+                let _ = sys::close(fd);
+            }
+        }
+        let (image, log) = (c_long::from(image), c_long::from(log));
+        // SAFETY: plain numbers; nobody restarts the image.
+        let id = unsafe { libc::syscall(SYS_CHECKPOINT, 0, image, 0, log) };
+        let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        sys::exit(if id > 0 { 0 } else { errno })
+    };
+    let status = sys::wait(pid)?;
+    let text = fs::read_to_string(&names[1]).map_err(Error::from_io("read"))?;
+    for name in &names {
+        fs::remove_file(name).map_err(Error::from_io("remove"))?;
+    }
+    sys::close(image)?;
+    sys::close(log)?;
+    drop(own);
+    stage.equal(
+        "errno of the checkpoint",
+        &status,
+        &sys::Status::Exited(libc::EBUSY),
+    );
+    stage.check("its log", text.contains(line), &text);
+    stage.hold()
+}
