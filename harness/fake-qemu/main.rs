@@ -226,6 +226,7 @@ fn agent(arguments: &Arguments) {
                 mask: if arguments.fake("tainted") { 512 } else { 0 },
             }],
             Request::Count { .. } => vec![Reply::Counts { counts: Vec::new() }],
+            Request::NoteUnreferenced => vec![Reply::Noted { noted: false }],
             Request::Unreferenced => vec![Reply::Unreferenced { reports: None }],
             _ => vec![Reply::Done],
         };

@@ -12,6 +12,7 @@ use crossthaw_protocol::{
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{AgentError, Context, Result};
+use crate::kmemleak::Noted;
 use crate::link::Link;
 use crate::tree::{self, Tree};
 use crate::{clock, folder, kmemleak, probe, program, reap, shell, spawn, usage};
@@ -20,6 +21,7 @@ use crate::{clock, folder, kmemleak, probe, program, reap, shell, spawn, usage};
 #[derive(Debug, Default)]
 pub(crate) struct Agent {
     tree: Option<Tree>,
+    noted: Option<Noted>,
 }
 
 /// Serve requests for ever. Returns when the port fails.
@@ -169,9 +171,19 @@ impl Agent {
             Request::Count { above, timeout_ms } => Ok(Reply::Counts {
                 counts: usage::settled(&above, Duration::from_millis(timeout_ms))?,
             }),
-            Request::Unreferenced => Ok(Reply::Unreferenced {
-                reports: kmemleak::scan()?,
-            }),
+            Request::NoteUnreferenced => {
+                self.noted = kmemleak::note()?;
+                let noted = self.noted.is_some();
+                Ok(Reply::Noted { noted })
+            }
+            Request::Unreferenced => {
+                let noted = match self.noted.take() {
+                    None => kmemleak::note()?,
+                    noted => noted,
+                };
+                let reports = noted.map(Noted::reports).transpose()?;
+                Ok(Reply::Unreferenced { reports })
+            }
             Request::Explain => explain().map(|()| Reply::Done),
             Request::Shell => shell::attend().map(|()| Reply::Done),
         }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Context, Result};
 use crate::mounts::{DEBUGFS, Debugfs};
@@ -19,38 +19,53 @@ fn tell(command: &str) -> Result<()> {
     fs::write(&path, command).context(|| format!("write {command} to {}", path.display()))
 }
 
-/// The reports of blocks that are old enough; `None` without kmemleak.
-///
-/// Two scans: the first takes a checksum of each block, and only one that is the same at the second is reported.
-pub(crate) fn scan() -> Result<Option<Vec<String>>> {
-    let _mounted = Debugfs::mount()?;
-    scan_mounted()
+/// A first scan, which took a checksum of each block that nobody refers to: only one that is the same at the second is reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Noted {
+    since: Instant,
 }
 
-fn scan_mounted() -> Result<Option<Vec<String>>> {
-    let path = file();
-    if !path.exists() {
+/// The first scan; `None` without kmemleak.
+pub(crate) fn note() -> Result<Option<Noted>> {
+    let _mounted = Debugfs::mount()?;
+    if !file().exists() {
         return Ok(None);
     }
+    let since = Instant::now();
     tell("scan")?;
-    std::thread::sleep(MIN_AGE);
-    tell("scan")?;
-    let text = fs::read(&path).context(|| format!("read {}", path.display()))?;
-    Ok(Some(reports(&String::from_utf8_lossy(&text))))
+    Ok(Some(Noted { since }))
+}
+
+impl Noted {
+    /// The second scan, as soon as all that was allocated before the first is old enough, and what it reports.
+    pub(crate) fn reports(self) -> Result<Vec<String>> {
+        let _mounted = Debugfs::mount()?;
+        std::thread::sleep(MIN_AGE.saturating_sub(self.since.elapsed()));
+        tell("scan")?;
+        let path = file();
+        let text = fs::read(&path).context(|| format!("read {}", path.display()))?;
+        Ok(reports(&String::from_utf8_lossy(&text)))
+    }
 }
 
 /// What the boot has left is in every clone and no trial's: the kernel says on the console how much it is.
-pub(crate) fn forget_boot() -> Result<()> {
+///
+/// Stacks are no reason to hold memory from here on: what lies on them is often old and hides a leak, and no thread of the kernel
+/// sleeps for 5 s with the only pointer to a block. It is a third of a scan's time, too.
+pub(crate) fn prepare() -> Result<()> {
     let _mounted = Debugfs::mount()?;
-    match scan_mounted()? {
-        Some(reports) if !reports.is_empty() => {
-            for line in reports.iter().flat_map(|report| report.lines()) {
-                crate::say(line);
-            }
-            tell("clear")
-        }
-        _ => Ok(()),
+    if !file().exists() {
+        return Ok(());
     }
+    tell("stack=off")?;
+    let reports = note()?.map_or(Ok(Vec::new()), Noted::reports)?;
+    if reports.is_empty() {
+        return Ok(());
+    }
+    for line in reports.iter().flat_map(|report| report.lines()) {
+        crate::say(line);
+    }
+    tell("clear")
 }
 
 /// Each begins with `unreferenced object`, its further lines are indented.

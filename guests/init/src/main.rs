@@ -65,7 +65,7 @@ fn main() {
     }
     match options.mode {
         Mode::Agent => {
-            for step in [usage::prepare, kmemleak::forget_boot] {
+            for step in [usage::prepare, kmemleak::prepare] {
                 if let Err(error) = step() {
                     say(&error.to_string());
                 }

@@ -1,18 +1,36 @@
 //! What the kernel has in use: counted before a trial and after it, where each count must be what it was.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crossthaw_protocol::IMAGE_DIR;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{AgentError, Context, Result};
-use crate::mounts::{self, CGROUP_ROOT};
+use crate::mounts::{self, CGROUP_ROOT, DEBUGFS, Debugfs};
 use crate::{reap, tree};
 
 /// Between two counts: RCU and deferred work go on meanwhile.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Traces that are shown of those who allocate from a cache.
+const TRACES: usize = 3;
+
+/// Ends what is counted of a cache.
+const OBJECTS: &str = " objects";
+
+/// Objects of each cache.
+const SLABS: &str = "/proc/slabinfo";
+
+/// The cache of open files.
+const FILES: &str = "filp";
+
+/// What is in use, and how many.
+type Counts = BTreeMap<String, u64>;
 
 /// Caches of objects that belong to tasks, files, sockets, mounts and namespaces (`/proc/slabinfo`, which only SLUB with its checks has).
 ///
@@ -63,23 +81,37 @@ fn write(path: &str, text: &str) -> Result<()> {
     fs::write(path, text).context(|| format!("write {text} to {path}"))
 }
 
-/// Have the kernel not say each time that caches were dropped.
+/// What would else happen once, in the first trial.
 pub(crate) fn prepare() -> Result<()> {
-    write("/proc/sys/vm/drop_caches", "4")
+    // Have the kernel not say each time that caches were dropped.
+    write("/proc/sys/vm/drop_caches", "4")?;
+    if !Path::new(SLABS).exists() {
+        return Ok(());
+    }
+    // Where caches are counted. The probe joins the namespaces of trees and comes back: from the first time on the agent has an nsproxy
+    // of its own, and not the one of the boot, which no cache has.
+    let path = "/proc/self/ns/uts";
+    let uts = File::open(path).context(|| format!("open {path}"))?;
+    let kind = LinkNameSpaceType::HostNameAndNISDomainName;
+    move_into_link_name_space(uts.as_fd(), Some(kind)).context(|| format!("join {path}"))
 }
 
 /// Count until nothing is above its value in `above`, or the time is over.
 pub(crate) fn settled(above: &[(String, u64)], timeout: Duration) -> Result<Vec<(String, u64)>> {
     empty_folders()?;
-    let before: BTreeMap<_, _> = above.iter().map(|(what, count)| (what, count)).collect();
+    let before: Counts = above.iter().cloned().collect();
     let deadline = Instant::now() + timeout;
     loop {
-        let counts = count()?;
-        // The first count has nothing to be compared with.
-        let grown = |(what, count): &(String, u64)| {
-            !above.is_empty() && before.get(what).is_none_or(|&before| count > before)
-        };
-        if !counts.iter().any(grown) || Instant::now() >= deadline {
+        let counts = count(&before)?;
+        // The first count has nothing to be compared with. Later ones may know more: a cache for pids is made when a container is.
+        let had = |what: &str| before.get(what).copied().unwrap_or_default();
+        let grown = |(what, count): &(String, u64)| !above.is_empty() && *count > had(what);
+        if !counts.iter().any(grown) {
+            return Ok(counts);
+        }
+        if Instant::now() >= deadline {
+            let grown = counts.iter().filter(|count| grown(count));
+            grown.for_each(|(what, _)| say_who_allocates(what));
             return Ok(counts);
         }
         std::thread::sleep(PAUSE);
@@ -100,7 +132,40 @@ fn empty_folders() -> Result<()> {
     tree::prepare_cgroup().map(drop)
 }
 
-fn count() -> Result<Vec<(String, u64)>> {
+/// Have the console tell who allocated the youngest objects of a cache, where SLUB keeps that.
+fn say_who_allocates(what: &str) {
+    let Some(cache) = what.strip_suffix(OBJECTS) else {
+        return;
+    };
+    let Ok(_mounted) = Debugfs::mount() else {
+        return;
+    };
+    let path = format!("{DEBUGFS}/slab/{cache}/alloc_traces");
+    let traces = fs::read_to_string(path).unwrap_or_default();
+    for trace in youngest(&traces) {
+        trace.lines().for_each(crate::say);
+    }
+}
+
+/// A few of the traces in a file of SLUB, which are separated by empty lines: those of which an object is youngest.
+fn youngest(traces: &str) -> Vec<&str> {
+    let age = |trace: &str| -> Option<u64> {
+        let (_, rest) = trace.split_once(" age=")?;
+        rest.split(['/', ' ']).next()?.parse().ok()
+    };
+    let mut aged: Vec<_> = traces
+        .split("\n\n")
+        .filter_map(|trace| Some((age(trace)?, trace)))
+        .collect();
+    aged.sort_by_key(|&(age, _)| age);
+    aged.into_iter()
+        .take(TRACES)
+        .map(|(_, trace)| trace)
+        .collect()
+}
+
+/// Count what is in use. A cache is only shrunk, which takes time, if it seems to have more than `before`.
+fn count(before: &Counts) -> Result<Vec<(String, u64)>> {
     reap::collect();
     // Names and inodes that are only kept in case somebody asks again.
     write("/proc/sys/vm/drop_caches", "2")?;
@@ -109,7 +174,7 @@ fn count() -> Result<Vec<(String, u64)>> {
     let mut counts = vec![("tasks".to_owned(), threads()?)];
     let mut add = |what: &str, count: u64| counts.push((what.to_owned(), count));
     add("open files", field("/proc/sys/fs/file-nr", 0)?);
-    let slabs_told = Path::new("/proc/slabinfo").exists();
+    let slabs_told = Path::new(SLABS).exists();
     if !slabs_told {
         // Where SLUB tells, the files below that shrink its caches have inodes, too, and each kind has its cache.
         let inodes = "/proc/sys/fs/inode-nr";
@@ -135,27 +200,9 @@ fn count() -> Result<Vec<(String, u64)>> {
     for (protocol, sockets) in sockets(&read("/proc/net/protocols")?) {
         add(&format!("{protocol} sockets"), sockets);
     }
-    // Last: what was opened above is closed again.
     if slabs_told {
-        // In this order: opening a file takes an object of the last two.
-        for cache in CACHES.iter().chain(&["filp", "names_cache"]) {
-            let shrink = format!("/sys/kernel/slab/{cache}/shrink");
-            if Path::new(&shrink).exists() {
-                write(&shrink, "1")?;
-            }
-        }
-        let areas = lines("/proc/self/maps")?;
-        let kernel_threads = tree::kernel_threads()?;
-        for (cache, objects) in slabs(&read("/proc/slabinfo")?) {
-            let others = match cache.as_str() {
-                // The agent's own mappings come and go with its memory.
-                "vm_area_struct" => areas,
-                // So do the kernel's workers with its work.
-                "cred" | "pid" | "sighand_cache" | "signal_cache" | "task_struct" => kernel_threads,
-                _ => 0,
-            };
-            counts.push((format!("{cache} objects"), objects.saturating_sub(others)));
-        }
+        let objects = objects(before)?.into_iter();
+        counts.extend(objects.map(|(cache, count)| (format!("{cache}{OBJECTS}"), count)));
     }
     Ok(counts)
 }
@@ -185,6 +232,69 @@ fn purposeless(meminfo: &str) -> Result<u64> {
         left = left.saturating_sub(kib(name)?);
     }
     Ok(left)
+}
+
+/// Objects in use, but for those that come and go whatever a trial does.
+///
+/// What was freed counts as in use until its cache is shrunk, as long as KASAN has it in its quarantine. That takes time, so it is only done
+/// where there seems to be more than `before`.
+fn objects(before: &Counts) -> Result<Vec<(String, u64)>> {
+    let mut table = open(SLABS, OpenOptions::new().read(true))?;
+    let mut last = open(&shrinks(FILES), OpenOptions::new().write(true))?;
+    let areas = lines("/proc/self/maps")?;
+    let kernel_threads = tree::kernel_threads()?;
+    for (cache, seems) in slabs(&read_again(&mut table)?) {
+        let had = before.get(&format!("{cache}{OBJECTS}"));
+        let path = shrinks(&cache);
+        if had.is_none_or(|&had| seems > had) && Path::new(&path).exists() {
+            write(&path, "1")?;
+        }
+    }
+    // The files above, of which there are more where there are more threads, are closed. They are freed after a grace period of RCU;
+    // who waits for the one after that knows that it is done.
+    for _ in 0..2 {
+        grace_period()?;
+    }
+    last.write_all(b"1").context(|| format!("shrink {FILES}"))?;
+    let mut objects = slabs(&read_again(&mut table)?);
+    for (cache, count) in &mut objects {
+        let others = match cache.as_str() {
+            // The agent's own mappings come and go with its memory.
+            "vm_area_struct" => areas,
+            // So do the kernel's workers with its work.
+            "cred" | "pid" | "sighand_cache" | "signal_cache" | "task_struct" => kernel_threads,
+            _ => 0,
+        };
+        *count = count.saturating_sub(others);
+    }
+    Ok(objects)
+}
+
+/// The file that has a cache, and KASAN's quarantine, give up what was freed.
+fn shrinks(cache: &str) -> String {
+    format!("/sys/kernel/slab/{cache}/shrink")
+}
+
+fn open(path: &str, options: &OpenOptions) -> Result<File> {
+    options.open(path).context(|| format!("open {path}"))
+}
+
+fn read_again(file: &mut File) -> Result<String> {
+    let mut text = String::new();
+    file.rewind()
+        .and_then(|()| file.read_to_string(&mut text))
+        .context(|| format!("read {SLABS}"))?;
+    Ok(text)
+}
+
+/// Wait until RCU has had one.
+fn grace_period() -> Result<()> {
+    // SAFETY: membarrier(2) has no argument that is a pointer.
+    let outcome = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if outcome < 0 {
+        return Err(io::Error::last_os_error()).context(|| "membarrier".to_owned());
+    }
+    Ok(())
 }
 
 /// Threads of everything but the kernel.
@@ -240,7 +350,7 @@ fn slabs(text: &str) -> Vec<(String, u64)> {
     let words = text.lines().map(str::split_whitespace);
     words
         .filter_map(|mut words| Some((words.next()?.to_owned(), words.next()?.parse().ok()?)))
-        .filter(|(cache, _)| cache == "filp" || CACHES.contains(&cache.as_str()))
+        .filter(|(cache, _)| cache == FILES || CACHES.contains(&cache.as_str()))
         .collect()
 }
 
@@ -254,6 +364,15 @@ mod tests {
         assert_eq!(slabs(text), [("task_struct".to_owned(), 52)]);
         let text = "protocol  size sockets  memory\nUNIX-STREAM 1024 3 -1 NI\nPING 900 -1 -1\n";
         assert_eq!(sockets(text), [("UNIX-STREAM".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn the_youngest_objects_are_shown() {
+        let traces = "      9 f+0x1/0x2 age=70/80/90 pid=1\n        f\n\n      1 g+0x1/0x2 age=7 pid=1\n        g\n\nNo data\n";
+        let shown = youngest(traces);
+        assert_eq!(shown.len(), 2);
+        assert!(shown[0].contains("g+0x1") && shown[1].contains("age=70"));
+        assert!(youngest("No data\n").is_empty());
     }
 
     #[test]

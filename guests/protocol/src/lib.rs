@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use state::{FdState, Fields, MapState, Object, RegisterSet, SignalState, State, TaskState};
 
 /// Raised whenever a message changes; both sides refuse another value.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Name of the virtio-serial port (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "org.crossthaw.agent";
@@ -171,7 +171,10 @@ pub enum Request {
         above: Vec<(String, u64)>,
         timeout_ms: u64,
     },
-    /// Look for memory that nobody refers to, which takes the 5 s that kmemleak wants it to be old; answered by [`Reply::Unreferenced`].
+    /// Note what nobody refers to now; [`Request::Unreferenced`] tells which of it nobody refers to then. Answered by [`Reply::Noted`].
+    NoteUnreferenced,
+    /// Look for memory that nobody refers to and is 5 s old, as kmemleak wants it: waits until that is so of all that was noted.
+    /// Answered by [`Reply::Unreferenced`].
     Unreferenced,
     /// Have the kernel write to its log what every task and every timer waits for (sysrq `t` and `q`), for a person; answered by [`Reply::Done`].
     Explain,
@@ -224,6 +227,8 @@ pub enum Reply {
     Taint { mask: u64 },
     /// What is in use: what, and how many, in a fixed order.
     Counts { counts: Vec<(String, u64)> },
+    /// Memory was looked at; false if the kernel has no kmemleak.
+    Noted { noted: bool },
     /// kmemleak's reports, one a block of memory; `None` if the kernel has no kmemleak.
     Unreferenced { reports: Option<Vec<String>> },
     /// The request was carried out.

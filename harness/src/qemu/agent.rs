@@ -64,6 +64,7 @@ pub fn phase(request: &Request) -> &'static str {
         Request::Taint => "taint",
         Request::Explain => "explain",
         Request::Count { .. } => "count",
+        Request::NoteUnreferenced => "first scan",
         Request::Unreferenced => "kmemleak",
         Request::Shell => "shell",
     }

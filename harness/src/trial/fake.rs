@@ -257,6 +257,7 @@ impl Guest for FakeGuest {
             }
             Request::Taint => Reply::Taint { mask: 0 },
             Request::Count { .. } => Reply::Counts { counts: counts() },
+            Request::NoteUnreferenced => Reply::Noted { noted: false },
             Request::Unreferenced => Reply::Unreferenced { reports: None },
             Request::Probe => Reply::State {
                 state: self.state.clone(),

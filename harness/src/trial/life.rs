@@ -48,6 +48,8 @@ pub(super) struct Life<'a> {
     pub(super) env: &'a Env<'a>,
     pub(super) setting: Setting<'a>,
     pub(super) evidence: Evidence,
+    /// The guest of before, whose kernel waits for kmemleak to have another look.
+    pub(super) left: Option<Machine<'a>>,
 }
 
 fn refused(what: &str, end: &ToolEnd) -> Verdict {
@@ -162,11 +164,43 @@ impl<'a> Life<'a> {
         }
         self.finish(&mut original, Phase::Finish, "a")?;
         self.look(&mut original)?;
-        self.scan(&mut original)?;
-        original.end()
+        self.leave_last(original)
     }
 
-    /// After its last action: nothing may be left in this kernel.
+    /// After the last action in this guest, which ends: nothing may be left in its kernel.
+    fn leave_last(&mut self, mut machine: Machine<'_>) -> Step<()> {
+        // What nobody refers to must be old: the guest of before is judged meanwhile.
+        machine.note_unreferenced()?;
+        self.judge_left()?;
+        self.scan(&mut machine)?;
+        machine.end()
+    }
+
+    /// After the last action in this guest, which ends; the next one, of this name.
+    ///
+    /// A kernel with kmemleak is judged while the next guest waits for the same: see [`Life::judge_left`].
+    fn leave_for(&mut self, mut machine: Machine<'a>, name: &str) -> Step<Machine<'a>> {
+        if machine.note_unreferenced()? {
+            self.judge_left()?;
+            self.left = Some(machine);
+            return self.machine(Phase::CloneAgain, name);
+        }
+        self.scan(&mut machine)?;
+        machine.begin_end()?;
+        let next = self.machine(Phase::CloneAgain, name);
+        machine.end()?;
+        next
+    }
+
+    /// The guest of before ends: nothing may be left in its kernel.
+    pub(super) fn judge_left(&mut self) -> Step<()> {
+        let Some(mut machine) = self.left.take() else {
+            return Ok(());
+        };
+        self.scan(&mut machine)?;
+        machine.end()
+    }
+
     fn scan(&mut self, machine: &mut Machine<'_>) -> Step<()> {
         for found in machine.leaks()? {
             self.evidence
@@ -228,11 +262,7 @@ impl<'a> Life<'a> {
                 }
                 self.finish(&mut original, Phase::Finish, "a")?;
                 self.look(&mut original)?;
-                self.scan(&mut original)?;
-                original.begin_end()?;
-                let machine = self.machine(Phase::CloneAgain, "b");
-                original.end()?;
-                Ok((machine?, taken))
+                Ok((self.leave_for(original, "b")?, taken))
             }
         }
     }
@@ -253,8 +283,7 @@ impl<'a> Life<'a> {
             damaged::try_all(self, &mut machine, &taken, &expected)?;
             self.look(&mut machine)?;
             if self.case.tamper.is_none() {
-                self.scan(&mut machine)?;
-                return machine.end();
+                return self.leave_last(machine);
             }
         }
         let first = taken.image.len();
@@ -282,8 +311,7 @@ impl<'a> Life<'a> {
         machine.thaw(Phase::FinishAgain)?;
         self.finish(&mut machine, Phase::FinishAgain, "b")?;
         self.look(&mut machine)?;
-        self.scan(&mut machine)?;
-        machine.end()
+        self.leave_last(machine)
     }
 
     /// Lay out the folder, restart, and compare what is there with what was. The tree is left frozen.
@@ -359,11 +387,8 @@ impl<'a> Life<'a> {
         match self.case.restart {
             Restart::Same => Ok((machine, taken)),
             Restart::Fresh => {
-                self.scan(&mut machine)?;
-                machine.begin_end()?;
-                let next = self.machine(Phase::CloneAgain, &format!("b{}", generation + 1));
-                machine.end()?;
-                Ok((next?, taken))
+                let next = self.leave_for(machine, &format!("b{}", generation + 1))?;
+                Ok((next, taken))
             }
         }
     }

@@ -469,6 +469,15 @@ impl<'a> Machine<'a> {
         name.to_string_lossy().into_owned()
     }
 
+    /// After its last action: what nobody refers to now is looked at again in [`Machine::leaks`], some seconds later; false if the kernel
+    /// cannot do that.
+    pub(super) fn note_unreferenced(&mut self) -> Step<bool> {
+        match self.ask(Phase::Leaks, &Request::NoteUnreferenced)? {
+            Reply::Noted { noted } => Ok(noted),
+            other => Err(self.odd(Phase::Leaks, &other)),
+        }
+    }
+
     /// What the trial has left behind in the kernel, each as a message.
     pub(super) fn leaks(&mut self) -> Step<Vec<String>> {
         let reports = match self.ask(Phase::Leaks, &Request::Unreferenced)? {

@@ -149,8 +149,9 @@ fn judge(
         env,
         setting,
         evidence,
+        left: None,
     };
-    let lived = life.live();
+    let lived = life.live().and(life.judge_left());
     let fault = life.evidence.judge_consoles(env.vmlinux.as_deref());
     let (concluded, diff) = life.evidence.conclude();
     (settle(fault, lived.err(), concluded), diff)

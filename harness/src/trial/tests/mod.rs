@@ -146,9 +146,9 @@ fn a_good_trial_passes_and_leaves_its_evidence() {
     assert_eq!(
         tried.log.join(", "),
         "0 clone, 0 mark, 0 taint, 0 start, 0 ready, 0 freeze, 0 probe, 0 checkpoint, 0 pull of a file, 0 pull of the folder, \
-         0 thaw, 0 resume, 0 exit, 0 kmemleak, 0 count, 0 mark, 1 clone, 1 mark, 1 taint, 0 taint, \
+         0 thaw, 0 resume, 0 exit, 0 first scan, 0 kmemleak, 0 count, 0 mark, 1 clone, 1 mark, 1 taint, 0 taint, \
          1 push of the folder, 1 push of a file, 1 restart, 1 probe, 1 checkpoint, 1 pull of a file, 1 thaw, 1 resume, 1 exit, \
-         1 kmemleak, 1 count, 1 mark, 1 taint"
+         1 first scan, 1 kmemleak, 1 count, 1 mark, 1 taint"
     );
     for name in [
         "console-a.log",
@@ -610,6 +610,30 @@ fn what_is_left_in_the_kernel_fails_the_trial() {
         vec![rule(1, "count", counts(10))],
         "fail (leak)",
         "left behind",
+    );
+}
+
+#[test]
+fn a_kernel_with_kmemleak_is_judged_while_the_next_guest_runs() {
+    let noted = || rule(0, "first scan", Answer(Reply::Noted { noted: true }));
+    let reports = Some(vec!["unreferenced object 0xff".to_owned()]);
+    let leaks = || {
+        let reports = reports.clone();
+        rule(0, "kmemleak", Answer(Reply::Unreferenced { reports }))
+    };
+    check(&case(), vec![noted()], "pass", "");
+    check(
+        &case(),
+        vec![noted(), leaks()],
+        "fail (leak)",
+        "console-a: 1 blocks of memory",
+    );
+    // Whatever becomes of the next guest.
+    check(
+        &case(),
+        vec![noted(), leaks(), rule(1, "restart", Hangs)],
+        "fail (leak)",
+        "also: timeout (restart)",
     );
 }
 

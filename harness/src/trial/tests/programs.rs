@@ -80,7 +80,9 @@ fn a_program_passes_and_leaves_its_output() {
         "{log}"
     );
     assert!(
-        log.contains("1 exit, 1 pull of a file, 1 pull of a file, 1 kmemleak, 1 count, 1 mark"),
+        log.contains(
+            "1 exit, 1 pull of a file, 1 pull of a file, 1 first scan, 1 kmemleak, 1 count, 1 mark"
+        ),
         "{log}"
     );
     for name in [
