@@ -129,6 +129,8 @@ pub(super) const FORMS: &[(Class, Form)] = &[
         Begins("BUG: assuming non migratable context"),
     ),
     (Class::Slab, BeginsHas("BUG ", "ainted): ")),
+    (Class::Slab, BeginsHas("BUG ", " (Tainted: ")),
+    (Class::Slab, BeginsHas("[", " overwritten] 0x")),
     (Class::Slab, Begins("ODEBUG: ")),
     (Class::BadPage, Begins("BUG: Bad page ")),
     (Class::BadPage, Begins("BUG: Bad rss-counter state")),
