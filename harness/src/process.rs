@@ -328,18 +328,25 @@ impl Process {
         self.child.id()
     }
 
-    /// How long its threads have run or have waited for a processor (`/proc/PID/task/TID/schedstat`); none where that is not told.
-    pub fn wanted(&self) -> Duration {
+    /// How long its threads have run so far (`/proc/PID/task/TID/schedstat`), and whether one of them runs or waits for a processor now (`stat`).
+    pub fn activity(&self) -> (Duration, bool) {
+        let (mut time, mut runnable) = (Duration::ZERO, false);
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.id()));
-        let times = threads.into_iter().flatten().flatten().map(|thread| {
-            let text = std::fs::read_to_string(thread.path().join("schedstat"));
-            let text = text.unwrap_or_default();
-            let times = text.split_whitespace().take(2);
-            times
-                .filter_map(|time| time.parse::<u64>().ok())
-                .sum::<u64>()
-        });
-        Duration::from_nanos(times.sum::<u64>())
+        for thread in threads.into_iter().flatten().flatten() {
+            let read = |name| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            let ran = read("schedstat");
+            let ran = ran
+                .split_whitespace()
+                .next()
+                .and_then(|ran| ran.parse().ok());
+            time += Duration::from_nanos(ran.unwrap_or(0));
+            // The name before it may hold anything.
+            let stat = read("stat");
+            runnable |= stat
+                .rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.starts_with(" R"));
+        }
+        (time, runnable)
     }
 
     /// The token that it was started with.
@@ -447,17 +454,19 @@ mod tests {
     }
 
     #[test]
-    fn what_a_busy_process_wants_grows_and_what_an_idle_one_wants_does_not() {
+    fn a_busy_process_is_told_from_an_idle_one() {
         let cancel = Cancel::new().unwrap();
-        let grown = |words: &[&str]| {
-            let process = Process::spawn(&argv(words), Vec::new(), &cancel).unwrap();
-            cancel.sleep(Duration::from_millis(100)).unwrap();
-            let before = process.wanted();
-            cancel.sleep(Duration::from_millis(100)).unwrap();
-            process.wanted().saturating_sub(before)
-        };
-        assert!(grown(&["sh", "-c", "while :; do :; done"]) > Duration::from_millis(50));
-        assert_eq!(grown(&["sleep", "60"]), Duration::ZERO);
+        let start = |words: &[&str]| Process::spawn(&argv(words), Vec::new(), &cancel).unwrap();
+        let busy = start(&["sh", "-c", "while :; do :; done"]);
+        let idle = start(&["sleep", "60"]);
+        // On a host that has other work it gets its turn late.
+        while busy.activity().0 < Duration::from_millis(20) || idle.activity().1 {
+            cancel.sleep(Duration::from_millis(10)).unwrap();
+        }
+        assert!(busy.activity().1);
+        let before = idle.activity();
+        cancel.sleep(Duration::from_millis(50)).unwrap();
+        assert_eq!(idle.activity(), before);
     }
 
     #[test]

@@ -403,14 +403,16 @@ fn read_counts(dir: &Path) -> Result<Vec<(String, u64)>, GuestError> {
 /// The guest's kernel takes it to be under way, and sends none for the same reason any more: clones are slow, and some hang.
 fn quiet(process: &Process, cancel: &Cancel) -> Result<(), GuestError> {
     let deadline = Instant::now() + QUIET_TIME;
-    let mut before = process.wanted();
+    let (mut before, mut was_runnable) = process.activity();
     while Instant::now() < deadline {
         cancel.sleep(QUIET_SPAN)?;
-        let wanted = process.wanted();
-        if wanted.saturating_sub(before) < QUIET_SPAN / 10 {
+        let (time, runnable) = process.activity();
+        let ran = time.saturating_sub(before);
+        // One that waits for a processor of the host runs no longer than an idle one.
+        if ran < QUIET_SPAN / 10 && !runnable && !was_runnable {
             break;
         }
-        before = wanted;
+        (before, was_runnable) = (time, runnable);
     }
     Ok(())
 }
