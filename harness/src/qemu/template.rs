@@ -4,6 +4,8 @@
 //! and what its first clone has in use, which is what every clone begins with.
 //! A clone maps the RAM file privately, so it costs what it touches, and the file never changes.
 
+mod making;
+
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -11,12 +13,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crossthaw_protocol::{Reply, Request};
-
 use super::accel::host_cpu;
 use super::agent::Agent;
 use super::argv::{self, Console, Ends, Memory};
-use super::error::{ConsoleTail, GuestError};
+use super::error::GuestError;
 use super::qmp::{Call, Qmp};
 use super::spec::GuestSpec;
 use super::terminal::Terminal;
@@ -33,10 +33,6 @@ const RAM: &str = "ram";
 const STATE: &str = "state";
 /// What it said while it booted.
 const CONSOLE: &str = "console";
-/// What its first clone said.
-const FIRST_CONSOLE: &str = "first-clone";
-/// What that has in use, as JSON.
-const COUNTS: &str = "counts";
 
 /// Longest time from a clone's start to its first answer; about 0.05 s on an idle host.
 const CLONE_TIME: Duration = Duration::from_secs(20);
@@ -45,20 +41,6 @@ const CLONE_TIME: Duration = Duration::from_secs(20);
 ///
 /// QEMU 7.2 for s390x does so once in some thousand starts (a SIGSEGV while it waits for the incoming migration); nothing of the guest is tried by then.
 const CLONE_ATTEMPTS: u32 = 3;
-/// Longest time that saving may take; about 0.02 s.
-const SAVE_TIME: Duration = Duration::from_secs(30);
-/// Longest time that a booted guest is given to [`settle`].
-const SETTLE_TIME: Duration = Duration::from_secs(5);
-/// Pause between two looks whether it has.
-const SETTLE_PAUSE: Duration = Duration::from_millis(50);
-/// A guest is quiet whose QEMU needs less than a tenth of this. Its processors are idle then.
-const QUIET_SPAN: Duration = Duration::from_millis(100);
-/// Longest time that a guest is given to be quiet; on a host that has other work, it is saved all the same.
-const QUIET_TIME: Duration = Duration::from_secs(5);
-/// Longest time in which the first clone counts what it has in use; about 0.2 s.
-const COUNT_TIME: Duration = Duration::from_secs(60);
-/// How often a template is made whose first clone does not answer.
-const MAKE_ATTEMPTS: u32 = 3;
 
 /// Longest time that a person may take.
 pub const NO_HURRY: Duration = Duration::from_secs(24 * 3600);
@@ -99,11 +81,11 @@ impl Template {
         let start = Instant::now();
         let key = key(spec);
         let artifact = store.get_or_build("template", &key, |scratch| {
-            make_good(spec, scratch, cancel)
+            making::make(spec, scratch, cancel)
                 .map_err(|error| keep_console(error, store, spec.arch, scratch))
         })?;
         let mut template = Self::at(spec, artifact.dir);
-        template.counts = read_counts(&template.dir)?;
+        template.counts = making::read_counts(&template.dir)?;
         template.built = artifact.built;
         template.time = start.elapsed();
         Ok(template)
@@ -325,122 +307,6 @@ fn key(spec: &GuestSpec) -> Key {
         // The guest has measured the speed of the host's counter, and KVM's guests have seen its features.
         .text("host", &host_cpu())
         .finish()
-}
-
-/// Make a template, and make it once more if its first clone does not answer.
-fn make_good(spec: &GuestSpec, dir: &Path, cancel: &Cancel) -> Result<(), GuestError> {
-    let mut attempt = 1;
-    loop {
-        make(spec, dir, cancel)?;
-        match count(spec, dir, cancel) {
-            Err(GuestError::TimedOut { .. }) if attempt < MAKE_ATTEMPTS => {
-                tracing::warn!(
-                    arch = %spec.arch,
-                    "the first clone of the template did not answer, attempt {attempt} of {MAKE_ATTEMPTS}: it is made once more"
-                );
-                attempt += 1;
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Boot a guest and save it into this folder.
-fn make(spec: &GuestSpec, dir: &Path, cancel: &Cancel) -> Result<(), GuestError> {
-    let (ram, console) = (dir.join(RAM), dir.join(CONSOLE));
-    let (mut agent, mut qmp) = boot_with(spec, Memory::Template(&ram), &console, cancel)?;
-    settle(&mut agent, cancel)
-        .and_then(|()| untainted(&mut agent, &console))
-        .and_then(|()| quiet(agent.process(), cancel))
-        .map_err(|error| error.during("boot"))?;
-    let mut call = Call {
-        process: agent.process(),
-        console: &console,
-        deadline: Instant::now() + SAVE_TIME,
-    };
-    let saved = qmp
-        .negotiate(&mut call)
-        .and_then(|()| qmp.ignore_shared(&mut call))
-        .and_then(|()| qmp.save(&mut call, &dir.join(STATE)));
-    saved.map_err(|error| error.during("save"))
-}
-
-/// Have the first clone count what it has in use, and keep it.
-fn count(spec: &GuestSpec, dir: &Path, cancel: &Cancel) -> Result<(), GuestError> {
-    let console = dir.join(FIRST_CONSOLE);
-    let mut agent = Template::at(spec, dir.to_owned()).start(&console, cancel)?;
-    let request = Request::Count {
-        above: Vec::new(),
-        timeout_ms: 0,
-    };
-    let counts = match agent.request(&request, COUNT_TIME)? {
-        Reply::Counts { counts } => counts,
-        other => {
-            return Err(GuestError::Agent {
-                phase: "count",
-                message: format!("an odd answer: {other:?}"),
-                console: ConsoleTail::read(&console),
-            });
-        }
-    };
-    let path = dir.join(COUNTS);
-    serde_json::to_vec(&counts)
-        .map_err(Into::into)
-        .and_then(|text| fs::write(&path, text))
-        .map_err(|error| GuestError::file(&path, "write", error))
-}
-
-fn read_counts(dir: &Path) -> Result<Vec<(String, u64)>, GuestError> {
-    let path = dir.join(COUNTS);
-    fs::read(&path)
-        .and_then(|text| serde_json::from_slice(&text).map_err(Into::into))
-        .map_err(|error| GuestError::file(&path, "read", error))
-}
-
-/// Wait until the guest's processors are idle.
-///
-/// QEMU 7.2 for s390x does not save an external call that waits for its processor to take interrupts again.
-/// The guest's kernel takes it to be under way, and sends none for the same reason any more: clones are slow, and some hang.
-fn quiet(process: &Process, cancel: &Cancel) -> Result<(), GuestError> {
-    let deadline = Instant::now() + QUIET_TIME;
-    let (mut before, mut was_runnable) = process.activity();
-    while Instant::now() < deadline {
-        cancel.sleep(QUIET_SPAN)?;
-        let (time, runnable) = process.activity();
-        let ran = time.saturating_sub(before);
-        // One that waits for a processor of the host runs no longer than an idle one.
-        if ran < QUIET_SPAN / 10 && !runnable && !was_runnable {
-            break;
-        }
-        (before, was_runnable) = (time, runnable);
-    }
-    Ok(())
-}
-
-/// Wait until the kernel has found its clock: what is still to come would come in every clone, in the middle of a trial.
-///
-/// x86 replaces `tsc-early` by `tsc` a second after boot, with the whole machine stopped.
-fn settle(agent: &mut Agent, cancel: &Cancel) -> Result<(), GuestError> {
-    let clock = Request::PullFile {
-        path: "/sys/devices/system/clocksource/clocksource0/current_clocksource".to_owned(),
-    };
-    let deadline = Instant::now() + SETTLE_TIME;
-    while agent.pull(&clock, SETTLE_TIME)?.ends_with(b"-early\n") && Instant::now() < deadline {
-        cancel.sleep(SETTLE_PAUSE)?;
-    }
-    Ok(())
-}
-
-/// A kernel that complains while it boots would do so in no trial's console.
-fn untainted(agent: &mut Agent, console: &Path) -> Result<(), GuestError> {
-    match agent.request(&Request::Taint, SETTLE_TIME)? {
-        Reply::Taint { mask: 0 } => Ok(()),
-        other => Err(GuestError::Agent {
-            phase: "boot",
-            message: format!("the kernel has complained: {other:?}"),
-            console: ConsoleTail::read(console),
-        }),
-    }
 }
 
 /// Scratch goes away with the failure; the console stays, where the error says.
