@@ -5,7 +5,7 @@
 //! and a half-read directory goes on where it was.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
@@ -55,16 +55,14 @@ struct Listing {
     named: BTreeMap<u64, String>,
 }
 
-/// The file system that holds this.
-fn device(path: &Path) -> Result<u64> {
-    let meta = fs::symlink_metadata(path).context(|| format!("look at {}", path.display()))?;
-    Ok(meta.dev())
+fn look_at(path: &Path) -> Result<Metadata> {
+    fs::symlink_metadata(path).context(|| format!("look at {}", path.display()))
 }
 
 impl Listing {
     fn below(&mut self, root: &Path, folder: &Path) -> Result<()> {
         let path = root.join(folder);
-        let here = device(&path)?;
+        let here = look_at(&path)?.dev();
         let names = fs::read_dir(&path).and_then(|entries| {
             entries
                 .map(|entry| Ok(entry?.file_name()))
@@ -74,10 +72,9 @@ impl Listing {
         names.reverse();
         for name in names {
             let relative = folder.join(name);
-            let mut entry = describe(root, &relative)?;
             let path = root.join(&relative);
-            let meta =
-                fs::symlink_metadata(&path).context(|| format!("look at {}", path.display()))?;
+            let meta = look_at(&path)?;
+            let mut entry = describe(&path, &relative, &meta)?;
             if meta.dev() != here {
                 // Only the place on which something is mounted travels: the other guest mounts there anew.
                 self.all.push(Entry {
@@ -114,15 +111,13 @@ fn utf8(path: &Path) -> Result<String> {
         .ok_or_else(|| AgentError::Refused(format!("{} is not UTF-8", path.display())))
 }
 
-fn describe(root: &Path, relative: &Path) -> Result<Entry> {
-    let path = root.join(relative);
-    let meta = fs::symlink_metadata(&path).context(|| format!("look at {}", path.display()))?;
+fn describe(path: &Path, relative: &Path, meta: &Metadata) -> Result<Entry> {
     let kind = match meta.mode() & libc::S_IFMT {
         libc::S_IFDIR => EntryKind::Directory,
         libc::S_IFREG => EntryKind::Regular { size: meta.len() },
         libc::S_IFLNK => EntryKind::Symlink {
             target: utf8(
-                &fs::read_link(&path).context(|| format!("read link {}", path.display()))?,
+                &fs::read_link(path).context(|| format!("read link {}", path.display()))?,
             )?,
         },
         libc::S_IFIFO => EntryKind::Fifo,
@@ -143,12 +138,12 @@ fn describe(root: &Path, relative: &Path) -> Result<Entry> {
             .mtime()
             .saturating_mul(1_000_000_000)
             .saturating_add(meta.mtime_nsec()),
-        attributes: attributes(&path)?,
+        attributes: attributes(path)?,
     })
 }
 
 /// The extended attributes, by name; none where the file system has no such thing.
-fn attributes(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+pub(crate) fn attributes(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let what = || format!("read the extended attributes of {}", path.display());
     let len = match llistxattr_query(path) {
         Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use crossthaw_protocol::{Fields, Object};
+use crossthaw_protocol::Object;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use xxhash_rust::xxh64::Xxh64;
@@ -65,27 +65,6 @@ fn is_elf(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Extended attributes, their values as digits.
-fn attributes(path: &Path) -> Fields {
-    let mut names = vec![0u8; 64 << 10];
-    let Ok(len) = rustix::fs::llistxattr(path, &mut names[..]) else {
-        return Vec::new();
-    };
-    let names = names[..len]
-        .split(|&byte| byte == 0)
-        .filter(|name| !name.is_empty());
-    let mut value = vec![0u8; 64 << 10];
-    let mut found: Fields = names
-        .filter_map(|name| {
-            let len = rustix::fs::lgetxattr(path, name, &mut value[..]).ok()?;
-            let name = String::from_utf8_lossy(name);
-            Some((format!("attribute {name}"), text::hex(&value[..len])))
-        })
-        .collect();
-    found.sort();
-    found
-}
-
 fn entry(root: &Path, relative: &Path) -> Result<(bool, Object)> {
     let path = root.join(relative);
     let what = || format!("look at {}", path.display());
@@ -108,7 +87,9 @@ fn entry(root: &Path, relative: &Path) -> Result<(bool, Object)> {
         let target = fs::read_link(&path).context(what)?;
         fields.push(("target".to_owned(), target.to_string_lossy().into_owned()));
     }
-    fields.extend(attributes(&path));
+    let attributes = crate::folder::attributes(&path)?;
+    let shown = |(name, value): (String, Vec<u8>)| (format!("attribute {name}"), text::hex(&value));
+    fields.extend(attributes.into_iter().map(shown));
     let object = Object {
         kind: "file".to_owned(),
         name: relative.to_string_lossy().into_owned(),

@@ -132,12 +132,20 @@ fn try_all(
 #[track_caller]
 fn check(case: &Case, rules: Vec<Rule>, kind: &str, part: &str) -> Tried {
     let tried = try_with(case, &Fake::new(rules), true);
-    let verdict = tried.outcome.verdict.to_string();
-    assert!(
-        verdict.starts_with(kind) && verdict.contains(part),
-        "{kind}, {part:?} are expected: {verdict}"
-    );
+    tried.expect(kind, part);
     tried
+}
+
+impl Tried {
+    /// What the verdict begins with, and has in it.
+    #[track_caller]
+    fn expect(&self, kind: &str, part: &str) {
+        let verdict = self.outcome.verdict.to_string();
+        assert!(
+            verdict.starts_with(kind) && verdict.contains(part),
+            "{kind}, {part:?} are expected: {verdict}"
+        );
+    }
 }
 
 #[test]

@@ -63,11 +63,7 @@ fn staged() -> Staged {
 fn check(staged: &Staged, rules: Vec<Rule>, kind: &str, part: &str) -> Tried {
     let fake = Fake::new(rules);
     let tried = try_staged(&exec_case(), &fake, true, Some(staged));
-    let verdict = tried.outcome.verdict.to_string();
-    assert!(
-        verdict.starts_with(kind) && verdict.contains(part),
-        "{kind}, {part:?} are expected: {verdict}"
-    );
+    tried.expect(kind, part);
     tried
 }
 
