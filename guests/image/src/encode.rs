@@ -84,6 +84,13 @@ impl Record {
                 to.extend(&it.text.0);
             }
             Self::Trailer(it) => it.encode(order, to),
+            Self::Exit(it) => it.encode(order, to),
+            Self::Attributes(it) => it.encode(order, to),
+            Self::Itimers(it) => it.encode(order, to),
+            Self::Pending(it) => {
+                it.head.encode(order, to);
+                list(&it.infos, order, to);
+            }
         }
     }
 }

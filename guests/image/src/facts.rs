@@ -175,6 +175,20 @@ impl<'a> Sorter<'a> {
                 self.plain(self.task.clone(), record, it);
             }
             Record::TaskObjs(it) => self.plain(task, record, it),
+            Record::Exit(it) => self.plain(task, record, it),
+            Record::Attributes(it) => self.plain(task, record, it),
+            Record::Itimers(it) => self.plain(task, record, it),
+            Record::Pending(it) => {
+                let queue = if it.head.flags & 1 == 0 {
+                    format!("{task} queue")
+                } else {
+                    format!("{task} shared queue")
+                };
+                self.plain(queue.clone(), record, &it.head);
+                for (index, info) in it.infos.iter().enumerate() {
+                    self.plain(format!("{queue} signal {index}"), record, info);
+                }
+            }
             Record::TaskEnd(it) => self.plain(task, record, it),
             Record::Rlimits(it) => self.plain(task, record, it),
             Record::Signals(it) => self.plain(task, record, it),

@@ -145,7 +145,7 @@ type List = (&'static str, usize, Option<fn() -> Layout>);
 
 /// The lists of a record: what follows its fixed part, or is in it.
 fn elements(record: &str) -> &'static [List] {
-    use crate::records::{Fd, TreeTask};
+    use crate::records::{Fd, Itimer, Siginfo, TreeTask};
     match record {
         "HEADER" => &[
             ("magic", 1, None),
@@ -166,6 +166,8 @@ fn elements(record: &str) -> &'static [List] {
         "MM" => &[("auxv", 8, None)],
         "ERROR" => &[("text", 1, None)],
         "TRAILER" => &[("magic", 1, None)],
+        "PENDING" => &[("infos", Siginfo::SIZE, Some(Siginfo::layout))],
+        "ITIMERS" => &[("timers", Itimer::SIZE, Some(Itimer::layout))],
         _ => &[],
     }
 }
@@ -245,6 +247,8 @@ impl Field {
                     fields()
                         .fields
                         .iter()
+                        // What is longer than a number cannot be set to one.
+                        .filter(|(.., size)| *size <= 8)
                         .map(|(name, ..)| format!("{list}[0].{name}")),
                 ),
             }

@@ -67,6 +67,10 @@ impl<'a> Names<'a> {
             match record {
                 Record::Task(it) => pid = it.pid,
                 Record::TaskObjs(it) => all.task(pid, it),
+                Record::Exit(it) => {
+                    all.mention(it.cred, || format!("task {pid} cred"));
+                    all.mention(it.sighand, || format!("task {pid} sighand"));
+                }
                 _ => {}
             }
         }

@@ -81,7 +81,7 @@ fixed!(TaskObjs = "ckpt_rec_task_objs" at 8 { cred: i32, files: i32, fs: i32, si
 fixed!(TaskEnd = "ckpt_rec_task_end" at 8 { pid: i32, pad: u32 });
 fixed!(#[derive(Copy)] Rlimit = "limits" at 0 { soft: u64, hard: u64 });
 fixed!(Rlimits = "ckpt_rec_rlimits" at 8 { limits: [Rlimit; 16] });
-fixed!(Signals = "ckpt_rec_signals" at 8 { blocked: u64, saved_mask: u64, flags: u32, altstack_flags: u32, altstack_sp: u64, altstack_size: u64 });
+fixed!(Signals = "ckpt_rec_signals" at 8 { blocked: u64, saved_mask: u64, flags: u32, altstack_flags: u32, altstack_sp: u64, altstack_size: u64, stop_signal: u32, stop_status: u32 });
 fixed!(RestartBlock = "ckpt_rec_restart_block" at 8 {
     kind: u32, clock: i32, uaddr: u64, time_left: i64, arch_data: u64, flags: u32, r#type: u32, val: u32, bitset: u32, futex_flags: u32, pad: u32,
 });
@@ -108,6 +108,15 @@ fixed!(Vma = "ckpt_rec_vma" at 8 { kind: u32, flags: u32, start: u64, end: u64, 
 fixed!(PagesHead = "ckpt_rec_pages" at 8 { start: u64, nr_pages: u32, pad: u32 });
 fixed!(MmEnd = "ckpt_rec_mm_end" at 8 { objref: i32, pad: u32 });
 fixed!(ErrorHead = "ckpt_rec_error" at 8 { error: i32, pid: i32, objref: i32, text_len: u32 });
+fixed!(#[derive(Copy)] Siginfo = "ckpt_siginfo" at 0 { signo: i32, error: i32, code: i32, pad: u32, fields: [u8; 32] });
+fixed!(PendingHead = "ckpt_rec_pending" at 8 { flags: u32, nr_infos: u32, mask: u64 });
+fixed!(#[derive(Copy)] Itimer = "ckpt_itimer" at 0 { value: u64, interval: u64 });
+fixed!(Itimers = "ckpt_rec_itimers" at 8 { timers: [Itimer; 3] });
+fixed!(Attributes = "ckpt_rec_attributes" at 8 {
+    flags: u32, policy: u32, nice: i32, rt_priority: u32, slice: u64, timer_slack: u64, default_timer_slack: u64,
+    parent_death_signal: u32, oom_score_adj: i32,
+});
+fixed!(Exit = "ckpt_rec_exit" at 8 { status: u32, cred: i32, sighand: i32, pad: u32, blocked: u64, pending: u64, shared_pending: u64 });
 fixed!(Trailer = "ckpt_rec_trailer" at 8 { magic: [u8; 8], bytes: u64, checksum: u64 });
 
 /// The layouts of all structs of the C header, to be compared with it.
@@ -136,6 +145,12 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     MmEnd::layout,
     ErrorHead::layout,
     Trailer::layout,
+    Exit::layout,
+    Siginfo::layout,
+    PendingHead::layout,
+    Itimer::layout,
+    Itimers::layout,
+    Attributes::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -178,6 +193,7 @@ variable!(FileRecord: FileHead { path: Name });
 variable!(Files: FilesHead { fds: Vec<Fd> });
 variable!(Fs: FsHead { root: Name, cwd: Name });
 variable!(Cred: CredHead { groups: Vec<u32> });
+variable!(Pending: PendingHead { infos: Vec<Siginfo> });
 variable!(Mm: MmHead { auxv: Vec<u64> });
 variable!(Pages: PagesHead { #[serde(serialize_with = "digest")] data: Vec<u8> });
 variable!(ErrorRecord: ErrorHead { text: Name });
@@ -255,10 +271,14 @@ pub enum Record {
     MmEnd(MmEnd),
     Error(ErrorRecord),
     Trailer(Trailer),
+    Exit(Exit),
+    Pending(Pending),
+    Itimers(Itimers),
+    Attributes(Attributes),
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 26] = [
     "",
     "HEADER",
     "TREE",
@@ -281,6 +301,10 @@ const NAMES: [&str; 22] = [
     "MM_END",
     "ERROR",
     "TRAILER",
+    "EXIT",
+    "PENDING",
+    "ITIMERS",
+    "ATTRIBUTES",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -333,6 +357,10 @@ impl Record {
             Self::MmEnd(_) => 19,
             Self::Error(_) => 20,
             Self::Trailer(_) => 21,
+            Self::Exit(_) => 22,
+            Self::Pending(_) => 23,
+            Self::Itimers(_) => 24,
+            Self::Attributes(_) => 25,
         }
     }
 
@@ -404,6 +432,14 @@ impl Record {
                 Self::Error(ErrorRecord { head, text })
             }
             21 => Self::Trailer(Fixed::decode(from)?),
+            22 => Self::Exit(Fixed::decode(from)?),
+            23 => {
+                let head = PendingHead::decode(from)?;
+                let infos = from.list(head.nr_infos).of("infos")?;
+                Self::Pending(Pending { head, infos })
+            }
+            24 => Self::Itimers(Fixed::decode(from)?),
+            25 => Self::Attributes(Fixed::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

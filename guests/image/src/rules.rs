@@ -79,6 +79,12 @@ pub(crate) const RULES: &[Rule] = &[
         "time runs out from the restart on",
     ),
     row(
+        "ckpt_itimer",
+        "value",
+        Remaining,
+        "time runs out from the restart on",
+    ),
+    row(
         "ckpt_rec_cpu",
         "flags",
         SelfMark,
@@ -101,6 +107,8 @@ pub(crate) const RULES: &[Rule] = &[
     row("ckpt_rec_task_objs", "fs", Reference, NUMBERS),
     row("ckpt_rec_task_objs", "sighand", Reference, NUMBERS),
     row("ckpt_rec_task_objs", "mm", Reference, NUMBERS),
+    row("ckpt_rec_exit", "cred", Reference, NUMBERS),
+    row("ckpt_rec_exit", "sighand", Reference, NUMBERS),
     row("ckpt_rec_file", "objref", Reference, NUMBERS),
     row("ckpt_rec_file", "cred", Reference, NUMBERS),
     row("ckpt_rec_files", "objref", Reference, NUMBERS),

@@ -4,10 +4,10 @@ use crate::encode::Writer;
 use crate::fixed::{Name, Text};
 use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
-    Actions, Arch, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Fd, FileHead, FileRecord, Files,
-    FilesHead, Fs, FsHead, Header, Mm, MmEnd, MmHead, Pages, PagesHead, Record, Regset, RegsetHead,
-    RestartBlock, Rlimit, Rlimits, Sigaction, Sighand, Signals, Task, TaskEnd, TaskObjs, Tree,
-    TreeHead, TreeTask, Vma,
+    Actions, Arch, Attributes, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd, FileHead,
+    FileRecord, Files, FilesHead, Fs, FsHead, Header, Itimer, Itimers, Mm, MmEnd, MmHead, Pages,
+    PagesHead, Pending, PendingHead, Record, Regset, RegsetHead, RestartBlock, Rlimit, Rlimits,
+    Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, Tree, TreeHead, TreeTask, Vma,
 };
 
 /// Bytes of a page.
@@ -27,7 +27,7 @@ fn name(text: &str) -> (Name, u32) {
     (Name(bytes), len)
 }
 
-/// The head of an image: HEADER, and a TREE of two tasks.
+/// The head of an image: HEADER, and a TREE of three tasks.
 pub fn head(arch: Arch) -> Vec<Record> {
     let task = TreeTask {
         pid: 1,
@@ -42,6 +42,11 @@ pub fn head(arch: Arch) -> Vec<Record> {
         tgid: 2,
         ppid: 1,
         ..task
+    };
+    let zombie = TreeTask {
+        pid: 3,
+        tgid: 3,
+        ..child
     };
     vec![
         Record::Header(Header {
@@ -62,10 +67,10 @@ pub fn head(arch: Arch) -> Vec<Record> {
         }),
         Record::Tree(Tree {
             head: TreeHead {
-                nr_tasks: 2,
+                nr_tasks: 3,
                 pad: 0,
             },
-            tasks: vec![task, child],
+            tasks: vec![task, child, zombie],
         }),
     ]
 }
@@ -230,6 +235,13 @@ fn own(pid: i32, mm: i32) -> Vec<Record> {
         soft: 1024,
         hard: u64::MAX,
     };
+    let info = Siginfo {
+        signo: 1,
+        error: 0,
+        code: -1,
+        pad: 0,
+        fields: [3; 32],
+    };
     vec![
         Record::TaskObjs(TaskObjs {
             cred: 1,
@@ -242,6 +254,17 @@ fn own(pid: i32, mm: i32) -> Vec<Record> {
         Record::Rlimits(Rlimits {
             limits: [limit; 16],
         }),
+        Record::Attributes(Attributes {
+            flags: 2,
+            policy: 0,
+            nice: 3,
+            rt_priority: 0,
+            slice: 0,
+            timer_slack: 50_000,
+            default_timer_slack: 50_000,
+            parent_death_signal: 9,
+            oom_score_adj: -5,
+        }),
         Record::Signals(Signals {
             blocked: 1,
             saved_mask: 0,
@@ -249,6 +272,22 @@ fn own(pid: i32, mm: i32) -> Vec<Record> {
             altstack_flags: 2,
             altstack_sp: 0,
             altstack_size: 0,
+            stop_signal: 0,
+            stop_status: 0,
+        }),
+        Record::Pending(Pending {
+            head: PendingHead {
+                flags: 1,
+                nr_infos: 2,
+                mask: 0x201,
+            },
+            infos: vec![info, Siginfo { signo: 10, ..info }],
+        }),
+        Record::Itimers(Itimers {
+            timers: [Itimer {
+                value: 500,
+                interval: 700,
+            }; 3],
         }),
         Record::RestartBlock(RestartBlock {
             kind: 1,
@@ -295,7 +334,7 @@ fn task(pid: i32) -> Record {
     })
 }
 
-/// All records of a valid image but its trailer: two tasks that share all but their memory.
+/// All records of a valid image but its trailer: two tasks that share all but their memory, and a zombie.
 pub fn records(arch: Arch) -> Vec<Record> {
     let mut records = head(arch);
     records.push(task(1));
@@ -312,6 +351,19 @@ pub fn records(arch: Arch) -> Vec<Record> {
     records.push(task(2));
     records.extend(memory(8));
     records.extend(own(2, 8));
+    records.extend([
+        task(3),
+        Record::Exit(Exit {
+            status: 0x1100,
+            cred: 1,
+            sighand: 6,
+            pad: 0,
+            blocked: 8,
+            pending: 0x100,
+            shared_pending: 0,
+        }),
+        Record::TaskEnd(TaskEnd { pid: 3, pad: 0 }),
+    ]);
     records
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
-    Arch, Cred, Files, Header, Mm, Record, RestartBlock, Rlimits, Sighand, Task, Tree, Vma,
-    describe_bytes,
+    Arch, Attributes, Cred, Files, Header, Itimers, Mm, Pending, Record, RestartBlock, Rlimits,
+    Sighand, Task, Tree, Vma, describe_bytes, hex_digits,
 };
 use crate::regs;
 
@@ -120,6 +120,58 @@ fn rlimits(rlimits: &Rlimits) -> String {
         let _ = write!(out, "\n  {name} {} {}", text(limit.soft), text(limit.hard));
     }
     out
+}
+
+fn attributes(it: &Attributes) -> String {
+    format!(
+        "flags {} policy {} nice {} priority {} slice {} ns timer slack {} of {} ns parent death signal {} oom_score_adj {}",
+        flags(
+            &[
+                (1, "RESET_ON_FORK"),
+                (2, "NO_NEW_PRIVS"),
+                (4, "MCE_SET"),
+                (8, "MCE_EARLY"),
+                (0x10, "IO_FLUSHER"),
+                (0x20, "SUBREAPER"),
+            ],
+            it.flags
+        ),
+        it.policy,
+        it.nice,
+        it.rt_priority,
+        it.slice,
+        it.timer_slack,
+        it.default_timer_slack,
+        it.parent_death_signal,
+        it.oom_score_adj
+    )
+}
+
+fn itimers(it: &Itimers) -> String {
+    let [real, cpu, profile] = it.timers;
+    format!(
+        "real {}+{} virtual {}+{} profiling {}+{} ns",
+        real.value, real.interval, cpu.value, cpu.interval, profile.value, profile.interval
+    )
+}
+
+fn pending(it: &Pending) -> String {
+    let mut text = format!(
+        "signals {:#x} flags {}",
+        it.head.mask,
+        flags(&[(1, "SHARED")], it.head.flags)
+    );
+    for info in &it.infos {
+        let _ = write!(
+            text,
+            "\n  signal {} errno {} code {} {}",
+            info.signo,
+            info.error,
+            info.code,
+            hex_digits(info.fields.iter())
+        );
+    }
+    text
 }
 
 fn restart_block(block: &RestartBlock) -> String {
@@ -264,17 +316,29 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
             "cred #{} files #{} fs #{} sighand #{} mm #{}",
             it.cred, it.files, it.fs, it.sighand, it.mm
         ),
+        Record::Exit(it) => format!(
+            "status {:#x} cred #{} sighand #{} blocked {:#x} pending {:#x} shared {:#x}",
+            it.status, it.cred, it.sighand, it.blocked, it.pending, it.shared_pending
+        ),
         Record::TaskEnd(it) => format!("pid {}", it.pid),
         Record::Rlimits(it) => rlimits(it),
         Record::Signals(it) => format!(
-            "blocked {:#x} saved {:#x} flags {} alternate stack {:#x}+{:#x} flags {:#x}",
+            "blocked {:#x} saved {:#x} flags {} alternate stack {:#x}+{:#x} flags {:#x} stopped by {} status {}",
             it.blocked,
             it.saved_mask,
-            flags(&[(1, "RESTORE_MASK")], it.flags),
+            flags(
+                &[(1, "RESTORE_MASK"), (2, "STOPPED"), (4, "CONTINUED")],
+                it.flags
+            ),
             it.altstack_sp,
             it.altstack_size,
-            it.altstack_flags
+            it.altstack_flags,
+            it.stop_signal,
+            it.stop_status
         ),
+        Record::Attributes(it) => attributes(it),
+        Record::Pending(it) => pending(it),
+        Record::Itimers(it) => itimers(it),
         Record::RestartBlock(it) => restart_block(it),
         Record::Cpu(it) => format!(
             "system call {} flags {} words {:x?}",

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::fixed::{FieldId, Fixed, Value};
 use crate::reader::{Image, ImageError, Located, Reader};
-use crate::records::{Arch, Header, Record, TaskObjs, Tree, type_name};
+use crate::records::{Arch, Exit, Header, Pending, Record, TaskObjs, Tree, TreeTask, type_name};
 use crate::regs;
 use objects::Objects;
 
@@ -145,11 +145,14 @@ enum Place {
     /// Objects, until `TASK_OBJS`.
     Objects,
     Rlimits,
+    Attributes,
     Signals,
     RestartBlock,
     Cpu,
     /// The first register set.
     Regset,
+    /// `TASK_END`.
+    TaskEnd,
     /// More of them, or `TASK_END`.
     MoreRegsets,
     End,
@@ -163,10 +166,12 @@ impl Place {
             Self::Task => "TASK, or behind the last task TRAILER",
             Self::Objects => "an object or TASK_OBJS",
             Self::Rlimits => "RLIMITS",
+            Self::Attributes => "ATTRIBUTES",
             Self::Signals => "SIGNALS",
-            Self::RestartBlock => "RESTART_BLOCK",
+            Self::RestartBlock => "PENDING, ITIMERS or RESTART_BLOCK",
             Self::Cpu => "CPU",
             Self::Regset => "REGSET",
+            Self::TaskEnd => "TASK_END",
             Self::MoreRegsets => "REGSET or TASK_END",
             Self::End => "nothing",
         }
@@ -183,10 +188,16 @@ struct Verifier {
     arch: Option<Arch>,
     /// Pids in the order of the tree.
     tree: Vec<i32>,
+    /// Who is a thread of whom.
+    threads: HashMap<i32, i32>,
+    /// Those that have exited.
+    exited: HashSet<i32>,
     /// How many of them have had their section.
     sections: usize,
     /// Notes of the task's register sets.
     notes: HashSet<u32>,
+    /// Flags of the task's queues, and all bits for its interval timers.
+    queues: HashSet<u32>,
     objects: Objects,
 }
 
@@ -248,14 +259,51 @@ impl Verifier {
             }
             (Place::Objects, Record::TaskObjs(it)) => {
                 self.task_objs(it)?;
-                Place::Rlimits
+                if self.has_group() {
+                    Place::Rlimits
+                } else {
+                    Place::Attributes
+                }
+            }
+            (Place::Objects, Record::Exit(it)) => {
+                self.exit(it)?;
+                Place::TaskEnd
             }
             (Place::Objects, _) if Objects::has(record) => {
                 self.objects.record(record)?;
                 Place::Objects
             }
-            (Place::Rlimits, Record::Rlimits(_)) => Place::Signals,
-            (Place::Signals, Record::Signals(_)) => Place::RestartBlock,
+            (Place::Rlimits, Record::Rlimits(_)) => Place::Attributes,
+            (Place::Attributes, Record::Attributes(it)) => {
+                expect(it.flags & !0x3f == 0, "flags", || {
+                    format!("{:#x} has unknown bits", it.flags)
+                })?;
+                expect((-20..20).contains(&it.nice), "nice", || {
+                    format!("{} is no nice value", it.nice)
+                })?;
+                let group = self.has_group() || (it.flags & 0x20 == 0 && it.oom_score_adj == 0);
+                expect(
+                    group && it.oom_score_adj.abs() <= 1000,
+                    "oom_score_adj",
+                    || format!("{}, or a subreaper, of a thread", it.oom_score_adj),
+                )?;
+                Place::Signals
+            }
+            (Place::Signals, Record::Signals(_)) => {
+                self.queues.clear();
+                Place::RestartBlock
+            }
+            (Place::RestartBlock, Record::Itimers(_)) if self.has_group() => {
+                const ITIMERS: u32 = u32::MAX;
+                expect(self.queues.insert(ITIMERS), "h.type", || {
+                    "the interval timers were there".to_owned()
+                })?;
+                Place::RestartBlock
+            }
+            (Place::RestartBlock, Record::Pending(it)) => {
+                self.pending(it)?;
+                Place::RestartBlock
+            }
             (Place::RestartBlock, Record::RestartBlock(_)) => Place::Cpu,
             (Place::Cpu, Record::Cpu(it)) => {
                 let known = self.arch.map_or(0, |arch| regs::cpu_words(arch).len());
@@ -271,7 +319,7 @@ impl Verifier {
                 })?;
                 Place::MoreRegsets
             }
-            (Place::MoreRegsets, Record::TaskEnd(it)) => {
+            (Place::MoreRegsets | Place::TaskEnd, Record::TaskEnd(it)) => {
                 self.pid_is(it.pid)?;
                 self.notes.clear();
                 self.sections += 1;
@@ -315,6 +363,13 @@ impl Verifier {
             expect(pid, &field("pid"), || {
                 format!("{} is no pid, or is there twice", task.pid)
             })?;
+            if task.tgid != task.pid {
+                let before = number.checked_sub(1).map(|before| &it.tasks[before]);
+                thread_follows(before, task).map_err(|(name, what)| (field(&name), what))?;
+                self.threads.insert(task.pid, task.tgid);
+                self.tree.push(task.pid);
+                continue;
+            }
             let parent = if number == 0 {
                 task.ppid == 0
             } else {
@@ -340,6 +395,65 @@ impl Verifier {
         })
     }
 
+    /// Limits are the process's: they are in the section of the first of its tasks that lives.
+    fn has_group(&self) -> bool {
+        let Some(leader) = self.threads.get(&self.pid()) else {
+            return true;
+        };
+        let before = self.sections.checked_sub(1).map(|at| self.tree[at]);
+        self.exited.contains(leader) && before == Some(*leader)
+    }
+
+    fn pending(&mut self, it: &Pending) -> Result<(), Wrong> {
+        let known = it.head.flags <= 1 && (it.head.flags == 0 || self.has_group());
+        expect(known && self.queues.insert(it.head.flags), "flags", || {
+            format!(
+                "{:#x} is of no queue, or of one that was there",
+                it.head.flags
+            )
+        })?;
+        let kill = 1 << 8;
+        expect(
+            it.head.mask != 0 && it.head.mask & kill == 0,
+            "mask",
+            || {
+                format!(
+                    "{:#x} is no set of signals that can be pending",
+                    it.head.mask
+                )
+            },
+        )?;
+        for (number, info) in it.infos.iter().enumerate() {
+            let bit = u32::try_from(info.signo - 1).ok();
+            let bit = bit.and_then(|bit| 1_u64.checked_shl(bit)).unwrap_or(0);
+            expect(
+                it.head.mask & bit != 0,
+                &format!("infos[{number}].signo"),
+                || format!("{} is not in the mask", info.signo),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn exit(&mut self, it: &Exit) -> Result<(), Wrong> {
+        self.objects.closed()?;
+        let (signal, code) = (it.status & 0x7f, it.status & 0xff00);
+        let possible = it.status <= 0xffff
+            && signal != 0x7f
+            && (signal == 0 || code == 0)
+            && (signal != 0 || it.status & 0x80 == 0);
+        expect(possible, "status", || {
+            format!("{:#x} is of no task that has exited", it.status)
+        })?;
+        let ended = self.sections > 0 && !self.threads.contains_key(&self.pid());
+        expect(ended, "h.type", || {
+            "neither the root nor a thread can have exited".to_owned()
+        })?;
+        self.exited.insert(self.pid());
+        self.objects.mention("cred", "CRED", it.cred)?;
+        self.objects.mention("sighand", "SIGHAND", it.sighand)
+    }
+
     fn task_objs(&mut self, it: &TaskObjs) -> Result<(), Wrong> {
         self.objects.closed()?;
         for (field, kind, number) in [
@@ -353,6 +467,28 @@ impl Verifier {
         }
         Ok(())
     }
+}
+
+/// A thread comes right after a task of its group, and has what is the group's.
+fn thread_follows(before: Option<&TreeTask>, thread: &TreeTask) -> Result<(), Wrong> {
+    let Some(before) = before.filter(|before| before.tgid == thread.tgid) else {
+        return wrong(
+            "tgid",
+            format!("{}: threads come right after their leader", thread.tgid),
+        );
+    };
+    for (field, number, group) in [
+        ("ppid", thread.ppid, before.ppid),
+        ("pgid", thread.pgid, before.pgid),
+        ("sid", thread.sid, before.sid),
+    ] {
+        expect(number == group, field, || {
+            format!("{number} instead of its group's {group}")
+        })?;
+    }
+    expect(thread.exit_signal == 0, "exit_signal", || {
+        format!("{} of a thread", thread.exit_signal)
+    })
 }
 
 /// Padding is zero.
@@ -410,6 +546,14 @@ impl Record {
             Self::MmEnd(it) => it.visit(id, to),
             Self::Error(it) => it.head.visit(id, to),
             Self::Trailer(it) => it.visit(id, to),
+            Self::Exit(it) => it.visit(id, to),
+            Self::Attributes(it) => it.visit(id, to),
+            Self::Itimers(it) => it.visit(id, to),
+            Self::Pending(it) => {
+                let infos: Vec<&dyn Visited> = it.infos.iter().map(|info| info as _).collect();
+                list("infos", &infos);
+                it.head.visit(id, to);
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ pub struct Planned {
     pub children: Vec<usize>,
 }
 
-/// Tasks, the root first, parents before their children.
+/// Processes, the root first, parents before their children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The tasks.
@@ -32,8 +32,8 @@ pub enum PlanError {
     /// Two tasks with one pid.
     #[error("pid {0} is there twice")]
     Twice(i32),
-    /// A thread; the tool forks processes only.
-    #[error("pid {0} is a thread of {1}")]
+    /// A thread whose leader does not come before it.
+    #[error("pid {0} is a thread of {1}, which is not before it")]
     Thread(i32, i32),
     /// A task whose parent does not come before it.
     #[error("the parent {1} of pid {0} is not before it")]
@@ -41,16 +41,24 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Arrange the tasks of an image.
+    /// Arrange the processes of an image; the kernel makes their threads. A child of a thread is forked by the thread's leader, and the
+    /// kernel gives it to the thread.
     pub fn new(tasks: &[TreeTask]) -> Result<Self, PlanError> {
         let mut planned: Vec<Planned> = Vec::with_capacity(tasks.len());
         let mut places = std::collections::HashMap::with_capacity(tasks.len());
-        for (place, task) in tasks.iter().enumerate() {
+        for task in tasks {
+            let place = planned.len();
             if task.pid <= 0 {
                 return Err(PlanError::BadPid(task.pid));
             }
             if task.tgid != task.pid {
-                return Err(PlanError::Thread(task.pid, task.tgid));
+                let leader: usize = *places
+                    .get(&task.tgid)
+                    .ok_or(PlanError::Thread(task.pid, task.tgid))?;
+                if places.insert(task.pid, leader).is_some() {
+                    return Err(PlanError::Twice(task.pid));
+                }
+                continue;
             }
             if place > 0 {
                 let parent: usize = *places
@@ -106,6 +114,13 @@ mod tests {
         }
     }
 
+    fn thread(pid: i32, leader: i32, parent: i32) -> TreeTask {
+        TreeTask {
+            tgid: leader,
+            ..task(pid, parent)
+        }
+    }
+
     fn check(tasks: &[TreeTask], expected: Result<&[(i32, &[usize])], PlanError>) {
         let planned = Plan::new(tasks).map(|plan| plan.tasks);
         let expected = expected.map(|list| {
@@ -139,12 +154,23 @@ mod tests {
             Err(PlanError::Parent(3, 2)),
         );
         check(&[task(1, 0), task(1, 1)], Err(PlanError::Twice(1)));
+        check(&[thread(2, 1, 0)], Err(PlanError::Thread(2, 1)));
         check(
-            &[TreeTask {
-                tgid: 1,
-                ..task(2, 0)
-            }],
-            Err(PlanError::Thread(2, 1)),
+            &[task(1, 0), task(2, 1), thread(2, 1, 0)],
+            Err(PlanError::Twice(2)),
         );
+    }
+
+    #[test]
+    fn leaders_fork_what_their_threads_have_forked() {
+        let tasks = [
+            task(1, 0),
+            thread(2, 1, 0),
+            thread(3, 1, 0),
+            task(7, 3),
+            thread(8, 7, 3),
+            task(9, 8),
+        ];
+        check(&tasks, Ok(&[(1, &[1]), (7, &[2]), (9, &[])]));
     }
 }

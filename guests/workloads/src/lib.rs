@@ -6,11 +6,12 @@
 //! The host harness depends on this crate for [`NAMES`] and [`keys`] alone: scenario files are checked against them.
 //!
 //! What holds in every workload, between ready and resumed:
-//! - processes with one thread; private memory only; regular files, directories and memory devices as descriptors;
+//! - private memory only; regular files, directories and memory devices as descriptors;
 //! - nothing timed, so that a slow machine changes no verdict;
 //! - names, numbers and contents that are the same in each run.
 
 mod args;
+mod attributes;
 mod credentials;
 mod error;
 mod files;
@@ -27,6 +28,9 @@ mod simple;
 mod sleeps;
 mod stage;
 mod sys;
+mod threads;
+mod timers;
+mod zombies;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,21 +57,25 @@ macro_rules! registry {
 }
 
 registry! {
+    attributes: default_slack kept(what) parent_death subreaper threads;
     credentials: capabilities dumpable ids rlimits;
     files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;
     images: rich;
     iterated: counter;
     memory: cow_fork dirty(mib) file_private file_zeros heap holes(mib step) mappings(count) protections stack_deep(depth) vdso;
-    process_tree: exit_signals idle orphan three_levels wide(count);
-    refusals: advice affinity aio async_owner dead_group_leader deleted_cwd deny_write_execute device dnotify epoll eventfd fifo flock
-        inherited_lock inotify io_flusher itimer lease membarrier memfd memory_failure message_queue mlock mlockall namespace nice no_new_privs
-        other_namespace(kind) outside_user(kind) pids_for_children parent_death_signal pending_signal pidfd pipe posix_lock posix_queue posix_timer proc_file reset_on_fork scheduler
-        seccomp semaphore_undo semaphores shared_anonymous shared_file shared_mm signalfd socket stopped subreaper sysv_shm thread time_slice
-        timer_slack timerfd traced unlinked unlinked_mapping vfork zombie;
+    process_tree: dead_leaders exit_signals idle orphan stopped stopped_threads three_levels wide(count);
+    refusals: advice affinity aio async_owner deleted_cwd deny_write_execute device dnotify epoll eventfd fifo flock
+        inherited_lock inotify lease membarrier memfd message_queue mlock mlockall namespace
+        other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer proc_file
+        seccomp semaphore_undo semaphores shared_anonymous shared_file shared_mm signalfd socket sysv_shm
+        timerfd traced unlinked unlinked_mapping vfork;
     registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
-    signals: altstack autodisarm handlers in_handler mask sigsuspend;
+    signals: altstack autodisarm delivered handlers in_handler mask pending pending_child sigsuspend;
     simple: blocked(call) counter identity self_file self_pipe;
     sleeps: deadline left(call) order polled_closed;
+    threads: basic(count) blocked children detached group_exit unshared;
+    timers: left(which) ticks(which);
+    zombies: exits leaders many thread_leader;
 }
 
 /// Runs the program with these arguments (the program's name left out) and returns its exit code: 0 all checks held, 1 one did not, 2 usage.

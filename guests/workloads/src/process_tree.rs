@@ -270,14 +270,7 @@ pub(crate) fn wide(stage: &mut Stage, args: &Args) -> Result<()> {
 
 /// A process whose parent ended before the freeze: it belongs to the root, PID 1 of its namespace, which sees its end.
 pub(crate) fn orphan(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let root = sys::pid();
-    if root != 1 {
-        // Outside of a pid namespace of its own the root adopts orphans only when it asks to.
-        // SAFETY: plain numbers.
-        sys::check("prctl", unsafe {
-            libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
-        })?;
-    }
+    let root = stage.adopt_orphans()?;
     let middle = stage.spawn("middle", |middle| {
         let inner = middle.spawn("inner", |inner| {
             while sys::parent() != root {
@@ -303,4 +296,157 @@ pub(crate) fn orphan(stage: &mut Stage, _args: &Args) -> Result<()> {
     sys::kill(pid, libc::SIGUSR1)?;
     let orphan = stage.descendant("middle.inner", pid);
     stage.join(&orphan)
+}
+
+/// What waitpid(2) has to tell of a child that lives, if anything.
+fn told(pid: Pid, what: c_int) -> Result<Option<c_int>> {
+    let mut status = 0;
+    // SAFETY: the status outlives the call.
+    let found = sys::check("waitpid", unsafe {
+        libc::waitpid(pid, &raw mut status, libc::WNOHANG | what)
+    })?;
+    Ok((found != 0).then_some(status))
+}
+
+/// Children that signals have stopped and continued: they are, and what their parent has not yet waited for it still gets, once.
+pub(crate) fn stopped(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let mut children = BTreeMap::new();
+    for name in ["waited", "stopped", "continued"] {
+        let child = stage.spawn_ready(name, |child| {
+            child.hold()?;
+            child.check("resumed", true, "");
+            Ok(())
+        })?;
+        sys::kill(child.pid, libc::SIGSTOP)?;
+        while sys::state(child.pid)? != 'T' {
+            sys::pause();
+        }
+        children.insert(name, child);
+    }
+    let pid = |name: &str| children.get(name).map_or(0, |child| child.pid);
+    told(pid("waited"), libc::WUNTRACED)?;
+    sys::kill(pid("continued"), libc::SIGCONT)?;
+    while sys::state(pid("continued"))? == 'T' {
+        sys::pause();
+    }
+    stage.hold()?;
+    for name in ["waited", "stopped"] {
+        stage.equal(name, &sys::state(pid(name))?, &'T');
+    }
+    let all = libc::WUNTRACED | libc::WCONTINUED;
+    for (name, first) in [
+        ("waited", None),
+        ("stopped", Some(libc::SIGSTOP << 8 | 0x7f)),
+        ("continued", Some(0xffff)),
+    ] {
+        let found = [told(pid(name), all)?, told(pid(name), all)?];
+        stage.equal(&format!("told of {name}"), &found, &[first, None]);
+    }
+    for (name, child) in &children {
+        if *name != "continued" {
+            sys::kill(child.pid, libc::SIGCONT)?;
+            while sys::state(child.pid)? == 'T' {
+                sys::pause();
+            }
+            let found = [told(child.pid, all)?, told(child.pid, all)?];
+            stage.equal(&format!("{name} continues"), &found, &[Some(0xffff), None]);
+        }
+        child.resume()?;
+        stage.join(child)?;
+    }
+    Ok(())
+}
+
+/// A process with threads is stopped: all of them are, and all go on.
+pub(crate) fn stopped_threads(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let child = stage.spawn_ready("child", |child| {
+        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        let thread = thread
+            .spawn(|| sys::wait_signal(libc::SIGUSR1))
+            .map_err(Error::from_io("start a thread"))?;
+        child.ready()?;
+        let came = thread.join();
+        child.check("the thread goes on", matches!(came, Ok(Ok(()))), "");
+        Ok(())
+    })?;
+    sys::kill(child.pid, libc::SIGSTOP)?;
+    let threads = || -> Result<Vec<char>> {
+        let path = format!("/proc/{}/task", child.pid);
+        let entries = fs::read_dir(path).map_err(Error::from_io("list the threads"))?;
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .map(sys::state)
+            .collect()
+    };
+    while threads()? != ['T', 'T'] {
+        sys::pause();
+    }
+    stage.hold()?;
+    stage.equal("threads", &threads()?, &vec!['T', 'T']);
+    sys::kill(child.pid, libc::SIGCONT)?;
+    child.resume()?;
+    stage.join(&child)
+}
+
+/// Process groups and a session whose leaders have ended and were waited for: their members are still in them, and are reached by them.
+pub(crate) fn dead_leaders(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let root = stage.adopt_orphans()?;
+    let leader = stage.spawn_ready("leader", |leader| {
+        // SAFETY: plain numbers.
+        sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
+        leader.ready()?;
+        leader.wait_resume()?;
+        leader.check("ends", true, "");
+        Ok(())
+    })?;
+    let mut members = Vec::new();
+    for name in ["first", "second"] {
+        members.push(stage.spawn_ready(name, |member| {
+            // SAFETY: plain numbers.
+            sys::check("setpgid", unsafe { libc::setpgid(0, leader.pid) })?;
+            let before = Relations::now();
+            member.hold()?;
+            member.equal("pid, parent, group and session", &Relations::now(), &before);
+            Ok(())
+        })?);
+    }
+    let session = stage.spawn("session", |session| {
+        // SAFETY: plain numbers.
+        sys::check("setsid", unsafe { libc::setsid() })?;
+        let inner = session.spawn("inner", |inner| {
+            while sys::parent() != root {
+                sys::pause();
+            }
+            fs::write(inner.path("inner"), sys::pid().to_string())
+                .map_err(Error::from_io("write"))?;
+            let before = Relations::now();
+            inner.hold()?;
+            inner.equal("pid, parent, group and session", &Relations::now(), &before);
+            Ok(())
+        })?;
+        session.check("has a child", inner.pid > 0, "");
+        Ok(())
+    })?;
+    stage.join(&session)?;
+    stage.await_descendant("session.inner")?;
+    leader.resume()?;
+    stage.join(&leader)?;
+    let text = fs::read_to_string(stage.path("inner")).map_err(Error::from_io("read"))?;
+    let inner: Pid = text
+        .parse()
+        .map_err(|_| Error::Situation(format!("no pid: {text:?}")))?;
+    stage.hold()?;
+    // Both members by the number of their group.
+    sys::kill(-leader.pid, libc::SIGUSR1)?;
+    for member in &members {
+        stage.join(member)?;
+    }
+    stage.equal(
+        "the group when its last member is gone",
+        &sys::kill(-leader.pid, 0).is_err(),
+        &true,
+    );
+    sys::kill(-session.pid, libc::SIGUSR1)?;
+    let inner = stage.descendant("session.inner", inner);
+    stage.join(&inner)
 }

@@ -10,8 +10,7 @@ mod outside;
 mod tasks;
 
 pub(crate) use attributes::{
-    deny_write_execute, io_flusher, membarrier, memory_failure, mlockall, other_namespace,
-    pids_for_children, reset_on_fork, time_slice,
+    deny_write_execute, membarrier, mlockall, other_namespace, pids_for_children,
 };
 pub(crate) use descriptors::{
     async_owner, device, dnotify, epoll, eventfd, fifo, flock, inherited_lock, inotify, lease,
@@ -21,7 +20,5 @@ pub(crate) use ipc::{aio, message_queue, posix_queue, semaphore_undo, semaphores
 pub(crate) use memory::{advice, mlock, shared_anonymous, shared_file, sysv_shm, unlinked_mapping};
 pub(crate) use outside::outside_user;
 pub(crate) use tasks::{
-    affinity, dead_group_leader, deleted_cwd, itimer, namespace, nice, no_new_privs,
-    parent_death_signal, pending_signal, posix_timer, scheduler, seccomp, shared_mm, stopped,
-    subreaper, thread, timer_slack, traced, vfork, zombie,
+    affinity, deleted_cwd, namespace, outside_group, posix_timer, seccomp, shared_mm, traced, vfork,
 };

@@ -1,4 +1,6 @@
-//! Signals: actions, masks, the alternate stack, a handler that is running.
+//! Signals: actions, masks, the alternate stack, a handler that is running, signals that are pending.
+
+mod pending;
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
@@ -7,6 +9,8 @@ use crate::args::Args;
 use crate::error::Result;
 use crate::stage::Stage;
 use crate::sys::{self, Mapping, page_size};
+
+pub(crate) use pending::{delivered, pending, pending_child};
 
 /// Bits of masks, by signal.
 fn bit(signal: c_int) -> u64 {

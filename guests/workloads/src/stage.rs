@@ -5,11 +5,11 @@
 //!
 //! SIGUSR1 is blocked in every process from the start; a workload that wants a handler to get it sleeps in a call that opens the mask, or unblocks it.
 
-use std::cell::RefCell;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crossthaw_protocol::{READY_FILE, REPORT_FILE};
@@ -44,10 +44,8 @@ pub(crate) struct Child {
     report: PathBuf,
 }
 
-thread_local! {
-    /// Where the panic hook writes; the program has one thread.
-    static PANIC_REPORT: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
-}
+/// Where the panic hook writes.
+static PANIC_REPORT: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 /// Runs a workload as the root process, writes its report and returns its exit code.
 pub(crate) fn perform(dir: &Path, run: Run, args: &Args) -> ExitCode {
@@ -59,7 +57,7 @@ pub(crate) fn perform(dir: &Path, run: Run, args: &Args) -> ExitCode {
     };
     set_panic_report(&stage.report);
     std::panic::set_hook(Box::new(|panic| {
-        let report = PANIC_REPORT.with_borrow(Clone::clone);
+        let report = PANIC_REPORT.lock().ok().and_then(|path| path.clone());
         let line = format!(
             "FAIL panic: {}\ndone\n",
             panic.to_string().replace('\n', " ")
@@ -74,10 +72,38 @@ pub(crate) fn perform(dir: &Path, run: Run, args: &Args) -> ExitCode {
 
 /// Tells the panic hook where to write.
 fn set_panic_report(report: &Path) {
-    PANIC_REPORT.set(Some(report.to_owned()));
+    // Poisoned only by a panic, which ends the process.
+    let _ = PANIC_REPORT
+        .lock()
+        .map(|mut path| *path = Some(report.to_owned()));
 }
 
 impl Stage {
+    /// The stage of another thread of this process: it forks and finds files like this one, and has no report.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            dir: self.dir.clone(),
+            name: self.name.clone(),
+            report: self.report.clone(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Makes this process, the root, the parent of those below it whose own parents end; returns its pid.
+    ///
+    /// PID 1 of a namespace is that anyway.
+    #[expect(clippy::unused_self, reason = "reads as what the stage does")]
+    pub(crate) fn adopt_orphans(&self) -> Result<Pid> {
+        let root = sys::pid();
+        if root != 1 {
+            // SAFETY: plain numbers.
+            sys::check("prctl", unsafe {
+                libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1)
+            })?;
+        }
+        Ok(root)
+    }
+
     /// A path in the scenario's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)

@@ -163,7 +163,7 @@ pub(crate) fn kill(pid: Pid, signal: c_int) -> Result<()> {
 }
 
 /// A set of signals.
-fn set_of(signals: &[c_int]) -> libc::sigset_t {
+pub(crate) fn set_of(signals: &[c_int]) -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the set before it is read.
     unsafe {

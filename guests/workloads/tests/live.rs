@@ -28,22 +28,23 @@ const NEED_ROOT: &[&str] = &[
     "files::devices",
     "refusals::device",
     "refusals::namespace",
-    "refusals::nice",
+    "signals::pending",
+    "threads::unshared",
+    "zombies::exits",
 ];
 
 /// Needs powers that a container's root may lack, or a kernel as new as the guests': tried in guests only.
 const NEED_A_GUEST: &[&str] = &[
+    "attributes::threads",
     "files::names",
     "refusals::deny_write_execute",
-    "refusals::io_flusher",
     "refusals::mlockall",
     "refusals::other_namespace",
     "refusals::pids_for_children",
     "refusals::posix_queue",
-    "refusals::time_slice",
 ];
 
-/// Every value of every axis that the scenarios use is here.
+/// Every value of every axis that the scenarios use is here, but for those that need what only a guest gives.
 const VARIANTS: &[(&str, &[&str])] = &[
     ("registers::gpr", &["hold=spin"]),
     ("registers::gpr", &["hold=blocked"]),
@@ -65,6 +66,18 @@ const VARIANTS: &[(&str, &[&str])] = &[
     ("sleeps::left", &["call=poll"]),
     ("sleeps::left", &["call=futex"]),
     ("memory::dirty", &["mib=8"]),
+    ("attributes::kept", &["what=batch"]),
+    ("attributes::kept", &["what=idle"]),
+    ("attributes::kept", &["what=reset_on_fork"]),
+    ("attributes::kept", &["what=timer_slack"]),
+    ("attributes::kept", &["what=oom"]),
+    ("attributes::kept", &["what=no_new_privs"]),
+    ("attributes::kept", &["what=memory_failure"]),
+    ("timers::left", &["which=virtual"]),
+    ("timers::left", &["which=prof"]),
+    ("timers::ticks", &["which=virtual"]),
+    ("timers::ticks", &["which=prof"]),
+    ("threads::basic", &["count=200"]),
 ];
 
 /// A workload that runs in a folder of its own.

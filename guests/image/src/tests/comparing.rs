@@ -326,7 +326,8 @@ fn every_rule_names_a_field_and_has_a_reason() {
         let objref = matches!(field, "objref" | "exe")
             || (of == "ckpt_rec_task_objs" && field != "pad")
             || (matches!(of, "ckpt_fd" | "ckpt_rec_vma") && field == "file")
-            || (of == "ckpt_rec_file" && field == "cred");
+            || (of == "ckpt_rec_file" && field == "cred")
+            || (of == "ckpt_rec_exit" && matches!(field, "cred" | "sighand"));
         let rule = crate::rules::rule(of, field);
         let is = rule.is_some_and(|rule| rule.how == How::Reference);
         assert_eq!(is, objref, "{of}.{field}");

@@ -39,7 +39,7 @@ fn good_images_are_valid() {
     for arch in Arch::ALL {
         let bytes = image(arch);
         let verified = verify(bytes.as_slice()).unwrap();
-        assert_eq!((verified.arch, verified.tasks), (arch, 2));
+        assert_eq!((verified.arch, verified.tasks), (arch, 3));
         assert_eq!(verified.bytes, bytes.len() as u64);
         assert_eq!(verified.records, records(arch).len() + 1);
     }
@@ -61,10 +61,23 @@ fn a_wrong_field_is_named() {
         Tree "TREE"."tasks[0].ppid": |it| it.tasks[0].ppid = 2;
         Tree "TREE"."tasks[0].exit_signal": |it| it.tasks[0].exit_signal = 65;
         Task "TASK"."pid": |it| it.pid = 2;
+        Tree "TREE"."tasks[1].tgid": |it| it.tasks[1].tgid = 3;
+        Tree "TREE"."tasks[2].exit_signal": |it| it.tasks[2].tgid = 2;
+        Tree "TREE"."tasks[1].ppid": |it| it.tasks[1].tgid = 1;
         TaskEnd "TASK_END"."pid": |it| it.pid = 7;
+        Exit "EXIT"."status": |it| it.status = 0x107f;
+        Exit "EXIT"."status": |it| it.status = 0x80;
+        Exit "EXIT"."cred": |it| it.cred = 2;
         TaskObjs "TASK_OBJS"."cred": |it| it.cred = 99;
         TaskObjs "TASK_OBJS"."mm": |it| it.mm = 1;
         TaskObjs "TASK_OBJS"."pad": |it| it.pad = 1;
+        Attributes "ATTRIBUTES"."flags": |it| it.flags = 0x40;
+        Attributes "ATTRIBUTES"."nice": |it| it.nice = 20;
+        Attributes "ATTRIBUTES"."oom_score_adj": |it| it.oom_score_adj = 1001;
+        Pending "PENDING"."flags": |it| it.head.flags = 2;
+        Pending "PENDING"."mask": |it| it.head.mask |= 1 << 8;
+        Pending "PENDING"."infos[1].signo": |it| it.infos[1].signo = 2;
+        Pending "PENDING"."infos[0].pad": |it| it.infos[0].pad = 2;
         Cpu "CPU"."word": |it| it.word[5] = 1;
         Cred "CRED"."objref": |it| it.head.objref = 0;
         File "FILE"."cred": |it| it.head.cred = 3;

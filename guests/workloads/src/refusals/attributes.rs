@@ -1,7 +1,6 @@
 //! Small things that a task sets for itself.
 
-use std::ffi::{c_int, c_long};
-use std::ptr;
+use std::ffi::c_int;
 
 use super::tasks::prctl;
 use crate::args::Args;
@@ -10,35 +9,11 @@ use crate::stage::Stage;
 use crate::sys::{self, Mapping, Status};
 
 /// include/uapi/linux/prctl.h: what the C library does not name yet.
-const PR_SET_IO_FLUSHER: c_int = 57;
-const PR_GET_IO_FLUSHER: c_int = 58;
 const PR_SET_MDWE: c_int = 65;
 const PR_GET_MDWE: c_int = 66;
 /// include/uapi/linux/membarrier.h.
 const MEMBARRIER_PRIVATE_EXPEDITED: usize = 1 << 3;
 const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
-
-/// A policy for memory failures: be told early.
-pub(crate) fn memory_failure(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let (set, early) = (
-        usize::try_from(libc::PR_MCE_KILL_SET).unwrap_or(0),
-        usize::try_from(libc::PR_MCE_KILL_EARLY).unwrap_or(0),
-    );
-    let option = usize::try_from(libc::PR_MCE_KILL).unwrap_or(0);
-    // SAFETY: plain numbers.
-    unsafe { sys::raw("prctl", libc::SYS_prctl, [option, set, early, 0, 0])? };
-    stage.hold()?;
-    stage.equal("policy", &prctl(libc::PR_MCE_KILL_GET, 0)?, &early);
-    Ok(())
-}
-
-/// A task through which others' memory is written back.
-pub(crate) fn io_flusher(stage: &mut Stage, _args: &Args) -> Result<()> {
-    prctl(PR_SET_IO_FLUSHER, 1)?;
-    stage.hold()?;
-    stage.equal("flusher", &prctl(PR_GET_IO_FLUSHER, 0)?, &1);
-    Ok(())
-}
 
 /// Memory that must not become executable.
 pub(crate) fn deny_write_execute(stage: &mut Stage, _args: &Args) -> Result<()> {
@@ -82,62 +57,6 @@ pub(crate) fn mlockall(stage: &mut Stage, _args: &Args) -> Result<()> {
         libc::mincore(memory.start().cast(), memory.len(), &raw mut there)
     })?;
     stage.equal("new memory is in RAM", &(there & 1), &1);
-    Ok(())
-}
-
-/// A policy that children do not inherit.
-pub(crate) fn reset_on_fork(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let policy = libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK;
-    // SAFETY: all-zero bytes are valid parameters, which live.
-    unsafe {
-        let parameters: libc::sched_param = std::mem::zeroed();
-        sys::check(
-            "sched_setscheduler",
-            libc::sched_setscheduler(0, policy, &raw const parameters),
-        )?;
-    }
-    stage.hold()?;
-    // SAFETY: plain numbers.
-    stage.equal("policy", &unsafe { libc::sched_getscheduler(0) }, &policy);
-    Ok(())
-}
-
-/// A time slice of the task's own (6.12).
-pub(crate) fn time_slice(stage: &mut Stage, _args: &Args) -> Result<()> {
-    const NANOSECONDS: u64 = 7_000_000;
-    let size = size_of::<libc::sched_attr>();
-    // SAFETY: plain numbers, all of which may be zero.
-    let empty: libc::sched_attr = unsafe { std::mem::zeroed() };
-    let mut attr = libc::sched_attr {
-        size: u32::try_from(size).unwrap_or(0),
-        sched_runtime: NANOSECONDS,
-        ..empty
-    };
-    let call = |name, number: c_long, attr: &mut libc::sched_attr| {
-        // SAFETY: the structure lives and has this size; the setter ignores the size and takes no flags.
-        unsafe {
-            sys::raw(
-                name,
-                number,
-                [
-                    0,
-                    ptr::from_mut(attr).expose_provenance(),
-                    if number == libc::SYS_sched_getattr {
-                        size
-                    } else {
-                        0
-                    },
-                    0,
-                    0,
-                ],
-            )
-        }
-    };
-    call("sched_setattr", libc::SYS_sched_setattr, &mut attr)?;
-    stage.hold()?;
-    let mut found = empty;
-    call("sched_getattr", libc::SYS_sched_getattr, &mut found)?;
-    stage.equal("slice", &found.sched_runtime, &NANOSECONDS);
     Ok(())
 }
 

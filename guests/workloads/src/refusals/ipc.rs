@@ -44,18 +44,14 @@ pub(crate) fn semaphores(stage: &mut Stage, _args: &Args) -> Result<()> {
     remove(set)
 }
 
-/// What is to be undone when the process ends; the set itself is gone.
+/// What is to be undone when the process ends.
 pub(crate) fn semaphore_undo(stage: &mut Stage, _args: &Args) -> Result<()> {
     let set = semaphore()?;
     add(set, 5, libc::SEM_UNDO)?;
-    remove(set)?;
     stage.hold()?;
     stage.works(
-        "a new set can be used",
-        semaphore().and_then(|set| {
-            add(set, 1, libc::SEM_UNDO)?;
-            remove(set)
-        }),
+        "the set can be used",
+        add(set, 1, libc::SEM_UNDO).and_then(|()| remove(set)),
     );
     Ok(())
 }

@@ -38,47 +38,6 @@ pub(super) fn prctl(option: c_int, value: usize) -> Result<usize> {
     }
 }
 
-/// A second thread.
-pub(crate) fn thread(stage: &mut Stage, _args: &Args) -> Result<()> {
-    static END: AtomicBool = AtomicBool::new(false);
-    let thread = std::thread::spawn(|| {
-        while !END.load(Ordering::Relaxed) {
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
-        17
-    });
-    stage.hold()?;
-    END.store(true, Ordering::Relaxed);
-    stage.equal("the thread's result", &thread.join().ok(), &Some(17));
-    Ok(())
-}
-
-/// A child that has ended, and that nobody has waited for.
-pub(crate) fn zombie(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let Some(pid) = sys::fork()? else {
-        sys::exit(23)
-    };
-    while sys::state(pid)? != 'Z' {
-        sys::pause();
-    }
-    stage.hold()?;
-    stage.equal("its end", &sys::wait(pid)?, &Status::Exited(23));
-    Ok(())
-}
-
-/// A child that SIGSTOP has stopped.
-pub(crate) fn stopped(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let child = waiting(stage)?;
-    sys::kill(child.pid, libc::SIGSTOP)?;
-    while sys::state(child.pid)? != 'T' {
-        sys::pause();
-    }
-    stage.hold()?;
-    stage.equal("state", &sys::state(child.pid)?, &'T');
-    sys::kill(child.pid, libc::SIGCONT)?;
-    dismiss(stage, &child)
-}
-
 /// A child that the root traces.
 pub(crate) fn traced(stage: &mut Stage, _args: &Args) -> Result<()> {
     let child = waiting(stage)?;
@@ -147,66 +106,35 @@ pub(crate) fn vfork(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.join(&parent)
 }
 
-/// A child in a group whose leader has ended.
-pub(crate) fn dead_group_leader(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let leader = waiting(stage)?;
-    // SAFETY: plain numbers.
-    sys::check("setpgid", unsafe { libc::setpgid(leader.pid, leader.pid) })?;
-    let member = stage.spawn_ready("member", |member| {
-        // SAFETY: plain numbers.
-        let group = || unsafe { libc::getpgid(0) };
-        member.hold()?;
-        member.equal("group", &group(), &leader.pid);
+/// A child in the group of a process that is not in the tree, since its parent has ended.
+pub(crate) fn outside_group(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let middle = stage.spawn("middle", |middle| {
+        let leader = middle.spawn("leader", |leader| {
+            // SAFETY: plain numbers.
+            sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
+            fs::write(leader.path("leader"), sys::pid().to_string())
+                .map_err(Error::from_io("write"))?;
+            leader.hold()?;
+            leader.check("resumed", true, "");
+            Ok(())
+        })?;
+        middle.await_ready(&leader)?;
+        middle.check("ends", true, "");
         Ok(())
     })?;
+    stage.join(&middle)?;
+    let text = fs::read_to_string(stage.path("leader")).map_err(Error::from_io("read"))?;
+    let leader: sys::Pid = text
+        .parse()
+        .map_err(|_| Error::Situation(format!("no pid: {text:?}")))?;
+    let member = waiting(stage)?;
     // SAFETY: plain numbers.
-    sys::check("setpgid", unsafe { libc::setpgid(member.pid, leader.pid) })?;
-    dismiss(stage, &leader)?;
+    sys::check("setpgid", unsafe { libc::setpgid(member.pid, leader) })?;
     stage.hold()?;
+    // SAFETY: plain numbers.
+    stage.equal("group", &unsafe { libc::getpgid(member.pid) }, &leader);
+    sys::kill(leader, libc::SIGUSR1)?;
     dismiss(stage, &member)
-}
-
-/// A signal that is pending.
-pub(crate) fn pending_signal(stage: &mut Stage, _args: &Args) -> Result<()> {
-    sys::block(&[libc::SIGTERM])?;
-    sys::kill(sys::pid(), libc::SIGTERM)?;
-    stage.hold()?;
-    stage.equal("pending", &sys::pending()?, &(1 << (libc::SIGTERM - 1)));
-    Ok(())
-}
-
-/// An interval timer, armed.
-pub(crate) fn itimer(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let which = libc::ITIMER_REAL;
-    let zero = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
-    let far = libc::itimerval {
-        it_interval: zero,
-        it_value: libc::timeval {
-            tv_sec: 3600,
-            tv_usec: 0,
-        },
-    };
-    // SAFETY: the structure lives.
-    sys::check("setitimer", unsafe {
-        libc::setitimer(which, &raw const far, ptr::null_mut())
-    })?;
-    stage.hold()?;
-    let mut left = libc::itimerval {
-        it_interval: zero,
-        it_value: zero,
-    };
-    // SAFETY: the kernel writes one structure.
-    stage.works(
-        "getitimer",
-        sys::check("getitimer", unsafe {
-            libc::getitimer(which, &raw mut left)
-        }),
-    );
-    stage.check("time is left", left.it_value.tv_sec > 0, "none");
-    Ok(())
 }
 
 /// A POSIX timer, armed.
@@ -280,93 +208,6 @@ pub(crate) fn seccomp(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// No privileges may be gained any more.
-pub(crate) fn no_new_privs(stage: &mut Stage, _args: &Args) -> Result<()> {
-    prctl(libc::PR_SET_NO_NEW_PRIVS, 1)?;
-    stage.hold()?;
-    stage.equal("no_new_privs", &prctl(libc::PR_GET_NO_NEW_PRIVS, 0)?, &1);
-    Ok(())
-}
-
-/// A signal that comes when the parent ends.
-pub(crate) fn parent_death_signal(stage: &mut Stage, _args: &Args) -> Result<()> {
-    prctl(
-        libc::PR_SET_PDEATHSIG,
-        usize::try_from(libc::SIGWINCH).unwrap_or(0),
-    )?;
-    stage.hold()?;
-    let mut signal: c_int = 0;
-    let option = usize::try_from(libc::PR_GET_PDEATHSIG).unwrap_or(0);
-    // SAFETY: the kernel writes one number.
-    stage.works("prctl", unsafe {
-        sys::raw(
-            "prctl",
-            libc::SYS_prctl,
-            [option, (&raw mut signal).expose_provenance(), 0, 0, 0],
-        )
-    });
-    stage.equal("signal", &signal, &libc::SIGWINCH);
-    Ok(())
-}
-
-/// A process that adopts the orphans below it.
-pub(crate) fn subreaper(stage: &mut Stage, _args: &Args) -> Result<()> {
-    prctl(libc::PR_SET_CHILD_SUBREAPER, 1)?;
-    stage.hold()?;
-    let root = sys::pid();
-    let Some(middle) = sys::fork()? else {
-        if let Ok(None) = sys::fork() {
-            while sys::parent() != root {
-                sys::pause();
-            }
-        }
-        sys::exit(0)
-    };
-    stage.equal(
-        "the middle one's end",
-        &sys::wait(middle)?,
-        &Status::Exited(0),
-    );
-    stage.equal("the orphan's end", &sys::wait(-1)?, &Status::Exited(0));
-    Ok(())
-}
-
-/// A nice value.
-pub(crate) fn nice(stage: &mut Stage, _args: &Args) -> Result<()> {
-    // SAFETY: plain numbers.
-    sys::check("setpriority", unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 5)
-    })?;
-    stage.hold()?;
-    // SAFETY: plain numbers.
-    stage.equal(
-        "nice value",
-        &unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) },
-        &5,
-    );
-    Ok(())
-}
-
-/// A scheduling policy.
-pub(crate) fn scheduler(stage: &mut Stage, _args: &Args) -> Result<()> {
-    // SAFETY: all-zero bytes are valid parameters, which live.
-    unsafe {
-        let parameters: libc::sched_param = std::mem::zeroed();
-        sys::check(
-            "sched_setscheduler",
-            libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters),
-        )?;
-    }
-    stage.hold()?;
-    // SAFETY: plain numbers.
-    stage.equal(
-        "policy",
-        &unsafe { libc::sched_getscheduler(0) },
-        &libc::SCHED_BATCH,
-    );
-    Ok(())
-}
-
 /// A set of processors to run on.
 pub(crate) fn affinity(stage: &mut Stage, _args: &Args) -> Result<()> {
     // SAFETY: all-zero bytes are a valid set, which lives.
@@ -389,19 +230,6 @@ pub(crate) fn affinity(stage: &mut Stage, _args: &Args) -> Result<()> {
         libc::CPU_COUNT(&set)
     };
     stage.equal("processors", &count, &1);
-    Ok(())
-}
-
-/// A timer slack.
-pub(crate) fn timer_slack(stage: &mut Stage, _args: &Args) -> Result<()> {
-    const NANOSECONDS: usize = 777_777;
-    prctl(libc::PR_SET_TIMERSLACK, NANOSECONDS)?;
-    stage.hold()?;
-    stage.equal(
-        "timer slack",
-        &prctl(libc::PR_GET_TIMERSLACK, 0)?,
-        &NANOSECONDS,
-    );
     Ok(())
 }
 

@@ -11,19 +11,30 @@ use super::{Canon, Form, rules};
 const LINES: usize = 200;
 
 /// Names of tasks: their pids in a container, where nobody else takes one; else their places, since kernel threads take pids too.
-struct Names(BTreeMap<i32, i32>);
+struct Names {
+    by_pid: BTreeMap<i32, i32>,
+    container: bool,
+}
 
 impl Names {
     fn new(state: &State) -> Self {
         let container = state.tasks.first().is_some_and(|task| task.pid == 1);
         let name =
             |(place, task): (i32, &TaskState)| (task.pid, if container { task.pid } else { place });
-        Self((1..).zip(&state.tasks).map(name).collect())
+        Self {
+            by_pid: (1..).zip(&state.tasks).map(name).collect(),
+            container,
+        }
+    }
+
+    /// A process group or session, whose leader may be gone.
+    fn of_group(&self, id: i32) -> i32 {
+        if self.container { id } else { self.of(id) }
     }
 
     /// 0 for a task outside of the tree.
     fn of(&self, pid: i32) -> i32 {
-        self.0.get(&pid).copied().unwrap_or(0)
+        self.by_pid.get(&pid).copied().unwrap_or(0)
     }
 
     fn text(&self, pid: &str) -> String {
@@ -151,9 +162,30 @@ fn lines(facts: &[Fact], names: &Names, canon: &mut Canon) -> Vec<String> {
     lines.into_iter().map(whole).collect()
 }
 
+/// What a task is, as far as it says which lines it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Process,
+    Thread,
+    Zombie,
+}
+
+impl Kind {
+    fn of(task: &TaskState) -> Self {
+        if !task.links.iter().any(|(name, _)| name == "root") {
+            Self::Zombie
+        } else if task.pid != task.tgid {
+            Self::Thread
+        } else {
+            Self::Process
+        }
+    }
+}
+
 /// The golden form of a state.
 ///
-/// The first task is shown whole, the others by what they differ in from it, then what belongs to the tree.
+/// The first task is shown whole, the others by what they differ in from the first of their kind, and the first of a kind from the first of
+/// all; then what belongs to the tree.
 pub fn golden(state: &State) -> String {
     shorten(&whole(state))
 }
@@ -164,7 +196,8 @@ fn whole(state: &State) -> String {
     let facts = facts::all(state);
     let mut canon = Canon::default();
     let mut out = String::new();
-    let mut first: Option<Vec<String>> = None;
+    // The first task of each kind, and its lines.
+    let mut shown: Vec<(Kind, i32, Vec<String>)> = Vec::new();
     let about = |pid: Option<i32>| {
         let facts = facts.iter().filter(move |fact| fact.task == pid);
         facts.cloned().collect::<Vec<_>>()
@@ -172,8 +205,8 @@ fn whole(state: &State) -> String {
     for task in &state.tasks {
         let mut lines = lines(&about(Some(task.pid)), &names, &mut canon);
         lines.extend(map_lines(task));
-        let [pid, parent, group, session] =
-            [task.pid, task.ppid, task.pgid, task.sid].map(|pid| names.of(pid));
+        let [pid, parent] = [task.pid, task.ppid].map(|pid| names.of(pid));
+        let [group, session] = [task.pgid, task.sid].map(|id| names.of_group(id));
         let thread = match names.of(task.tgid) {
             leader if leader == pid => String::new(),
             leader => format!(" thread of {leader}"),
@@ -181,20 +214,28 @@ fn whole(state: &State) -> String {
         let shares = task.shares.iter();
         let shares = shares.map(|(what, pid)| format!(" {what} of {}", names.of(*pid)));
         let shares: String = shares.collect();
+        let kind = Kind::of(task);
+        let of_kind = shown.iter().find(|(known, ..)| *known == kind);
+        let like = match of_kind {
+            Some((_, like, _)) if kind != Kind::Process => format!(" like {like}"),
+            _ => String::new(),
+        };
         line!(
             out,
-            "task {pid} parent {parent} group {group} session {session}{thread}{shares}"
+            "task {pid} parent {parent} group {group} session {session}{thread}{shares}{like}"
         );
-        match &first {
+        match of_kind.or(shown.first()) {
             None => lines.iter().for_each(|text| line!(out, "  {text}")),
-            Some(first) => {
+            Some((.., first)) => {
                 let gone = first.iter().filter(|text| !lines.contains(text));
                 gone.for_each(|text| line!(out, "  - {text}"));
                 let new = lines.iter().filter(|text| !first.contains(text));
                 new.for_each(|text| line!(out, "  + {text}"));
             }
         }
-        first.get_or_insert(lines);
+        if of_kind.is_none() {
+            shown.push((kind, pid, lines));
+        }
     }
     let mut of_tree = about(None);
     // Tasks that run side by side make their files in any order.

@@ -17,6 +17,7 @@
 #include <linux/ptrace.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
+#include <linux/task_work.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/xxhash.h>
@@ -44,8 +45,9 @@ struct ckpt_task {
 	struct task_struct *task;	/* counted reference */
 	unsigned long	    switches;	/* nvcsw when it was found to be off its CPU */
 	int		    pid;	/* in ctx->pid_ns, as below */
-	int		    ppid, pgid, sid;
+	int		    tgid, ppid, pgid, sid;
 	unsigned int	    exit_signal;	/* restart only */
+	bool		    has_exited;		/* checkpoint only */
 };
 
 /**
@@ -236,12 +238,33 @@ int ckpt_tree_save(struct ckpt_ctx *ctx);
 int ckpt_tree_recheck(struct ckpt_ctx *ctx);
 int ckpt_tree_read(struct ckpt_ctx *ctx);
 void ckpt_tree_free(struct ckpt_ctx *ctx);
+/* What a frozen task sleeps as. */
+#define CKPT_FROZEN_STATES	(TASK_INTERRUPTIBLE | __TASK_STOPPED)
 /* Is the task parked by the cgroup v2 freezer at the point where signals are delivered? */
 int ckpt_task_check_frozen(struct ckpt_ctx *ctx, struct ckpt_task *t);
 /* Freeze the cgroup that the members, and nobody else, are in. */
 int ckpt_freeze_members(struct ckpt_ctx *ctx);
 /* Wait until the members that were let go are where the freezer holds them. */
 void ckpt_wait_frozen(struct ckpt_ctx *ctx);
+
+/* ipc/sem.c: has the task, which must not run meanwhile, anything to undo when it exits? */
+#ifdef CONFIG_SYSVIPC
+bool sem_has_undos(struct task_struct *tsk);
+#else
+static inline bool sem_has_undos(struct task_struct *tsk)
+{
+	return false;
+}
+#endif
+
+/* --- zombies.c --- */
+int ckpt_zombie_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_exit_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_EXIT */
+void ckpt_zombie_wait(struct ckpt_member *m, unsigned int exit_signal);
+void __noreturn ckpt_zombie_exit(const struct ckpt_rec_exit *rec);
+
+/* --- threads.c: a thread makes the others of its group --- */
+int ckpt_threads_make(struct ckpt_ctx *ctx);
 
 /* --- task.c --- */
 int ckpt_task_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
@@ -258,8 +281,27 @@ int ckpt_cred_install(struct ckpt_ctx *ctx, const struct cred *cred);	/* on curr
 int ckpt_cred_check_power(struct ckpt_ctx *ctx, const struct cred *cred);
 int ckpt_sighand_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_sighand_restore(struct ckpt_ctx *ctx);		/* into current->sighand */
-int ckpt_signals_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_sighand_install(struct ckpt_ctx *ctx, int objref);	/* current's are those expected */
+int ckpt_signals_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
 int ckpt_signals_restore(struct ckpt_ctx *ctx);
+int ckpt_pending_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_PENDING */
+/* Make what the queues hold, on behalf of the user that current is by now. */
+int ckpt_pending_make(struct ckpt_ctx *ctx);
+/* Coordinator: give the member, which holds still, its pending signals. */
+void ckpt_pending_apply(struct ckpt_member *m);
+/* Coordinator: have the member stop when it is let go, if its process is stopped. */
+void ckpt_stop_apply(struct ckpt_ctx *ctx, struct ckpt_member *m);
+void ckpt_pending_free(struct ckpt_member *m);
+/* attributes.c */
+int ckpt_attributes_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
+int ckpt_attributes_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_ATTRIBUTES */
+int ckpt_attributes_apply(struct ckpt_ctx *ctx);
+void ckpt_attributes_finish(const struct ckpt_member *m);
+/* timers.c; sampled under siglock, together with pending signals */
+void ckpt_itimers_sample(struct task_struct *task, struct ckpt_rec_itimers *rec);
+int ckpt_itimers_save(struct ckpt_ctx *ctx, struct ckpt_rec_itimers *rec);
+int ckpt_itimers_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_ITIMERS */
+void ckpt_itimers_arm(const struct ckpt_member *m);
 int ckpt_restart_block_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_restart_block_restore(struct ckpt_ctx *ctx);
 /* Last step of a member: turn the time that is left into a deadline. */
@@ -313,6 +355,12 @@ int ckpt_regset_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_REGSET: likewise */
 int ckpt_cpu_apply(struct ckpt_ctx *ctx, struct ckpt_member *m);
 void ckpt_cpu_free(struct ckpt_member *m);
 
+/* Signals that are to be pending; the queue is made of @rec. */
+struct ckpt_pending {
+	struct ckpt_rec_pending *rec;
+	struct list_head queue;
+};
+
 /**
  * struct ckpt_member - a task that waits to become a task of the image
  * See restart.c; the fields here are what other files use.
@@ -321,6 +369,10 @@ struct ckpt_member {
 	struct list_head list;
 	struct task_struct *task;	/* counted reference */
 	pid_t pid;			/* the task of the image */
+	bool is_thread;			/* of a group that another member leads */
+	bool has_group;			/* its section has what is the group's */
+	bool has_exited;		/* and is to end again, see exit_rec */
+	struct callback_head work;	/* where a thread begins to be a member */
 	refcount_t refs;
 	int state;
 	int error;
@@ -336,7 +388,8 @@ struct ckpt_member {
 	int own_cred, own_files, own_fs, own_sighand, own_mm;
 	/* Registrations that may only be put back when the memory is there */
 	struct ckpt_rec_task task_rec;
-	bool have_task, have_objs, have_rlimits, have_signals, have_restart_block;
+	bool have_task, have_objs, have_rlimits, have_signals, have_restart_block, have_itimers;
+	bool have_attributes;
 	struct ckpt_rec_mm mm_rec;	/* fixed part of the MM that is being read */
 	unsigned int mm_vmas;		/* VMA records read of it */
 	struct ckpt_rec_vma vma_rec;	/* the last of them */
@@ -344,6 +397,10 @@ struct ckpt_member {
 	struct ckpt_rec_rlimits rlimits;
 	struct ckpt_rec_signals signals;
 	struct ckpt_rec_restart_block restart_block;
+	struct ckpt_pending pending, shared_pending;
+	struct ckpt_rec_itimers itimers;
+	struct ckpt_rec_exit exit_rec;
+	struct ckpt_rec_attributes attributes;
 };
 
 /* --- arch/.../kernel/checkpoint.c: the same functions on each architecture --- */
@@ -388,10 +445,13 @@ int ckpt_arch_regset_check(struct ckpt_ctx *ctx, u32 note, const void *data, siz
 void ckpt_arch_cpu_apply_begin(struct task_struct *task, const struct ckpt_rec_cpu *cpu);
 void ckpt_arch_cpu_apply_end(struct task_struct *task, const struct ckpt_rec_cpu *cpu);
 /*
- * Last act of a member in restart(2): what the system call is to return so
- * that the exit path leaves the restored registers alone.
+ * Last act of a member: what restart(2) is to return so that the exit path
+ * leaves the restored registers alone.  A thread was not in that system call
+ * (@in_syscall), but is on its way from its creation to user mode; what that
+ * way needs to know is told to it before it begins.
  */
-long ckpt_arch_resume(struct pt_regs *regs);
+long ckpt_arch_resume(struct pt_regs *regs, bool in_syscall);
+void ckpt_arch_new_thread(struct task_struct *task);
 
 /* Is this a mapping of the vdso?  CKPT_VMA_VDSO, CKPT_VMA_VVAR or 0. */
 u32 ckpt_arch_vma_kind(struct vm_area_struct *vma);

@@ -44,10 +44,7 @@ static int get_regset(struct task_struct *task, void *arg)
 	const struct get_args *get = arg;
 	const struct user_regset *regset = get->regset;
 
-	/* What was checked of the task before holds as long as it has not run. */
-	if (task != current &&
-	    (!(READ_ONCE(task->__state) & TASK_INTERRUPTIBLE) || task->on_rq ||
-	     (task->nvcsw | LONG_MIN) != get->t->switches))
+	if (task != current && !ckpt_stands_still(get->t))
 		return -EAGAIN;
 	if (regset->active && regset->active(task, regset) <= 0)
 		return -ENODATA;

@@ -3,9 +3,9 @@
  * The cgroup v2 freezer, as seen from a checkpoint and a restart.
  *
  * A frozen task waits in get_signal(), with the registers that it will return
- * to user mode with.  task->frozen alone does not say that: it is also set for
- * a vfork parent, in the middle of its system call, and for stopped and traced
- * tasks.
+ * to user mode with, and so does a stopped one.  task->frozen alone does not say
+ * that: it is also set for a vfork parent, in the middle of its system call, and
+ * for traced tasks.
  */
 #include <linux/cgroup.h>
 #include <linux/checkpoint.h>
@@ -30,18 +30,25 @@ int ckpt_task_check_frozen(struct ckpt_ctx *ctx, struct ckpt_task *t)
 		return 0;
 	if (task->flags & (PF_KTHREAD | PF_USER_WORKER))
 		return ckpt_err(ctx, -EINVAL, "is a kernel thread");
-	if (task->exit_state)
-		return ckpt_err(ctx, -EBUSY, "is a zombie");
 	if (task->ptrace)
 		return ckpt_err(ctx, -EBUSY, "is traced");
+	/* Its cgroup counts as frozen when it has left it, which is just before its end. */
+	for (int i = 0; task->flags & PF_EXITING && !READ_ONCE(task->exit_state); i++) {
+		if (i == CKPT_LOOKS)
+			return ckpt_err(ctx, -EBUSY, "exits");
+		usleep_range(200, 1000);
+	}
+	t->has_exited = READ_ONCE(task->exit_state) == EXIT_ZOMBIE;
+	if (t->has_exited)
+		return 0;
+	if (task->exit_state)
+		return ckpt_err(ctx, -EBUSY, "exits");
 	state = READ_ONCE(task->__state);
-	if (state & __TASK_STOPPED)
-		return ckpt_err(ctx, -EBUSY, "is stopped");
 	if (!task->frozen || !in_frozen_cgroup(task))
 		return ckpt_err(ctx, -EBUSY, "is not frozen by the cgroup v2 freezer");
-	if (state & TASK_WAKEKILL)
+	if (state & TASK_WAKEKILL && !(state & __TASK_STOPPED))
 		return ckpt_err(ctx, -EBUSY, "waits in vfork for its child");
-	t->switches = wait_task_inactive(task, TASK_INTERRUPTIBLE);
+	t->switches = wait_task_inactive(task, CKPT_FROZEN_STATES);
 	if (!t->switches)
 		return ckpt_err(ctx, -EBUSY, "is not frozen, it runs");
 	return 0;
@@ -95,7 +102,7 @@ int ckpt_freeze_members(struct ckpt_ctx *ctx)
  */
 static bool wait_frozen(struct task_struct *task)
 {
-	while (!task->frozen || !wait_task_inactive(task, TASK_INTERRUPTIBLE)) {
+	while (!task->frozen || !wait_task_inactive(task, CKPT_FROZEN_STATES)) {
 		if (READ_ONCE(task->flags) & PF_EXITING || !in_frozen_cgroup(task))
 			return true;
 		if (signal_pending(current))

@@ -22,8 +22,22 @@
 /* restart.c: the two sides of restart(2) */
 long ckpt_restart_member(pid_t pid);
 long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid);
+/* ... and how a thread becomes a member */
+struct ckpt_member *ckpt_member_alloc_thread(struct ckpt_ctx *ctx, pid_t pid);
+void ckpt_member_free_thread(struct ckpt_member *m);
+void ckpt_member_start_thread(struct ckpt_ctx *ctx, unsigned int place, struct ckpt_member *m,
+			      struct task_struct *task);
+/* tree.c: the task that the image calls @pid, the leader of its group; NULL if there is none */
+struct ckpt_task *ckpt_tree_task(struct ckpt_ctx *ctx, int pid);
+struct ckpt_task *ckpt_tree_leader(struct ckpt_ctx *ctx, int pid);
 /* task.c: what a released member does for itself, last of all */
 void ckpt_task_finish(struct ckpt_member *m);
+/* threads.c: is the task with this pid the first of its group that lives? */
+bool ckpt_has_group(struct ckpt_ctx *ctx, int pid);
+/* ... and how many are in the group of the member whose turn it is */
+unsigned int ckpt_group_size(struct ckpt_ctx *ctx);
+/* ... and the member that has what is the group's of a member */
+struct ckpt_member *ckpt_group_member(struct ckpt_ctx *ctx, struct ckpt_member *m);
 /* cred.c: refuse what credentials hold beyond ids and capabilities */
 int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
 
@@ -80,19 +94,19 @@ static inline void ckpt_mask_to_sigset(u64 mask, sigset_t *set)
 		set->sig[_NSIG_WORDS - 1] = mask >> 32;
 }
 
-/* What a task may hold only where the configuration has it. */
-#ifdef CONFIG_SYSVIPC
-static inline bool ckpt_has_sem_undo(struct task_struct *t)
+/*
+ * What was checked of a frozen task holds as long as it has not run.  To be
+ * asked in task_call_func(), which holds off its wake-up.
+ */
+static inline bool ckpt_stands_still(const struct ckpt_task *t)
 {
-	return t->sysvsem.undo_list;
-}
-#else
-static inline bool ckpt_has_sem_undo(struct task_struct *t)
-{
-	return false;
-}
-#endif
+	const struct task_struct *task = t->task;
 
+	return READ_ONCE(task->__state) & CKPT_FROZEN_STATES && !task->on_rq &&
+	       (task->nvcsw | LONG_MIN) == t->switches;
+}
+
+/* What a task may hold only where the configuration has it. */
 #ifdef CONFIG_NUMA
 static inline bool ckpt_has_mempolicy(struct task_struct *t)
 {

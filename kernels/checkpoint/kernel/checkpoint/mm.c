@@ -448,7 +448,7 @@ static int empty_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 	int err;
 
 	/* Whoever looks at it by /proc holds a reference for a moment. */
-	for (int tries = 0; atomic_read(&mm->mm_users) != 1; tries++) {
+	for (int tries = 0; atomic_read(&mm->mm_users) != ckpt_group_size(ctx); tries++) {
 		if (tries == CKPT_LOOKS)
 			return ckpt_err(ctx, -EBUSY, "the restarting task shares its memory");
 		usleep_range(200, 1000);
@@ -491,8 +491,8 @@ int ckpt_mm_restore(struct ckpt_ctx *ctx)
 	int err;
 
 	ctx->current_objref = rec->objref;
-	if (m->own_mm || m->mm_rec.objref)
-		return ckpt_err(ctx, -EINVAL, "a second address space for one task");
+	if (m->own_mm || m->mm_rec.objref || !m->has_group)
+		return ckpt_err(ctx, -EINVAL, "a second address space for one process");
 	err = check_mm_record(ctx, rec);
 	if (!err)
 		err = empty_mm(ctx, mm);
@@ -716,7 +716,16 @@ int ckpt_mm_end_restore(struct ckpt_ctx *ctx)
 	return 0;
 }
 
+/* Threads have that of their group already; it was complete before the next of them had its turn. */
 int ckpt_mm_install(struct ckpt_ctx *ctx, int objref)
 {
-	return ckpt_err(ctx, -EINVAL, "address space %d belongs to another task", objref);
+	struct mm_struct *mm = NULL;
+
+	if (!ctx->member->has_group)
+		mm = ckpt_obj_get(ctx, objref, CKPT_OBJ_MM);
+	if (IS_ERR(mm))
+		return PTR_ERR(mm);
+	if (mm != current->mm)
+		return ckpt_err(ctx, -EINVAL, "address space %d belongs to another task", objref);
+	return 0;
 }

@@ -37,6 +37,10 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(MM_END, ckpt_rec_mm_end, .restore = ckpt_mm_end_restore),
 	RECORD(ERROR, ckpt_rec_error, .variable = true),
 	RECORD(TRAILER, ckpt_rec_trailer),
+	RECORD(EXIT, ckpt_rec_exit, .restore = ckpt_exit_restore),
+	RECORD(PENDING, ckpt_rec_pending, .variable = true, .restore = ckpt_pending_restore),
+	RECORD(ITIMERS, ckpt_rec_itimers, .restore = ckpt_itimers_restore),
+	RECORD(ATTRIBUTES, ckpt_rec_attributes, .restore = ckpt_attributes_restore),
 };
 
 const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {

@@ -2,14 +2,15 @@
 /*
  * restart(2): a coordinator and its members.
  *
- * User space forks the tree with the pids that the image has.  Each of these
- * tasks calls restart(2) with RESTART_MEMBER and the pid that the image calls
- * it by, and waits on the list of members.  The coordinator, which is not in
+ * User space forks the processes of the tree with the pids that the image has.
+ * Each of these tasks calls restart(2) with RESTART_MEMBER and the pid that the
+ * image calls it by, and waits on the list of members.  The coordinator, which is not in
  * the tree, reads the head of the image, adopts the members that descend from
  * the root it was given, and passes the context from one to the next in the
  * order of the image: each member reads its own section and becomes what it
  * says, in its own context, since only a task itself can map memory or open
- * files for itself.  Then the coordinator compares the checksum, puts
+ * files for itself.  The leader of a thread group makes the other threads at the
+ * end of its section: they begin as members on their way to user mode.  Then the coordinator compares the checksum, puts
  * registers, sessions and process groups into the parked members, and lets all
  * of them go at once.
  *
@@ -58,14 +59,35 @@ static LIST_HEAD(members);
 /* Coordinators wait here for members to arrive. */
 static DECLARE_WAIT_QUEUE_HEAD(members_wait);
 
+/* For a task that is still to come when @task is NULL. */
+static struct ckpt_member *member_alloc(pid_t pid, struct task_struct *task)
+{
+	struct ckpt_member *m = kzalloc(sizeof(*m), GFP_KERNEL_ACCOUNT);
+
+	if (!m)
+		return NULL;
+	m->task = task ? get_task_struct(task) : NULL;
+	m->pid = pid;
+	m->state = MEMBER_WAITS;
+	refcount_set(&m->refs, 1);
+	init_waitqueue_head(&m->wait);
+	INIT_LIST_HEAD(&m->list);
+	INIT_LIST_HEAD(&m->regsets);
+	INIT_LIST_HEAD(&m->pending.queue);
+	INIT_LIST_HEAD(&m->shared_pending.queue);
+	return m;
+}
+
 static void member_put(struct ckpt_member *m)
 {
 	if (!refcount_dec_and_test(&m->refs))
 		return;
 	ckpt_cpu_free(m);
+	ckpt_pending_free(m);
 	if (m->ctx)
 		ckpt_ctx_put(m->ctx);
-	put_task_struct(m->task);
+	if (m->task)
+		put_task_struct(m->task);
 	kfree(m);
 }
 
@@ -114,6 +136,8 @@ static int member_restore(struct ckpt_member *m)
 		if (type == CKPT_REC_TASK ? m->have_task : !m->have_task)
 			return ckpt_err(ctx, -EINVAL,
 					"a task's section begins with one TASK record");
+		if (m->has_exited && type != CKPT_REC_TASK_END)
+			return ckpt_err(ctx, -EINVAL, "a task that has exited has nothing more");
 		err = ckpt_record_ops[type].restore(ctx);
 		if (err)
 			return ctx->err ? err : ckpt_err(ctx, err, "cannot be restored");
@@ -144,14 +168,53 @@ static bool member_park(struct ckpt_member *m)
 	return member_state(m) == MEMBER_GO;
 }
 
+/*
+ * Wait for the turn, become the task, wait for the others.  Says whether the
+ * member was let go; otherwise the task is to be killed.
+ */
+static bool member_serve(struct ckpt_member *m)
+{
+	int err = -EINTR;
+
+	/* One that is killed before it begins only says so. */
+	if (!(current->flags & PF_EXITING))
+		err = wait_event_killable(m->wait, member_state(m) != MEMBER_WAITS);
+	spin_lock(&members_lock);
+	list_del_init(&m->list);
+	spin_unlock(&members_lock);
+	/* The coordinator may give the turn to a task that is being killed. */
+	if (err && member_state(m) == MEMBER_RUN)
+		ckpt_err(m->ctx, -EINTR, "the task was killed");
+	if (err || member_state(m) != MEMBER_RUN) {
+		member_report(m, MEMBER_DEAD);
+		return false;
+	}
+	err = member_restore(m);
+	if (err) {
+		m->error = err;
+		member_report(m, MEMBER_FAILED);
+		return false;
+	}
+	if (member_park(m))
+		return true;
+	member_report(m, MEMBER_DEAD);
+	return false;
+}
+
 /* What a member does between its release and user mode. */
 static long member_leave(struct ckpt_member *m)
 {
 	struct pt_regs *regs = current_pt_regs();
 	long ret;
 
+	if (m->has_exited) {
+		struct ckpt_rec_exit rec = m->exit_rec;
+
+		member_put(m);
+		ckpt_zombie_exit(&rec);
+	}
 	ckpt_task_finish(m);
-	ret = ckpt_arch_resume(regs);
+	ret = ckpt_arch_resume(regs, !m->is_thread);
 	member_put(m);
 	/*
 	 * Last of all: the way to user mode goes through the signal code, where
@@ -171,57 +234,87 @@ static long member_leave(struct ckpt_member *m)
 long ckpt_restart_member(pid_t pid)
 {
 	struct ckpt_member *m;
-	int err;
 
 	if (pid <= 0)
 		return -EINVAL;
 	if (!thread_group_empty(current) || !thread_group_leader(current))
 		return -EBUSY;
-	m = kzalloc(sizeof(*m), GFP_KERNEL_ACCOUNT);
+	m = member_alloc(pid, current);
 	if (!m)
 		return -ENOMEM;
-	m->task = get_task_struct(current);
-	m->pid = pid;
-	m->state = MEMBER_WAITS;
-	refcount_set(&m->refs, 1);
-	init_waitqueue_head(&m->wait);
-	INIT_LIST_HEAD(&m->regsets);
-
 	spin_lock(&members_lock);
 	list_add_tail(&m->list, &members);
 	spin_unlock(&members_lock);
 	wake_up_all(&members_wait);
 
-	err = wait_event_killable(m->wait, member_state(m) != MEMBER_WAITS);
-
-	spin_lock(&members_lock);
-	list_del_init(&m->list);
-	spin_unlock(&members_lock);
-	if (err) {
-		/* The coordinator may give the turn to a task that is being killed. */
-		if (member_state(m) == MEMBER_RUN)
-			ckpt_err(m->ctx, -EINTR, "the task was killed");
-		goto dead;
-	}
-	if (member_state(m) != MEMBER_RUN)
-		goto dead;
-
-	err = member_restore(m);
-	if (err) {
-		m->error = err;
-		member_report(m, MEMBER_FAILED);
-		goto kill;
-	}
-	if (!member_park(m))
-		goto dead;
-	return member_leave(m);
-
-dead:
-	member_report(m, MEMBER_DEAD);
-kill:
+	if (member_serve(m))
+		return member_leave(m);
 	member_put(m);
 	force_fatal_sig(SIGKILL);
 	return -EINTR;
+}
+
+/* A thread has been made, and is about to go to user mode for the first time. */
+static void thread_serve(struct callback_head *work)
+{
+	struct ckpt_member *m = container_of(work, struct ckpt_member, work);
+
+	if (member_serve(m)) {
+		member_leave(m);
+		return;
+	}
+	member_put(m);
+	if (!(current->flags & PF_EXITING))
+		force_fatal_sig(SIGKILL);
+}
+
+/**
+ * ckpt_member_alloc_thread - prepare a thread of the group that current leads
+ * @ctx: the context
+ * @pid: what the image calls it
+ *
+ * Return: what ckpt_member_start_thread() or ckpt_member_free_thread() takes, or NULL.
+ */
+struct ckpt_member *ckpt_member_alloc_thread(struct ckpt_ctx *ctx, pid_t pid)
+{
+	struct ckpt_member *m = member_alloc(pid, NULL);
+
+	if (!m)
+		return NULL;
+	m->is_thread = true;
+	refcount_inc(&ctx->refs);
+	m->ctx = ctx;
+	return m;
+}
+
+void ckpt_member_free_thread(struct ckpt_member *m)
+{
+	member_put(m);
+}
+
+/**
+ * ckpt_member_start_thread - have a new task begin as a member
+ * @ctx: the context
+ * @place: where it is in the tree
+ * @m: what ckpt_member_alloc_thread() returned
+ * @task: the task, which has not run yet
+ */
+void ckpt_member_start_thread(struct ckpt_ctx *ctx, unsigned int place, struct ckpt_member *m,
+			      struct task_struct *task)
+{
+	m->task = get_task_struct(task);
+	ctx->tasks[place].task = get_task_struct(task);
+	refcount_inc(&m->refs);
+	ctx->members[place] = m;
+	init_task_work(&m->work, thread_serve);
+	/*
+	 * The signal code, where the freezer is, runs it first of all: so the
+	 * thread comes to the freezer before anything else is done for it.  Fails
+	 * only for one that exits.
+	 */
+	WARN_ON_ONCE(task_work_add(task, &m->work, TWA_SIGNAL));
+	ckpt_arch_new_thread(task);
+	wake_up_new_task(task);
 }
 
 /* --- coordinator --- */
@@ -282,6 +375,9 @@ static int find_members(struct ckpt_ctx *ctx)
 		struct ckpt_member *m;
 		struct task_struct *parent;
 
+		/* Made by the leader of their group when it is their turn. */
+		if (t->pid != t->tgid)
+			continue;
 		ctx->current_pid = t->pid;
 		m = wait_for_member(ctx, t->pid);
 		if (!m)
@@ -303,10 +399,8 @@ static int find_members(struct ckpt_ctx *ctx)
 			rcu_read_lock();
 			parent = rcu_dereference(m->task->real_parent)->group_leader;
 			rcu_read_unlock();
-			for (unsigned int k = 0; k < i; k++)
-				if (ctx->tasks[k].pid == t->ppid && ctx->tasks[k].task != parent)
-					return ckpt_err(ctx, -ESRCH, "is not a child of pid %d",
-							t->ppid);
+			if (ckpt_tree_leader(ctx, t->ppid)->task != parent)
+				return ckpt_err(ctx, -ESRCH, "is not a child of pid %d", t->ppid);
 		}
 	}
 	ctx->current_pid = 0;
@@ -320,6 +414,10 @@ static int run_members(struct ckpt_ctx *ctx)
 		struct ckpt_member *m = ctx->members[i];
 		int err;
 
+		if (!m) {
+			ctx->current_pid = ctx->tasks[i].pid;
+			return ckpt_err(ctx, -EINVAL, "its group was not made");
+		}
 		if (cmpxchg(&m->state, MEMBER_WAITS, MEMBER_RUN) != MEMBER_WAITS)
 			goto gone;
 		wake_up_all(&m->wait);
@@ -385,12 +483,72 @@ static int check_header(struct ckpt_ctx *ctx)
 	return 0;
 }
 
-/*
- * Sessions and process groups as the image has them; the ids were checked
- * against each other when they were read.
- */
-static void apply_groups(struct ckpt_ctx *ctx)
+/* User space forks from the leaders of thread groups: give a child to the thread that had it. */
+static void apply_parent(struct ckpt_ctx *ctx, struct ckpt_task *t)
 {
+	struct task_struct *parent = t->ppid ? ckpt_tree_task(ctx, t->ppid)->task : NULL;
+	struct task_struct *task = t->task;
+
+	if (!parent || rcu_access_pointer(task->real_parent) == parent)
+		return;
+	if (rcu_access_pointer(task->parent) == rcu_access_pointer(task->real_parent))
+		rcu_assign_pointer(task->parent, parent);
+	rcu_assign_pointer(task->real_parent, parent);
+	list_move_tail(&task->sibling, &parent->children);
+}
+
+/* Make the id of a group or session whose leader is gone, unless there is a task or an id of that number. */
+static int make_id(struct ckpt_ctx *ctx, pid_t nr, struct pid **ids, unsigned int *nr_ids)
+{
+	struct pid *pid;
+
+	if (!nr || ckpt_tree_task(ctx, nr))
+		return 0;
+	for (unsigned int i = 0; i < *nr_ids; i++)
+		if (pid_nr_ns(ids[i], ctx->pid_ns) == nr)
+			return 0;
+	pid = alloc_pid(ctx->pid_ns, &nr, 1);
+	if (IS_ERR(pid))
+		return ckpt_err(ctx, PTR_ERR(pid), "the id %d of a process group or session", nr);
+	ids[(*nr_ids)++] = get_pid(pid);
+	return 0;
+}
+
+/* They live as long as a task is in the group or session. */
+static void put_ids(struct pid **ids, unsigned int nr_ids)
+{
+	for (unsigned int i = 0; i < nr_ids; i++) {
+		write_lock_irq(&tasklist_lock);
+		if (!pid_has_task(ids[i], PIDTYPE_PGID) && !pid_has_task(ids[i], PIDTYPE_SID))
+			free_pid(ids[i]);
+		write_unlock_irq(&tasklist_lock);
+		put_pid(ids[i]);
+	}
+}
+
+/*
+ * Parents, sessions and process groups as the image has them; the ids were
+ * checked against each other when they were read.  All of these belong to the
+ * group, and hang on its leader.
+ */
+static int apply_relations(struct ckpt_ctx *ctx)
+{
+	struct pid **ids __free(kvfree) = kvcalloc(ctx->nr_tasks, 2 * sizeof(*ids),
+						   GFP_KERNEL_ACCOUNT);
+	unsigned int nr_ids = 0;
+	int err = 0;
+
+	if (!ids)
+		return ckpt_nomem(ctx, "%u ids", 2 * ctx->nr_tasks);
+	for (unsigned int i = 0; !err && i < ctx->nr_tasks; i++) {
+		err = make_id(ctx, ctx->tasks[i].sid, ids, &nr_ids);
+		if (!err)
+			err = make_id(ctx, ctx->tasks[i].pgid, ids, &nr_ids);
+	}
+	if (err) {
+		put_ids(ids, nr_ids);
+		return err;
+	}
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
 		if (ctx->tasks[i].sid)
 			proc_clear_tty(ctx->tasks[i].task);
@@ -399,12 +557,20 @@ static void apply_groups(struct ckpt_ctx *ctx)
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		struct ckpt_task *t = &ctx->tasks[i];
 		struct task_struct *task = t->task;
+		struct signal_struct *parent;
 		struct pid *pid;
 
 		/* A task that was killed meanwhile has left its groups, or will. */
-		if (!task->sighand || task->exit_state)
+		if (!task->sighand || task->exit_state || t->pid != t->tgid)
 			continue;
-		task->exit_signal = t->exit_signal;
+		apply_parent(ctx, t);
+		/* Parents come first. */
+		parent = rcu_dereference_protected(task->real_parent,
+						   lockdep_is_held(&tasklist_lock))->signal;
+		if (parent->is_child_subreaper || parent->has_child_subreaper)
+			task->signal->has_child_subreaper = 1;
+		/* Of one that ends the parent has been told. */
+		task->exit_signal = ctx->members[i]->has_exited ? 0 : t->exit_signal;
 		pid = t->sid ? find_pid_ns(t->sid, ctx->pid_ns) : NULL;
 		if (pid && task_session(task) != pid)
 			change_pid(task, PIDTYPE_SID, pid);
@@ -415,6 +581,9 @@ static void apply_groups(struct ckpt_ctx *ctx)
 			change_pid(task, PIDTYPE_PGID, pid);
 	}
 	write_unlock_irq(&tasklist_lock);
+	/* All tasks hold still: none has left its group. */
+	put_ids(ids, nr_ids);
+	return 0;
 }
 
 /*
@@ -443,13 +612,21 @@ static int apply(struct ckpt_ctx *ctx)
 
 		ctx->current_pid = m->pid;
 		err = hold_member(ctx, m);
-		if (!err)
+		if (!err && !m->has_exited)
 			err = ckpt_cpu_apply(ctx, m);
 		if (err)
 			return err;
 	}
 	ctx->current_pid = 0;
-	apply_groups(ctx);
+	err = apply_relations(ctx);
+	if (err)
+		return err;
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		if (ctx->members[i]->has_exited)
+			continue;
+		ckpt_pending_apply(ctx->members[i]);
+		ckpt_stop_apply(ctx, ctx->members[i]);
+	}
 	if (ctx->flags & RESTART_FROZEN) {
 		err = ckpt_freeze_members(ctx);
 		if (err)
@@ -483,16 +660,25 @@ static void put_members(struct ckpt_ctx *ctx)
 	ctx->members = NULL;
 }
 
-/* All members are held: let them go. */
+static void let_go(struct ckpt_member *m)
+{
+	WARN_ON_ONCE(member_state(m) != MEMBER_HELD);
+	member_set_state(m, MEMBER_GO);
+	wake_up_all(&m->wait);
+}
+
+/* All members are held: let them go, first those that are to end. */
 static void release(struct ckpt_ctx *ctx)
 {
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
-		struct ckpt_member *m = ctx->members[i];
-
-		WARN_ON_ONCE(member_state(m) != MEMBER_HELD);
-		member_set_state(m, MEMBER_GO);
-		wake_up_all(&m->wait);
+		if (!ctx->members[i]->has_exited)
+			continue;
+		let_go(ctx->members[i]);
+		ckpt_zombie_wait(ctx->members[i], ctx->tasks[i].exit_signal);
 	}
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
+		if (!ctx->members[i]->has_exited)
+			let_go(ctx->members[i]);
 }
 
 /* They were killed, and those that hold still are to notice. */

@@ -112,9 +112,9 @@ int ckpt_sighand_restore(struct ckpt_ctx *ctx)
 	if (!action)
 		return ckpt_nomem(ctx, "signal actions");
 	ctx->current_objref = rec->objref;
-	if (ctx->member->own_sighand || rec->pad)
-		return ckpt_err(ctx, -EINVAL, "a second table for one task");
-	if (refcount_read(&sighand->count) != 1)
+	if (ctx->member->own_sighand || !ctx->member->has_group || rec->pad)
+		return ckpt_err(ctx, -EINVAL, "a second table for one process");
+	if (refcount_read(&sighand->count) != ckpt_group_size(ctx))
 		return ckpt_err(ctx, -EBUSY, "the restarting task shares its signal actions");
 	for (int i = 0; i < _NSIG; i++) {
 		err = check_action(ctx, &rec->action[i], i + 1, &action[i].sa);
@@ -126,4 +126,18 @@ int ckpt_sighand_restore(struct ckpt_ctx *ctx)
 	spin_unlock_irq(&sighand->siglock);
 	ctx->member->own_sighand = rec->objref;
 	return ckpt_obj_add(ctx, rec->objref, sighand, CKPT_OBJ_SIGHAND);
+}
+
+/* Threads have those of their group already. */
+int ckpt_sighand_install(struct ckpt_ctx *ctx, int objref)
+{
+	struct sighand_struct *sighand = NULL;
+
+	if (ctx->member->is_thread)
+		sighand = ckpt_obj_get(ctx, objref, CKPT_OBJ_SIGHAND);
+	if (IS_ERR(sighand))
+		return PTR_ERR(sighand);
+	if (sighand != rcu_access_pointer(current->sighand))
+		return ckpt_err(ctx, -EINVAL, "signal actions %d belong to another task", objref);
+	return 0;
 }

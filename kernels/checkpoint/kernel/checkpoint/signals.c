@@ -1,57 +1,164 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A task's own signal state: blocked signals, the mask that an interrupted
- * system call puts back, the alternate stack.  Pending signals are refused.
+ * system call puts back, the alternate stack; and pending signals, the task's
+ * own and those of its process; and whether the process is stopped.
+ *
+ * A queue is put back as it was, entry by entry: sending the signals again
+ * would drop those that are ignored, and stop or continue somebody.  A member
+ * makes the entries when it has the user ids that they are charged to; the
+ * coordinator puts them in place while nobody runs.
  */
 #include <linux/checkpoint.h>
+#include <linux/sched/jobctl.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
+#include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "internal.h"
 
-static int first_pending(struct sigpending *pending)
+/* More than a queue of the usual limit has; bounds what is allocated for one. */
+#define PENDING_MAX	((CKPT_RECORD_MAX - sizeof(struct ckpt_rec_pending)) / \
+			 sizeof(struct ckpt_siginfo))
+
+static void info_to_image(const kernel_siginfo_t *info, struct ckpt_siginfo *out)
 {
-	for (int sig = 1; sig <= _NSIG; sig++)
-		if (sigismember(&pending->signal, sig))
-			return sig;
-	return 0;
+	BUILD_BUG_ON(sizeof(info->_sifields) > CKPT_SIGINFO_BYTES);
+	*out = (struct ckpt_siginfo) {
+		.signo = info->si_signo,
+		.error = info->si_errno,
+		.code = info->si_code,
+	};
+	memcpy(out->fields, &info->_sifields, sizeof(info->_sifields));
 }
 
-int ckpt_signals_save(struct ckpt_ctx *ctx, struct task_struct *task)
+static void info_from_image(const struct ckpt_siginfo *in, kernel_siginfo_t *info)
 {
+	clear_siginfo(info);
+	info->si_signo = in->signo;
+	info->si_errno = in->error;
+	info->si_code = in->code;
+	memcpy(&info->_sifields, in->fields, sizeof(info->_sifields));
+}
+
+/* Copy a queue of at most @max entries; says how many there are, or what is in the way. */
+static int copy_queue(struct sigpending *pending, struct ckpt_rec_pending *rec, unsigned int max)
+{
+	unsigned int nr = 0;
+	struct sigqueue *q;
+
+	rec->mask = ckpt_mask_from_sigset(&pending->signal);
+	list_for_each_entry(q, &pending->list, list) {
+		if (q->flags & SIGQUEUE_PREALLOC)
+			return -EBUSY;
+		if (nr < max)
+			info_to_image(&q->info, &rec->infos[nr]);
+		nr++;
+	}
+	return nr;
+}
+
+/* With the process's queue, where @itimers is given: the one that expires meanwhile is in one of both. */
+static int save_pending(struct ckpt_ctx *ctx, struct task_struct *task,
+			struct ckpt_rec_itimers *itimers)
+{
+	struct ckpt_rec_pending *rec __free(kvfree) = NULL;
+	bool shared = itimers;
+	unsigned int max = 8;
+	unsigned long flags;
+	int nr;
+
+	for (;;) {
+		rec = kvzalloc(struct_size(rec, infos, max), GFP_KERNEL_ACCOUNT);
+		if (!rec)
+			return ckpt_nomem(ctx, "%u pending signals", max);
+		if (!lock_task_sighand(task, &flags))
+			return ckpt_err(ctx, -EBUSY, "has exited");
+		nr = copy_queue(shared ? &task->signal->shared_pending : &task->pending, rec, max);
+		if (shared)
+			ckpt_itimers_sample(task, itimers);
+		unlock_task_sighand(task, &flags);
+		if (nr == -EBUSY)
+			return ckpt_err(ctx, -EBUSY, "a signal of a timer is pending");
+		if (nr <= max)
+			break;
+		max = nr;
+		kvfree(rec);
+		rec = NULL;
+		if (max > PENDING_MAX)
+			return ckpt_err(ctx, -EBUSY, "%u signals are pending", max);
+	}
+	if (rec->mask & sigmask(SIGKILL))
+		return ckpt_err(ctx, -EBUSY, "is being killed");
+	if (!rec->mask)
+		return 0;
+	rec->flags = shared ? CKPT_PENDING_SHARED : 0;
+	rec->nr_infos = nr;
+	return ckpt_write_record(ctx, CKPT_REC_PENDING, rec, struct_size(rec, infos, nr));
+}
+
+/* Job control: under siglock. */
+static void save_stop(struct ckpt_ctx *ctx, struct ckpt_task *t, struct ckpt_rec_signals *rec)
+{
+	struct signal_struct *sig = t->task->signal;
+
+	rec->stop_signal = t->task->jobctl & JOBCTL_STOP_SIGMASK;
+	if (!ckpt_has_group(ctx, t->pid))
+		return;
+	if (sig->flags & SIGNAL_STOP_STOPPED) {
+		rec->flags |= CKPT_SIGNALS_STOPPED;
+		rec->stop_status = sig->group_exit_code;
+	}
+	if (sig->flags & SIGNAL_STOP_CONTINUED)
+		rec->flags |= CKPT_SIGNALS_CONTINUED;
+}
+
+int ckpt_signals_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
+{
+	struct task_struct *task = t->task;
 	struct ckpt_rec_signals rec = {
 		/* SS_ONSTACK, which sigaltstack(2) takes, means nothing. */
 		.altstack_flags = task->sas_ss_flags & (SS_DISABLE | SS_AUTODISARM),
 		.altstack_sp = task->sas_ss_sp,
 		.altstack_size = task->sas_ss_size,
 	};
+	struct ckpt_rec_itimers itimers = {};
 	unsigned long flags;
-	int sig;
+	int err;
 
 	if (!lock_task_sighand(task, &flags))
 		return ckpt_err(ctx, -EBUSY, "has exited");
-	sig = first_pending(&task->pending) ?: first_pending(&task->signal->shared_pending);
 	rec.blocked = ckpt_mask_from_sigset(&task->blocked);
 	if (test_tsk_restore_sigmask(task)) {
-		rec.flags = CKPT_SIGNALS_RESTORE_MASK;
+		rec.flags |= CKPT_SIGNALS_RESTORE_MASK;
 		rec.saved_mask = ckpt_mask_from_sigset(&task->saved_sigmask);
 	}
+	save_stop(ctx, t, &rec);
 	unlock_task_sighand(task, &flags);
-	if (sig)
-		return ckpt_err(ctx, -EBUSY, "signal %d is pending", sig);
-	return ckpt_write_record(ctx, CKPT_REC_SIGNALS, &rec, sizeof(rec));
+	err = ckpt_write_record(ctx, CKPT_REC_SIGNALS, &rec, sizeof(rec));
+	if (!err && ckpt_has_group(ctx, t->pid))
+		err = save_pending(ctx, task, &itimers);
+	if (!err)
+		err = save_pending(ctx, task, NULL);
+	return err ?: ckpt_itimers_save(ctx, &itimers);
 }
 
 int ckpt_signals_restore(struct ckpt_ctx *ctx)
 {
 	const struct ckpt_rec_signals *rec = (struct ckpt_rec_signals *)ctx->rec;
+	const u32 of_group = CKPT_SIGNALS_STOPPED | CKPT_SIGNALS_CONTINUED;
 	struct ckpt_member *m = ctx->member;
 
 	if (m->have_signals)
 		return ckpt_err(ctx, -EINVAL, "a second record for one task");
-	if (rec->flags & ~CKPT_SIGNALS_RESTORE_MASK)
+	if (rec->flags & ~(CKPT_SIGNALS_RESTORE_MASK | of_group) ||
+	    (!m->has_group && rec->flags & of_group) || (rec->flags & of_group) == of_group)
 		return ckpt_err(ctx, -EINVAL, "flags %#x", rec->flags);
+	if (!valid_signal(rec->stop_signal) || !valid_signal(rec->stop_status) ||
+	    (rec->stop_status && !(rec->flags & CKPT_SIGNALS_STOPPED)))
+		return ckpt_err(ctx, -EINVAL, "stopped by signal %u, status %u",
+				rec->stop_signal, rec->stop_status);
 	if (rec->saved_mask && !(rec->flags & CKPT_SIGNALS_RESTORE_MASK))
 		return ckpt_err(ctx, -EINVAL, "a saved mask without its flag");
 	/* SS_ONSTACK is no state, SS_DISABLE and SS_AUTODISARM are. */
@@ -65,4 +172,132 @@ int ckpt_signals_restore(struct ckpt_ctx *ctx)
 	m->signals = *rec;
 	m->have_signals = true;
 	return 0;
+}
+
+/* --- restart: pending signals --- */
+
+static int check_pending(struct ckpt_ctx *ctx, const struct ckpt_rec_pending *rec)
+{
+	if (rec->flags & ~CKPT_PENDING_SHARED || !rec->mask || rec->mask & sigmask(SIGKILL))
+		return ckpt_err(ctx, -EINVAL, "signals %#llx, flags %#x", rec->mask, rec->flags);
+	if (rec->nr_infos > PENDING_MAX || struct_size(rec, infos, rec->nr_infos) != rec->h.len)
+		return ckpt_err(ctx, -EINVAL, "%u signals in %u bytes", rec->nr_infos, rec->h.len);
+	for (u32 i = 0; i < rec->nr_infos; i++) {
+		const struct ckpt_siginfo *info = &rec->infos[i];
+
+		if (!valid_signal(info->signo) || !info->signo ||
+		    !(rec->mask & 1ULL << (info->signo - 1)))
+			return ckpt_err(ctx, -EINVAL, "signal %d is not among those pending",
+					info->signo);
+		if (info->pad || memchr_inv(info->fields + sizeof_field(kernel_siginfo_t, _sifields),
+					    0, CKPT_SIGINFO_BYTES -
+					       sizeof_field(kernel_siginfo_t, _sifields)))
+			return ckpt_err(ctx, -EINVAL, "signal %d: padding", info->signo);
+	}
+	return 0;
+}
+
+int ckpt_pending_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_pending *rec = (struct ckpt_rec_pending *)ctx->rec;
+	bool shared = rec->flags & CKPT_PENDING_SHARED;
+	struct ckpt_member *m = ctx->member;
+	struct ckpt_pending *pending = shared ? &m->shared_pending : &m->pending;
+	int err;
+
+	if (!m->have_signals || pending->rec || (shared && !m->has_group))
+		return ckpt_err(ctx, -EINVAL, "a second queue, or one before the SIGNALS record");
+	err = check_pending(ctx, rec);
+	if (err)
+		return err;
+	pending->rec = kvmemdup(rec, rec->h.len, GFP_KERNEL_ACCOUNT);
+	return pending->rec ? 0 : ckpt_nomem(ctx, "%u pending signals", rec->nr_infos);
+}
+
+static int make_queue(struct ckpt_ctx *ctx, struct ckpt_pending *pending)
+{
+	for (u32 i = 0; pending->rec && i < pending->rec->nr_infos; i++) {
+		struct sigqueue *q = sigqueue_alloc();
+
+		if (!q)
+			return ckpt_err(ctx, -EAGAIN,
+					"no memory for a pending signal, or the limit of them is reached");
+		info_from_image(&pending->rec->infos[i], &q->info);
+		list_add_tail(&q->list, &pending->queue);
+	}
+	return 0;
+}
+
+int ckpt_pending_make(struct ckpt_ctx *ctx)
+{
+	struct ckpt_member *m = ctx->member;
+
+	return make_queue(ctx, &m->shared_pending) ?: make_queue(ctx, &m->pending);
+}
+
+static void put_in_place(struct sigpending *to, struct ckpt_pending *from)
+{
+	struct sigqueue *q;
+	sigset_t mask;
+
+	if (!from->rec)
+		return;
+	/* From here on they are the task's, and freed when they are taken. */
+	list_for_each_entry(q, &from->queue, list)
+		q->flags &= ~SIGQUEUE_PREALLOC;
+	list_splice_tail_init(&from->queue, &to->list);
+	ckpt_mask_to_sigset(from->rec->mask, &mask);
+	sigorsets(&to->signal, &to->signal, &mask);
+}
+
+void ckpt_pending_apply(struct ckpt_member *m)
+{
+	unsigned long flags;
+
+	if (!lock_task_sighand(m->task, &flags))
+		return;
+	put_in_place(&m->task->signal->shared_pending, &m->shared_pending);
+	put_in_place(&m->task->pending, &m->pending);
+	unlock_task_sighand(m->task, &flags);
+}
+
+/*
+ * The way to user mode finds that its group stops, as a new thread of a stopped
+ * process does: nobody is told of it again.
+ */
+void ckpt_stop_apply(struct ckpt_ctx *ctx, struct ckpt_member *m)
+{
+	const struct ckpt_rec_signals *group = &ckpt_group_member(ctx, m)->signals;
+	unsigned long jobctl = m->signals.stop_signal, flags;
+	struct signal_struct *sig = m->task->signal;
+
+	if (!lock_task_sighand(m->task, &flags))
+		return;
+	if (group->flags & CKPT_SIGNALS_STOPPED) {
+		signal_set_stop_flags(sig, SIGNAL_STOP_STOPPED);
+		sig->group_exit_code = group->stop_status;
+		jobctl |= JOBCTL_STOP_PENDING;
+	} else if (group->flags & CKPT_SIGNALS_CONTINUED) {
+		signal_set_stop_flags(sig, SIGNAL_STOP_CONTINUED);
+	}
+	if (jobctl)
+		task_set_jobctl_pending(m->task, jobctl);
+	unlock_task_sighand(m->task, &flags);
+}
+
+static void free_pending(struct ckpt_pending *pending)
+{
+	struct sigqueue *q, *next;
+
+	list_for_each_entry_safe(q, next, &pending->queue, list) {
+		list_del_init(&q->list);
+		sigqueue_free(q);
+	}
+	kvfree(pending->rec);
+}
+
+void ckpt_pending_free(struct ckpt_member *m)
+{
+	free_pending(&m->shared_pending);
+	free_pending(&m->pending);
 }

@@ -28,31 +28,17 @@
 
 #include "internal.h"
 
-#define DEFAULT_TIMER_SLACK_NS	50000
-
 /* What belongs to the thread group. */
 static const char *group_in_the_way(struct task_struct *task)
 {
 	struct signal_struct *sig = task->signal;
 
-	if (!thread_group_empty(task))
-		return "has more than one thread";
 	if (!hlist_empty(&sig->posix_timers))
 		return "has POSIX timers";
-	if (sig->it_real_incr || hrtimer_active(&sig->real_timer))
-		return "has an interval timer (ITIMER_REAL)";
-	if (sig->it[CPUCLOCK_VIRT].expires || sig->it[CPUCLOCK_VIRT].incr)
-		return "has an interval timer (ITIMER_VIRTUAL)";
-	if (sig->it[CPUCLOCK_PROF].expires || sig->it[CPUCLOCK_PROF].incr)
-		return "has an interval timer (ITIMER_PROF)";
-	if (sig->flags & (SIGNAL_GROUP_EXIT | SIGNAL_STOP_MASK))
-		return "exits, or was stopped or continued";
+	if (sig->flags & (SIGNAL_GROUP_EXIT | SIGNAL_CLD_MASK) || sig->group_stop_count)
+		return "exits, or is just being stopped or continued";
 	if (sig->tty)
 		return "has a controlling terminal";
-	if (sig->is_child_subreaper)
-		return "is a child subreaper";
-	if (sig->oom_score_adj)
-		return "has an oom_score_adj";
 	return NULL;
 }
 
@@ -67,29 +53,12 @@ static const char *task_in_the_way(struct task_struct *task)
 		return "traces another task";
 	if (task->seccomp.mode != SECCOMP_MODE_DISABLED)
 		return "is under seccomp";
-	if (task->policy != SCHED_NORMAL || task->sched_reset_on_fork)
-		return "has a scheduling policy";
-	if (task_nice(task))
-		return "has a nice value";
 	if (task->user_cpus_ptr)
 		return "has a CPU affinity";
-	if (task->timer_slack_ns != DEFAULT_TIMER_SLACK_NS ||
-	    task->default_timer_slack_ns != DEFAULT_TIMER_SLACK_NS)
-		return "has a timer slack";
 	if (ckpt_has_mempolicy(task))
 		return "has a memory policy";
-	if (task->atomic_flags)
-		return "has no_new_privs or another of prctl's flags";
-	if (ckpt_has_sem_undo(task))
-		return "has a list of semaphore undos";
-	if (task->se.custom_slice)
-		return "has a time slice of its own";
-	if (task->flags & PF_MCE_PROCESS)
-		return "has a policy for memory failures (PR_MCE_KILL)";
-	if (task->flags & PF_LOCAL_THROTTLE)
-		return "is an I/O flusher (PR_SET_IO_FLUSHER)";
-	if (task->pdeath_signal)
-		return "has a parent death signal";
+	if (task->atomic_flags & ~BIT(PFA_NO_NEW_PRIVS))
+		return "has a policy for speculative execution, or another of prctl's flags";
 	if (ckpt_has_user_dispatch(task))
 		return "has syscall user dispatch";
 	if (ckpt_holds_pi_futex(task))
@@ -99,6 +68,24 @@ static const char *task_in_the_way(struct task_struct *task)
 	return NULL;
 }
 
+/* The list lives as long as the task does not run. */
+static int has_undos(struct task_struct *task, void *t)
+{
+	if (task != current && !ckpt_stands_still(t))
+		return -EAGAIN;
+	return sem_has_undos(task);
+}
+
+static int check_undos(struct ckpt_ctx *ctx, struct ckpt_task *t)
+{
+	int ret = t->task == current ? has_undos(t->task, t) :
+				       task_call_func(t->task, has_undos, t);
+
+	if (ret < 0)
+		return ckpt_err(ctx, -EBUSY, "did not stay frozen");
+	return ret ? ckpt_err(ctx, -EBUSY, "has semaphores to undo") : 0;
+}
+
 static int check_ioprio(struct task_struct *task)
 {
 	guard(task_lock)(task);
@@ -106,12 +93,17 @@ static int check_ioprio(struct task_struct *task)
 							    task_nice_ioprio(task));
 }
 
-static int check_task(struct ckpt_ctx *ctx, struct task_struct *task)
+static int check_task(struct ckpt_ctx *ctx, struct ckpt_task *t)
 {
+	struct task_struct *task = t->task;
 	const char *what = group_in_the_way(task) ?: task_in_the_way(task);
+	int err;
 
 	if (what)
 		return ckpt_err(ctx, -EBUSY, "%s", what);
+	err = check_undos(ctx, t);
+	if (err)
+		return err;
 	if (task->io_context && check_ioprio(task))
 		return ckpt_err(ctx, -EBUSY, "has an I/O priority");
 	if (!task->mm || !task->files || !task->fs)
@@ -123,8 +115,10 @@ static int check_task(struct ckpt_ctx *ctx, struct task_struct *task)
 	}
 	if (what)
 		return ckpt_err(ctx, -EBUSY, "%s", what);
-	/* A second task with the same memory or signal actions is a kind of thread. */
+	/* Processes can share memory and signal actions without being threads. */
 	for (unsigned int i = 0; i < ctx->nr_tasks && ctx->tasks[i].task != task; i++) {
+		if (ctx->tasks[i].has_exited || same_thread_group(ctx->tasks[i].task, task))
+			continue;
 		if (ctx->tasks[i].task->mm == task->mm)
 			return ckpt_err(ctx, -EBUSY, "shares its memory with pid %d",
 					ctx->tasks[i].pid);
@@ -203,7 +197,7 @@ static int save_rlimits(struct ckpt_ctx *ctx, struct task_struct *task)
 /* A frozen task can be thawed or killed at any time; what was checked of it holds if it has not run. */
 static int check_still_frozen(struct ckpt_ctx *ctx, const struct ckpt_task *t)
 {
-	if (t->task == current || wait_task_inactive(t->task, TASK_INTERRUPTIBLE) == t->switches)
+	if (t->task == current || wait_task_inactive(t->task, CKPT_FROZEN_STATES) == t->switches)
 		return 0;
 	return ckpt_err(ctx, -EBUSY, "did not stay frozen");
 }
@@ -215,16 +209,18 @@ static int save_section(struct ckpt_ctx *ctx, struct ckpt_task *t)
 
 	err = check_still_frozen(ctx, t);
 	if (!err)
-		err = check_task(ctx, t->task);
+		err = check_task(ctx, t);
 	if (!err)
 		err = save_task(ctx, t);
 	if (!err)
 		err = save_objs(ctx, t->task);
 	ctx->current_objref = 0;
 	if (!err)
-		err = save_rlimits(ctx, t->task);
+		err = ckpt_has_group(ctx, t->pid) ? save_rlimits(ctx, t->task) : 0;
 	if (!err)
-		err = ckpt_signals_save(ctx, t->task);
+		err = ckpt_attributes_save(ctx, t);
+	if (!err)
+		err = ckpt_signals_save(ctx, t);
 	if (!err)
 		err = ckpt_restart_block_save(ctx, t->task);
 	if (!err)
@@ -234,6 +230,19 @@ static int save_section(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	return err;
 }
 
+static int save_zombie_section(struct ckpt_ctx *ctx, struct ckpt_task *t)
+{
+	struct ckpt_rec_task rec = { .pid = t->pid, .personality = t->task->personality };
+	struct ckpt_rec_task_end end = { .pid = t->pid };
+	int err;
+
+	get_task_comm(rec.comm, t->task);
+	err = ckpt_write_record(ctx, CKPT_REC_TASK, &rec, sizeof(rec));
+	if (!err)
+		err = ckpt_zombie_save(ctx, t->task);
+	return err ?: ckpt_write_record(ctx, CKPT_REC_TASK_END, &end, sizeof(end));
+}
+
 int ckpt_task_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 {
 	int err;
@@ -241,6 +250,12 @@ int ckpt_task_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	ctx->current_task = t->task;
 	ctx->current_pid = t->pid;
 	ctx->current_objref = 0;
+	if (t->has_exited) {
+		err = save_zombie_section(ctx, t);
+		if (!err)
+			ctx->current_pid = 0;
+		return err;
+	}
 	/* Its registers lie on its stack, which goes when it is killed. */
 	if (!try_get_task_stack(t->task))
 		return ckpt_err(ctx, -EBUSY, "has exited");
@@ -281,6 +296,7 @@ int ckpt_task_restore(struct ckpt_ctx *ctx)
 
 	if (rec->pid != m->pid)
 		return ckpt_err(ctx, -EINVAL, "section of pid %d", rec->pid);
+	m->has_group = ckpt_has_group(ctx, m->pid);
 	if (rec->pad || !ckpt_is_text(rec->comm, sizeof(rec->comm)))
 		return ckpt_err(ctx, -EINVAL, "padding, or a name that does not end");
 	if (rec->personality != current->personality)
@@ -324,8 +340,7 @@ int ckpt_task_objs_restore(struct ckpt_ctx *ctx)
 	if (m->own_mm != rec->mm)
 		err = ckpt_mm_install(ctx, rec->mm);
 	if (!err && m->own_sighand != rec->sighand)
-		err = ckpt_err(ctx, -EINVAL, "signal actions %d belong to another task",
-			       rec->sighand);
+		err = ckpt_sighand_install(ctx, rec->sighand);
 	if (!err && m->own_files != rec->files)
 		err = ckpt_files_install(ctx, rec->files);
 	if (!err && m->own_fs != rec->fs)
@@ -345,8 +360,8 @@ int ckpt_rlimits_restore(struct ckpt_ctx *ctx)
 	const struct ckpt_rec_rlimits *rec = (struct ckpt_rec_rlimits *)ctx->rec;
 	struct ckpt_member *m = ctx->member;
 
-	if (m->have_rlimits)
-		return ckpt_err(ctx, -EINVAL, "a second record for one task");
+	if (m->have_rlimits || !m->has_group)
+		return ckpt_err(ctx, -EINVAL, "a second record for one process");
 	for (int i = 0; i < RLIM_NLIMITS; i++) {
 		unsigned long soft, hard;
 
@@ -391,22 +406,38 @@ int ckpt_task_end_restore(struct ckpt_ctx *ctx)
 	const struct ckpt_rec_task_end *rec = (struct ckpt_rec_task_end *)ctx->rec;
 	struct ckpt_member *m = ctx->member;
 	const struct cred *cred;
-	int err;
+	int dumpable, err;
 
 	if (rec->pid != m->pid || rec->pad)
 		return ckpt_err(ctx, -EINVAL, "end of the section of pid %d", rec->pid);
-	if (!m->have_objs || !m->have_rlimits || !m->have_signals || !m->have_restart_block ||
-	    !m->have_cpu || list_empty(&m->regsets))
+	if (!m->has_exited &&
+	    (!m->have_objs || !m->have_attributes || !m->have_signals ||
+	     !m->have_restart_block || !m->have_cpu || list_empty(&m->regsets) ||
+	     (m->has_group && !m->have_rlimits)))
 		return ckpt_err(ctx, -EINVAL, "the section lacks a record");
 	cred = ckpt_obj_get(ctx, m->own_cred, CKPT_OBJ_CRED);
 	if (IS_ERR(cred))
 		return PTR_ERR(cred);
+	err = m->is_thread ? 0 : ckpt_threads_make(ctx);
+	if (err)
+		return err;
+	if (!m->has_exited)
+		err = ckpt_attributes_apply(ctx);
+	if (err)
+		return err;
+	/* Changing credentials resets it. A thread's group has it by now. */
+	dumpable = m->has_group ? m->mm_rec.dumpable : get_dumpable(current->mm);
 	err = ckpt_cred_install(ctx, cred);
 	if (err)
 		return err;
-	/* Changing credentials resets it. */
-	set_dumpable(current->mm, m->mm_rec.dumpable);
-	set_rlimits(&m->rlimits);
+	set_dumpable(current->mm, dumpable);
+	err = ckpt_pending_make(ctx);
+	if (err)
+		return err;
+	if (!m->has_exited)
+		ckpt_attributes_finish(m);
+	if (m->has_group)
+		set_rlimits(&m->rlimits);
 	return 0;
 }
 
@@ -421,6 +452,7 @@ void ckpt_task_finish(struct ckpt_member *m)
 	ckpt_robust_list_set(current, rec->robust_list);
 	ckpt_rseq_set(current, rec);
 	ckpt_restart_block_arm(m);
+	ckpt_itimers_arm(m);
 
 	current->sas_ss_sp = sig->altstack_sp;
 	current->sas_ss_size = sig->altstack_size;

@@ -19,23 +19,37 @@
 
 #include "internal.h"
 
+/* A process: its leader, then its other threads. */
+static unsigned int add_group(struct task_struct *leader, struct ckpt_task *tasks,
+			      unsigned int nr, unsigned int max)
+{
+	struct task_struct *thread;
+
+	if (nr < max)
+		tasks[nr].task = leader;
+	nr++;
+	for_each_thread(leader, thread) {
+		if (thread == leader)
+			continue;
+		if (nr < max)
+			tasks[nr].task = thread;
+		nr++;
+	}
+	return nr;
+}
+
 /* Parents before children; returns how many there are, of which at most @max are filled in. */
 static unsigned int walk(struct task_struct *root, struct ckpt_task *tasks, unsigned int max)
 {
-	unsigned int nr = 1;
+	unsigned int nr;
 
 	lockdep_assert_held(&tasklist_lock);
-	tasks[0].task = root;
+	nr = add_group(root, tasks, 0, max);
 	for (unsigned int i = 0; i < min(nr, max); i++) {
-		struct task_struct *thread, *child;
+		struct task_struct *child;
 
-		for_each_thread(tasks[i].task, thread) {
-			list_for_each_entry(child, &thread->children, sibling) {
-				if (nr < max)
-					tasks[nr].task = child;
-				nr++;
-			}
-		}
+		list_for_each_entry(child, &tasks[i].task->children, sibling)
+			nr = add_group(child, tasks, nr, max);
 	}
 	return nr;
 }
@@ -67,12 +81,19 @@ static int collect_tasks(struct ckpt_ctx *ctx, struct task_struct *root)
 	}
 }
 
-static bool pid_in_tree(struct ckpt_ctx *ctx, int pid)
+struct ckpt_task *ckpt_tree_task(struct ckpt_ctx *ctx, int pid)
 {
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
 		if (ctx->tasks[i].pid == pid)
-			return true;
-	return false;
+			return &ctx->tasks[i];
+	return NULL;
+}
+
+struct ckpt_task *ckpt_tree_leader(struct ckpt_ctx *ctx, int pid)
+{
+	struct ckpt_task *t = ckpt_tree_task(ctx, pid);
+
+	return t ? ckpt_tree_task(ctx, t->tgid) : NULL;
 }
 
 /* The task's namespaces with a counted reference; NULL when it has exited. */
@@ -87,16 +108,26 @@ static struct nsproxy *task_nsproxy(struct task_struct *task)
 	return ns;
 }
 
-static int check_namespaces(struct ckpt_ctx *ctx, struct task_struct *task)
+/* The namespaces of its own pid, and of its user and group ids. */
+static int check_ids(struct ckpt_ctx *ctx, struct task_struct *task)
 {
-	const char *other = NULL;
-	struct nsproxy *mine, *its;
-
 	if (task_active_pid_ns(task) != ctx->pid_ns)
 		return ckpt_err(ctx, -EPERM, "is in a nested pid namespace");
 	if (task_cred_xxx(task, user_ns) != ctx->user_ns)
 		return ckpt_err(ctx, -EPERM,
 				"is in another user namespace than the root of the tree");
+	return 0;
+}
+
+static int check_namespaces(struct ckpt_ctx *ctx, struct task_struct *task)
+{
+	const char *other = NULL;
+	struct nsproxy *mine, *its;
+	int err;
+
+	err = check_ids(ctx, task);
+	if (err)
+		return err;
 	mine = task_nsproxy(ctx->root);
 	its = task_nsproxy(task);
 	if (!its || !mine)
@@ -158,7 +189,9 @@ static int fill_ids(struct ckpt_ctx *ctx)
 		parent = rcu_dereference_protected(t->task->real_parent,
 						   lockdep_is_held(&tasklist_lock));
 		t->pid = task_pid_nr_ns(t->task, ctx->pid_ns);
-		t->ppid = i ? task_tgid_nr_ns(parent, ctx->pid_ns) : 0;
+		t->tgid = task_tgid_nr_ns(t->task, ctx->pid_ns);
+		t->ppid = same_thread_group(t->task, ctx->root) ?
+			  0 : task_pid_nr_ns(parent, ctx->pid_ns);
 		t->pgid = task_pgrp_nr_ns(t->task, ctx->pid_ns);
 		t->sid = task_session_nr_ns(t->task, ctx->pid_ns);
 	}
@@ -166,9 +199,43 @@ static int fill_ids(struct ckpt_ctx *ctx)
 	return 0;
 }
 
+static bool is_member(struct ckpt_ctx *ctx, struct task_struct *task)
+{
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
+		if (ctx->tasks[i].task == task)
+			return true;
+	return false;
+}
+
 /*
- * Groups and sessions are kept when their leader is in the tree, inherited
- * when the root has them from outside.
+ * Has the group or session lost its leader, and nobody outside of the tree?
+ * @roots is what the root is in: that of a subtree is from outside, whoever
+ * else has left it.
+ */
+static bool has_dead_leader(struct ckpt_ctx *ctx, int nr, int roots, enum pid_type type)
+{
+	struct task_struct *task;
+	bool dead = false;
+	struct pid *pid;
+
+	if (ctx->flags & CHECKPOINT_SUBTREE && nr == roots)
+		return false;
+	read_lock(&tasklist_lock);
+	pid = nr ? find_pid_ns(nr, ctx->pid_ns) : NULL;
+	if (pid && !pid_has_task(pid, PIDTYPE_PID)) {
+		dead = true;
+		do_each_pid_task(pid, type, task) {
+			if (!is_member(ctx, task))
+				dead = false;
+		} while_each_pid_task(pid, type, task);
+	}
+	read_unlock(&tasklist_lock);
+	return dead;
+}
+
+/*
+ * Groups and sessions are kept when their leader is in the tree or nowhere,
+ * inherited when the root has them from outside.
  */
 static int resolve_groups(struct ckpt_ctx *ctx)
 {
@@ -178,17 +245,19 @@ static int resolve_groups(struct ckpt_ctx *ctx)
 		struct ckpt_task *t = &ctx->tasks[i];
 
 		ctx->current_pid = t->pid;
-		if (!pid_in_tree(ctx, t->pgid)) {
+		if (!ckpt_tree_task(ctx, t->pgid) &&
+		    !has_dead_leader(ctx, t->pgid, pgid, PIDTYPE_PGID)) {
 			if (t->pgid != pgid)
 				return ckpt_err(ctx, -EBUSY,
-						"process group %d has no leader in the tree",
+						"process group %d has members outside of the tree",
 						t->pgid);
 			t->pgid = 0;
 		}
-		if (!pid_in_tree(ctx, t->sid)) {
+		if (!ckpt_tree_task(ctx, t->sid) &&
+		    !has_dead_leader(ctx, t->sid, sid, PIDTYPE_SID)) {
 			if (t->sid != sid)
 				return ckpt_err(ctx, -EBUSY,
-						"session %d has no leader in the tree", t->sid);
+						"session %d has members outside of the tree", t->sid);
 			t->sid = 0;
 		}
 	}
@@ -256,7 +325,10 @@ int ckpt_tree_collect(struct ckpt_ctx *ctx, struct task_struct *root)
 		err = ckpt_task_check_frozen(ctx, t);
 		if (err)
 			return err;
-		err = check_namespaces(ctx, t->task);
+		if (!i && t->has_exited)
+			return ckpt_err(ctx, -EBUSY, "has exited");
+		/* A zombie is in none any more, but for those that its ids are from. */
+		err = t->has_exited ? check_ids(ctx, t->task) : check_namespaces(ctx, t->task);
 		if (err)
 			return err;
 	}
@@ -283,6 +355,7 @@ int ckpt_tree_recheck(struct ckpt_ctx *ctx)
 	for (unsigned int i = 0; i < nr; i++) {
 		struct ckpt_task *t = &ctx->tasks[i];
 		unsigned long switches = t->switches;
+		bool had_exited = t->has_exited;
 		int err;
 
 		ctx->current_pid = t->pid;
@@ -291,7 +364,7 @@ int ckpt_tree_recheck(struct ckpt_ctx *ctx)
 		err = ckpt_task_check_frozen(ctx, t);
 		if (err)
 			return err;
-		if (t->switches != switches)
+		if (t->switches != switches || t->has_exited != had_exited)
 			return ckpt_err(ctx, -EAGAIN, "ran while it was saved");
 	}
 	ctx->current_pid = 0;
@@ -312,11 +385,11 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 
 		rec->tasks[i] = (struct ckpt_tree_task) {
 			.pid = t->pid,
-			.tgid = t->pid,
+			.tgid = t->tgid,
 			.ppid = t->ppid,
 			.pgid = t->pgid,
 			.sid = t->sid,
-			.exit_signal = t->task->exit_signal,
+			.exit_signal = t->pid == t->tgid ? t->task->exit_signal : 0,
 		};
 	}
 	return ckpt_write_record(ctx, CKPT_REC_TREE, rec, len);
@@ -331,6 +404,45 @@ static int find_pid(const struct ckpt_rec_tree *rec, unsigned int nr, int pid)
 	return -1;
 }
 
+/* Its leader and the threads between are before it, and what is the group's is the leader's. */
+static int check_tree_thread(struct ckpt_ctx *ctx, const struct ckpt_rec_tree *rec,
+			     unsigned int i)
+{
+	const struct ckpt_tree_task *t = &rec->tasks[i];
+	const struct ckpt_tree_task *before = i ? &rec->tasks[i - 1] : NULL;
+
+	if (!before || before->tgid != t->tgid)
+		return ckpt_err(ctx, -EINVAL, "thread %d does not come after a task of group %d",
+				t->pid, t->tgid);
+	if (t->ppid != before->ppid || t->pgid != before->pgid || t->sid != before->sid)
+		return ckpt_err(ctx, -EINVAL,
+				"thread %d: parent %d, process group %d or session %d is not its group's",
+				t->pid, t->ppid, t->pgid, t->sid);
+	if (t->exit_signal)
+		return ckpt_err(ctx, -EINVAL, "thread %d has exit signal %u", t->pid,
+				t->exit_signal);
+	return 0;
+}
+
+static bool leads_session(const struct ckpt_tree_task *t)
+{
+	return t->tgid == t->pid && t->sid == t->pid;
+}
+
+static bool leads_group(const struct ckpt_tree_task *t, int sid)
+{
+	return t->tgid == t->pid && t->pgid == t->pid && t->sid == sid;
+}
+
+/* Are all of this group, whose leader is gone, in this session? */
+static bool same_session(const struct ckpt_rec_tree *rec, int pgid, int sid)
+{
+	for (unsigned int i = 0; pgid && i < rec->nr_tasks; i++)
+		if (rec->tasks[i].pgid == pgid && rec->tasks[i].sid != sid)
+			return false;
+	return true;
+}
+
 static int check_tree_task(struct ckpt_ctx *ctx, const struct ckpt_rec_tree *rec, unsigned int i)
 {
 	const struct ckpt_tree_task *t = &rec->tasks[i];
@@ -341,19 +453,22 @@ static int check_tree_task(struct ckpt_ctx *ctx, const struct ckpt_rec_tree *rec
 	if (find_pid(rec, i, t->pid) >= 0)
 		return ckpt_err(ctx, -EINVAL, "pid %d is there twice", t->pid);
 	if (t->tgid != t->pid)
-		return ckpt_err(ctx, -EINVAL, "pid %d is a thread of %d, threads are not supported",
-				t->pid, t->tgid);
+		return check_tree_thread(ctx, rec, i);
 	if (i ? find_pid(rec, i, t->ppid) < 0 : t->ppid != 0)
 		return ckpt_err(ctx, -EINVAL, "pid %d: parent %d is not before it",
 				t->pid, t->ppid);
 	if (!valid_signal(t->exit_signal))
 		return ckpt_err(ctx, -EINVAL, "pid %d has exit signal %u", t->pid, t->exit_signal);
+	if (t->sid < 0 || t->sid > PID_MAX_LIMIT || t->pgid < 0 || t->pgid > PID_MAX_LIMIT)
+		return ckpt_err(ctx, -EINVAL, "pid %d: process group %d in session %d",
+				t->pid, t->pgid, t->sid);
+	/* Its leader may be gone; a task of that number is the leader. */
 	leader = find_pid(rec, rec->nr_tasks, t->sid);
-	if (t->sid && (leader < 0 || rec->tasks[leader].sid != t->sid))
+	if (leader >= 0 && !leads_session(&rec->tasks[leader]))
 		return ckpt_err(ctx, -EINVAL, "pid %d: session %d has no leader", t->pid, t->sid);
 	leader = find_pid(rec, rec->nr_tasks, t->pgid);
-	if (t->pgid && (leader < 0 || rec->tasks[leader].pgid != t->pgid ||
-			rec->tasks[leader].sid != t->sid))
+	if (leader >= 0 ? !leads_group(&rec->tasks[leader], t->sid) :
+	    !same_session(rec, t->pgid, t->sid))
 		return ckpt_err(ctx, -EINVAL,
 				"pid %d: process group %d has no leader in its session",
 				t->pid, t->pgid);
@@ -393,6 +508,7 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 	ctx->nr_tasks = rec->nr_tasks;
 	for (unsigned int i = 0; i < rec->nr_tasks; i++) {
 		ctx->tasks[i].pid = rec->tasks[i].pid;
+		ctx->tasks[i].tgid = rec->tasks[i].tgid;
 		ctx->tasks[i].ppid = rec->tasks[i].ppid;
 		ctx->tasks[i].pgid = rec->tasks[i].pgid;
 		ctx->tasks[i].sid = rec->tasks[i].sid;

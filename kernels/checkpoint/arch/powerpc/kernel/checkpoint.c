@@ -281,11 +281,19 @@ void ckpt_arch_cpu_apply_end(struct task_struct *task, const struct ckpt_rec_cpu
 	update_tsk_thread_flag(task, TIF_ELF2ABI, flags & FLAG_ELF2ABI);
 }
 
-long ckpt_arch_resume(struct pt_regs *regs)
+long ckpt_arch_resume(struct pt_regs *regs, bool in_syscall)
 {
 	set_return_regs_changed();
-	set_thread_flag(TIF_RESTOREALL);
+	/* Cleared by the end of a system call, which a new thread is past. */
+	if (in_syscall)
+		set_thread_flag(TIF_RESTOREALL);
 	return 0;
+}
+
+/* Its way to user mode is the end of a system call. */
+void ckpt_arch_new_thread(struct task_struct *task)
+{
+	set_tsk_thread_flag(task, TIF_RESTOREALL);
 }
 
 /* --- vdso --- */

@@ -194,9 +194,18 @@ void ckpt_arch_cpu_apply_end(struct task_struct *task, const struct ckpt_rec_cpu
 	task->thread.last_break = cpu->word[WORD_LAST_BREAK];
 }
 
-long ckpt_arch_resume(struct pt_regs *regs)
+long ckpt_arch_resume(struct pt_regs *regs, bool in_syscall)
 {
+	/* As arch_do_signal_or_restart() has it, in the middle of which a thread is. */
+	if (!in_syscall)
+		current->thread.system_call =
+			test_pt_regs_flag(regs, PIF_SYSCALL) ? regs->int_code : 0;
 	return regs->gprs[2];
+}
+
+/* All registers are loaded from pt_regs anyway. */
+void ckpt_arch_new_thread(struct task_struct *task)
+{
 }
 
 /* --- vdso --- */

@@ -220,13 +220,18 @@ void ckpt_arch_cpu_apply_end(struct task_struct *task, const struct ckpt_rec_cpu
 	regs->flags = (regs->flags & ~(unsigned long)EXTRA_FLAGS) | cpu->word[WORD_FLAGS];
 }
 
-long ckpt_arch_resume(struct pt_regs *regs)
+long ckpt_arch_resume(struct pt_regs *regs, bool in_syscall)
 {
 	prevent_single_step_upon_eretu(regs);
 	/* RF sends the task through IRET, and is gone after its first instruction. */
 	if (ckpt_sysexit_hides(regs))
 		regs->flags |= X86_EFLAGS_RF;
 	return regs->ax;
+}
+
+/* All registers are loaded from pt_regs anyway. */
+void ckpt_arch_new_thread(struct task_struct *task)
+{
 }
 
 /* --- vdso --- */

@@ -7,8 +7,12 @@
  * alignment with explicit padding, which is zero.  Numbers are in the byte
  * order of the kernel that wrote them; the header record says which.
  *
- *	HEADER TREE { TASK objects... TASK_OBJS RLIMITS SIGNALS RESTART_BLOCK
- *	CPU REGSET... TASK_END }... TRAILER
+ *	HEADER TREE { TASK objects... TASK_OBJS RLIMITS ATTRIBUTES SIGNALS
+ *	PENDING... ITIMERS RESTART_BLOCK CPU REGSET... TASK_END }... TRAILER
+ *
+ * A thread's section has no RLIMITS: they are its process's.  The section of a
+ * task that has exited is TASK CRED SIGHAND EXIT TASK_END, and if it led threads that
+ * have not, the section of the first of them has the RLIMITS.
  *
  * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, MM) carry an
  * objref, a number above zero that is unique in the image, and come before
@@ -61,7 +65,11 @@ enum ckpt_record {
 	CKPT_REC_MM_END		= 19,
 	CKPT_REC_ERROR		= 20,
 	CKPT_REC_TRAILER	= 21,
-	CKPT_REC_MAX		= CKPT_REC_TRAILER,
+	CKPT_REC_EXIT		= 22,
+	CKPT_REC_PENDING	= 23,
+	CKPT_REC_ITIMERS	= 24,
+	CKPT_REC_ATTRIBUTES	= 25,
+	CKPT_REC_MAX		= CKPT_REC_ATTRIBUTES,
 };
 
 /**
@@ -111,11 +119,11 @@ struct ckpt_rec_header {
 /**
  * struct ckpt_tree_task - one task of the tree
  * @pid:	its pid in the pid namespace of the tree's root, as are all below
- * @tgid:	its thread group
- * @ppid:	its parent; 0 for the root
+ * @tgid:	the leader of its thread group: of a process, @pid
+ * @ppid:	the task, a thread perhaps, that is its group's parent; 0 for the root
  * @pgid:	its process group; 0: one from outside the tree
  * @sid:	its session; 0: one from outside the tree
- * @exit_signal: the signal its parent gets when it ends
+ * @exit_signal: the signal its parent gets when it ends; 0 for a thread
  */
 struct ckpt_tree_task {
 	__s32 pid;
@@ -126,7 +134,10 @@ struct ckpt_tree_task {
 	__u32 exit_signal;
 };
 
-/* The tree: the root first, parents before their children; the task sections come in this order. */
+/*
+ * The tree: the root first, parents before their children, a leader's threads
+ * right after it; the task sections come in this order.
+ */
 struct ckpt_rec_tree {
 	struct ckpt_hdr h;
 	__u32 nr_tasks;
@@ -178,6 +189,25 @@ struct ckpt_rec_task_end {
 	__u32 pad;
 };
 
+/**
+ * struct ckpt_rec_exit - all that is left of a task that has exited
+ * @status:	as wait(2) reports it
+ * @cred:	objref of its credentials
+ * @sighand:	objref of its signal actions
+ * @blocked:	blocked signals
+ * @pending, @shared_pending: signals that nobody takes any more
+ */
+struct ckpt_rec_exit {
+	struct ckpt_hdr h;
+	__u32 status;
+	__s32 cred;
+	__s32 sighand;
+	__u32 pad;
+	__u64 blocked;
+	__u64 pending;
+	__u64 shared_pending;
+};
+
 #define CKPT_RLIMITS	16
 #define CKPT_RLIM_INFINITY	(~0ULL)
 
@@ -191,12 +221,46 @@ struct ckpt_rec_rlimits {
 };
 
 /**
+ * struct ckpt_rec_attributes - what the task was told about itself
+ * @flags:	CKPT_ATTR_*
+ * @policy:	SCHED_*, without SCHED_RESET_ON_FORK
+ * @nice:	nice value
+ * @rt_priority: priority under SCHED_FIFO and SCHED_RR
+ * @slice:	time slice in nanoseconds, or 0 for the usual one
+ * @timer_slack, @default_timer_slack: by how many nanoseconds its sleeps may be late
+ * @parent_death_signal: PR_GET_PDEATHSIG
+ * @oom_score_adj: the process's, 0 in a thread
+ */
+struct ckpt_rec_attributes {
+	struct ckpt_hdr h;
+	__u32 flags;
+	__u32 policy;
+	__s32 nice;
+	__u32 rt_priority;
+	__u64 slice;
+	__u64 timer_slack;
+	__u64 default_timer_slack;
+	__u32 parent_death_signal;
+	__s32 oom_score_adj;
+};
+
+#define CKPT_ATTR_RESET_ON_FORK	0x01	/* children have the usual policy */
+#define CKPT_ATTR_NO_NEW_PRIVS	0x02	/* PR_SET_NO_NEW_PRIVS */
+#define CKPT_ATTR_MCE_SET	0x04	/* PR_MCE_KILL: it has a policy of its own ... */
+#define CKPT_ATTR_MCE_EARLY	0x08	/* ... and is to be told early */
+#define CKPT_ATTR_IO_FLUSHER	0x10	/* PR_SET_IO_FLUSHER */
+#define CKPT_ATTR_SUBREAPER	0x20	/* the process is PR_SET_CHILD_SUBREAPER */
+#define CKPT_ATTR_ALL		0x3f
+
+/**
  * struct ckpt_rec_signals - the task's own signal state
  * @blocked:	blocked signals; bit N-1 is signal N, as in all masks
  * @saved_mask:	mask to put back after the interrupted system call
  * @flags:	CKPT_SIGNALS_*
  * @altstack_flags: SS_* of sigaltstack(2)
  * @altstack_sp, @altstack_size: alternate stack, address and bytes
+ * @stop_signal: the signal that stopped the task last, or 0
+ * @stop_status: of a process that stopped: what wait(2) has yet to tell of it, or 0
  */
 struct ckpt_rec_signals {
 	struct ckpt_hdr h;
@@ -206,9 +270,65 @@ struct ckpt_rec_signals {
 	__u32 altstack_flags;
 	__u64 altstack_sp;
 	__u64 altstack_size;
+	__u32 stop_signal;
+	__u32 stop_status;
 };
 
 #define CKPT_SIGNALS_RESTORE_MASK	0x1	/* saved_mask is to be put back */
+#define CKPT_SIGNALS_STOPPED		0x2	/* the process is stopped */
+#define CKPT_SIGNALS_CONTINUED		0x4	/* the process was continued, which wait(2) has yet to tell */
+
+#define CKPT_SIGINFO_BYTES	32
+
+/**
+ * struct ckpt_siginfo - one queued signal
+ * @signo:	its number
+ * @error:	si_errno
+ * @code:	si_code
+ * @pad:	zero
+ * @fields:	what follows in siginfo_t, in the architecture's layout
+ */
+struct ckpt_siginfo {
+	__s32 signo;
+	__s32 error;
+	__s32 code;
+	__u32 pad;
+	__u8  fields[CKPT_SIGINFO_BYTES];
+};
+
+/**
+ * struct ckpt_rec_pending - signals that have not been delivered, if there are any
+ * @flags:	CKPT_PENDING_*
+ * @nr_infos:	number of @infos
+ * @mask:	the signals; one that is not among @infos was queued when memory was short
+ * @infos:	the queue, in its order
+ */
+struct ckpt_rec_pending {
+	struct ckpt_hdr h;
+	__u32 flags;
+	__u32 nr_infos;
+	__u64 mask;
+	struct ckpt_siginfo infos[];
+};
+
+#define CKPT_PENDING_SHARED	0x1	/* the process's, not the task's own */
+
+#define CKPT_ITIMERS		3
+#define CKPT_ITIMER_REAL	0
+#define CKPT_ITIMER_VIRTUAL	1
+#define CKPT_ITIMER_PROF	2
+
+/* One interval timer: nanoseconds that are left, 0 if disarmed, and between two signals. */
+struct ckpt_itimer {
+	__u64 value;
+	__u64 interval;
+};
+
+/* The process's interval timers, if there are any, by CKPT_ITIMER_*. */
+struct ckpt_rec_itimers {
+	struct ckpt_hdr h;
+	struct ckpt_itimer timers[CKPT_ITIMERS];
+};
 
 enum ckpt_restart_kind {
 	CKPT_RESTART_NONE	= 0,

@@ -1,0 +1,328 @@
+//! What a task was told about itself: scheduling, slack, what it gave up, what becomes of its orphans.
+
+use std::ffi::c_int;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+use crate::args::Args;
+use crate::error::{Error, Result};
+use crate::stage::Stage;
+use crate::sys::{self, Pid};
+
+/// include/uapi/linux/prctl.h: what the C library does not name yet.
+const PR_SET_IO_FLUSHER: c_int = 57;
+const PR_GET_IO_FLUSHER: c_int = 58;
+
+/// prctl(2) with two numbers.
+fn prctl(option: c_int, values: [usize; 2]) -> Result<usize> {
+    let option = usize::try_from(option).unwrap_or(0);
+    // SAFETY: the options used here take and return plain numbers.
+    unsafe {
+        sys::raw(
+            "prctl",
+            libc::SYS_prctl,
+            [option, values[0], values[1], 0, 0],
+        )
+    }
+}
+
+/// An attribute of the calling thread.
+struct Attribute {
+    name: &'static str,
+    set: fn() -> Result<()>,
+    get: fn() -> Result<i64>,
+}
+
+fn set_policy(policy: c_int, priority: c_int) -> Result<()> {
+    // SAFETY: all-zero bytes are valid parameters, which live.
+    unsafe {
+        let mut parameters: libc::sched_param = std::mem::zeroed();
+        parameters.sched_priority = priority;
+        sys::check(
+            "sched_setscheduler",
+            libc::sched_setscheduler(0, policy, &raw const parameters),
+        )
+    }
+    .map(drop)
+}
+
+/// Policy and priority as one number.
+fn policy() -> Result<i64> {
+    // SAFETY: all-zero bytes are valid parameters, which live.
+    unsafe {
+        let mut parameters: libc::sched_param = std::mem::zeroed();
+        let policy = sys::check("sched_getscheduler", libc::sched_getscheduler(0))?;
+        sys::check(
+            "sched_getparam",
+            libc::sched_getparam(0, &raw mut parameters),
+        )?;
+        Ok(i64::from(policy) << 8 | i64::from(parameters.sched_priority))
+    }
+}
+
+fn set_nice(nice: c_int) -> Result<()> {
+    // SAFETY: plain numbers.
+    sys::check("setpriority", unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, nice)
+    })
+    .map(drop)
+}
+
+/// The nice value from 1 to 40, as the system call has it: the C library takes it from 20.
+fn nice() -> Result<i64> {
+    // SAFETY: plain numbers; no nice value of these tests is -1.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    sys::check("getpriority", nice).map(i64::from)
+}
+
+fn sched_attr(set: Option<u64>) -> Result<i64> {
+    let size = size_of::<libc::sched_attr>();
+    // SAFETY: plain numbers, all of which may be zero.
+    let mut attr: libc::sched_attr = unsafe { std::mem::zeroed() };
+    attr.size = u32::try_from(size).unwrap_or(0);
+    attr.sched_runtime = set.unwrap_or(0);
+    let at = (&raw mut attr).expose_provenance();
+    // SAFETY: the structure lives and has this size; the setter takes no flags.
+    unsafe {
+        match set {
+            Some(_) => sys::raw("sched_setattr", libc::SYS_sched_setattr, [0, at, 0, 0, 0])?,
+            None => sys::raw(
+                "sched_getattr",
+                libc::SYS_sched_getattr,
+                [0, at, size, 0, 0],
+            )?,
+        }
+    };
+    Ok(i64::try_from(attr.sched_runtime).unwrap_or(i64::MAX))
+}
+
+fn number(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn oom() -> Result<i64> {
+    let text = fs::read_to_string("/proc/self/oom_score_adj").map_err(Error::from_io("read"))?;
+    let bad = |_| Error::Situation(format!("oom_score_adj is {text:?}"));
+    text.trim().parse().map_err(bad)
+}
+
+/// Every attribute that has a value.
+const ATTRIBUTES: &[Attribute] = &[
+    Attribute {
+        name: "nice",
+        set: || set_nice(5),
+        get: nice,
+    },
+    Attribute {
+        name: "not_nice",
+        set: || set_nice(-7),
+        get: nice,
+    },
+    Attribute {
+        name: "batch",
+        set: || set_policy(libc::SCHED_BATCH, 0),
+        get: policy,
+    },
+    Attribute {
+        name: "idle",
+        set: || set_policy(libc::SCHED_IDLE, 0),
+        get: policy,
+    },
+    Attribute {
+        name: "fifo",
+        set: || set_policy(libc::SCHED_FIFO, 7),
+        get: policy,
+    },
+    Attribute {
+        name: "round_robin",
+        set: || set_policy(libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, 3),
+        get: policy,
+    },
+    Attribute {
+        name: "reset_on_fork",
+        set: || set_policy(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0),
+        get: policy,
+    },
+    Attribute {
+        name: "time_slice",
+        set: || sched_attr(Some(7_000_000)).map(drop),
+        get: || sched_attr(None),
+    },
+    Attribute {
+        name: "timer_slack",
+        set: || prctl(libc::PR_SET_TIMERSLACK, [777_777, 0]).map(drop),
+        get: || prctl(libc::PR_GET_TIMERSLACK, [0, 0]).map(number),
+    },
+    Attribute {
+        name: "oom",
+        set: || fs::write("/proc/self/oom_score_adj", "345").map_err(Error::from_io("write")),
+        get: oom,
+    },
+    Attribute {
+        name: "no_new_privs",
+        set: || prctl(libc::PR_SET_NO_NEW_PRIVS, [1, 0]).map(drop),
+        get: || prctl(libc::PR_GET_NO_NEW_PRIVS, [0, 0]).map(number),
+    },
+    Attribute {
+        name: "memory_failure",
+        set: || prctl(libc::PR_MCE_KILL, [1, 1]).map(drop),
+        get: || prctl(libc::PR_MCE_KILL_GET, [0, 0]).map(number),
+    },
+    Attribute {
+        name: "io_flusher",
+        set: || prctl(PR_SET_IO_FLUSHER, [1, 0]).map(drop),
+        get: || prctl(PR_GET_IO_FLUSHER, [0, 0]).map(number),
+    },
+];
+
+/// A child that has an attribute, and a parent that has not: both are as they were.
+pub(crate) fn kept(stage: &mut Stage, args: &Args) -> Result<()> {
+    let what = args.text("what", "nice");
+    let attribute = ATTRIBUTES.iter().find(|known| known.name == what);
+    let attribute = attribute.ok_or_else(|| Error::Argument(format!("what={what}")))?;
+    let own = (attribute.get)()?;
+    let child = stage.spawn_ready("child", |child| {
+        (attribute.set)()?;
+        let before = (attribute.get)()?;
+        child.hold()?;
+        child.equal(what, &(attribute.get)()?, &before);
+        child.equal("is another than the parent's", &(before != own), &true);
+        Ok(())
+    })?;
+    stage.hold()?;
+    stage.equal(what, &(attribute.get)()?, &own);
+    child.resume()?;
+    stage.join(&child)
+}
+
+/// Attributes that each thread has of its own.
+pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
+    static OPEN: AtomicBool = AtomicBool::new(false);
+    let names = ["nice", "batch", "fifo", "timer_slack"];
+    // SAFETY: plain numbers; only where new threads allocate from changes.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    let mut handles = Vec::new();
+    for name in names {
+        let attribute = ATTRIBUTES.iter().find(|known| known.name == name);
+        let attribute = attribute.ok_or_else(|| Error::Situation(name.to_owned()))?;
+        let (tell, told) = mpsc::channel::<(Pid, i64)>();
+        let body = move || -> Result<i64> {
+            (attribute.set)()?;
+            // SAFETY: always succeeds.
+            let tid = unsafe { libc::syscall(libc::SYS_gettid) };
+            let tid = Pid::try_from(tid).unwrap_or(0);
+            let _ = tell.send((tid, (attribute.get)()?));
+            while !OPEN.load(Ordering::SeqCst) {
+                std::thread::park();
+            }
+            (attribute.get)()
+        };
+        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        let handle = thread
+            .spawn(body)
+            .map_err(Error::from_io("start a thread"))?;
+        let (tid, before) = told
+            .recv()
+            .map_err(|_| Error::Situation("a thread has ended".to_owned()))?;
+        while sys::state(tid)? != 'S' {
+            sys::pause();
+        }
+        handles.push((name, before, handle));
+    }
+    stage.hold()?;
+    OPEN.store(true, Ordering::SeqCst);
+    for (name, before, handle) in handles {
+        handle.thread().unpark();
+        let after = handle
+            .join()
+            .map_err(|_| Error::Situation("a thread panicked".to_owned()))?;
+        stage.equal(name, &after?, &before);
+    }
+    Ok(())
+}
+
+/// The slack that a task goes back to is what its parent had.
+pub(crate) fn default_slack(stage: &mut Stage, _args: &Args) -> Result<()> {
+    prctl(libc::PR_SET_TIMERSLACK, [123_456, 0])?;
+    let child = stage.spawn_ready("child", |child| {
+        prctl(libc::PR_SET_TIMERSLACK, [777_777, 0])?;
+        child.hold()?;
+        let slack = || prctl(libc::PR_GET_TIMERSLACK, [0, 0]);
+        child.equal("slack", &slack()?, &777_777);
+        prctl(libc::PR_SET_TIMERSLACK, [0, 0])?;
+        child.equal("default", &slack()?, &123_456);
+        Ok(())
+    })?;
+    stage.hold()?;
+    child.resume()?;
+    stage.join(&child)
+}
+
+/// Set by the handler of a parent's death.
+static DIED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn died(_signal: c_int) {
+    DIED.store(true, Ordering::SeqCst);
+}
+
+/// A process below another one, which asks for a signal when that ends: it comes.
+pub(crate) fn parent_death(stage: &mut Stage, _args: &Args) -> Result<()> {
+    stage.adopt_orphans()?;
+    let middle = stage.spawn("middle", |middle| {
+        let inner = middle.spawn("inner", |inner| {
+            let signal = usize::try_from(libc::SIGUSR2).unwrap_or(0);
+            prctl(libc::PR_SET_PDEATHSIG, [signal, 0])?;
+            sys::handle(libc::SIGUSR2, died, 0, &[])?;
+            fs::write(inner.path("inner"), sys::pid().to_string())
+                .map_err(Error::from_io("write"))?;
+            inner.hold()?;
+            inner.equal("the parent has died", &DIED.load(Ordering::SeqCst), &true);
+            Ok(())
+        })?;
+        middle.await_ready(&inner)?;
+        middle.hold()?;
+        middle.check("ends", true, "");
+        Ok(())
+    })?;
+    stage.await_ready(&middle)?;
+    let text = fs::read_to_string(stage.path("inner")).map_err(Error::from_io("read"))?;
+    let bad = |_| Error::Situation(format!("no pid: {text:?}"));
+    let inner: Pid = text.parse().map_err(bad)?;
+    stage.hold()?;
+    middle.resume()?;
+    stage.join(&middle)?;
+    sys::kill(inner, libc::SIGUSR1)?;
+    let inner = stage.descendant("middle.inner", inner);
+    stage.join(&inner)
+}
+
+/// A process that adopts the orphans below it, one that was there before and one that comes later.
+pub(crate) fn subreaper(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let reaper = stage.spawn_ready("reaper", |reaper| {
+        prctl(libc::PR_SET_CHILD_SUBREAPER, [1, 0])?;
+        let own = sys::pid();
+        let middle = reaper.spawn_ready("middle", |middle| {
+            let inner = middle.spawn_ready("inner", |inner| {
+                inner.hold()?;
+                while sys::parent() != own {
+                    sys::pause();
+                }
+                inner.check("is adopted", true, "");
+                Ok(())
+            })?;
+            middle.hold()?;
+            middle.check("ends", true, "");
+            inner.resume()
+        })?;
+        reaper.hold()?;
+        middle.resume()?;
+        reaper.join(&middle)?;
+        let orphan = sys::wait(-1)?;
+        reaper.equal("the orphan's end", &orphan, &sys::Status::Exited(0));
+        Ok(())
+    })?;
+    stage.hold()?;
+    reaper.resume()?;
+    stage.join(&reaper)
+}

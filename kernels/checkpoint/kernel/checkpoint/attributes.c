@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a task was told about itself: how it is scheduled, what becomes of it
+ * when its parent or memory ends, and what it gave up.
+ *
+ * A member gives itself most of it before it gives up the credentials of the
+ * restarting user, by the functions that the system calls use, which ask that
+ * user's privileges.  The signal for a parent's death and no_new_privs come
+ * after the credentials, which reset the one, and are checked less with the
+ * other.
+ */
+#include <linux/checkpoint.h>
+#include <linux/oom.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/sched/rt.h>
+#include <linux/signal.h>
+#include <uapi/linux/sched/types.h>
+
+#include "internal.h"
+
+/* Flags of the task, and what they are in the image */
+static const struct {
+	unsigned int task;
+	u32 image;
+} task_flags[] = {
+	{ PF_MCE_PROCESS,	CKPT_ATTR_MCE_SET },
+	{ PF_MCE_EARLY,		CKPT_ATTR_MCE_EARLY },
+	{ PF_MEMALLOC_NOIO | PF_LOCAL_THROTTLE, CKPT_ATTR_IO_FLUSHER },
+};
+
+int ckpt_attributes_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
+{
+	struct task_struct *task = t->task;
+	struct ckpt_rec_attributes rec = {
+		.policy = task->policy,
+		.nice = task_nice(task),
+		.rt_priority = task->rt_priority,
+		.slice = task->se.custom_slice ? task->se.slice : 0,
+		.timer_slack = task->timer_slack_ns,
+		.default_timer_slack = task->default_timer_slack_ns,
+		.parent_death_signal = task->pdeath_signal,
+	};
+
+	if (task->policy == SCHED_DEADLINE)
+		return ckpt_err(ctx, -EBUSY, "has the scheduling policy SCHED_DEADLINE");
+	if (task->sched_reset_on_fork)
+		rec.flags |= CKPT_ATTR_RESET_ON_FORK;
+	for (int i = 0; i < ARRAY_SIZE(task_flags); i++)
+		if (task->flags & task_flags[i].task)
+			rec.flags |= task_flags[i].image;
+	if (task_no_new_privs(task))
+		rec.flags |= CKPT_ATTR_NO_NEW_PRIVS;
+	if (ckpt_has_group(ctx, t->pid)) {
+		rec.oom_score_adj = task->signal->oom_score_adj;
+		if (task->signal->is_child_subreaper)
+			rec.flags |= CKPT_ATTR_SUBREAPER;
+	}
+	return ckpt_write_record(ctx, CKPT_REC_ATTRIBUTES, &rec, sizeof(rec));
+}
+
+int ckpt_attributes_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_attributes *rec = (struct ckpt_rec_attributes *)ctx->rec;
+	struct ckpt_member *m = ctx->member;
+
+	if (m->have_attributes)
+		return ckpt_err(ctx, -EINVAL, "a second record for one task");
+	if (rec->flags & ~CKPT_ATTR_ALL ||
+	    (!m->has_group && (rec->flags & CKPT_ATTR_SUBREAPER || rec->oom_score_adj)))
+		return ckpt_err(ctx, -EINVAL, "flags %#x, oom_score_adj %d", rec->flags,
+				rec->oom_score_adj);
+	if (rec->policy == SCHED_DEADLINE || rec->nice < MIN_NICE || rec->nice > MAX_NICE)
+		return ckpt_err(ctx, -EINVAL, "policy %u, nice %d", rec->policy, rec->nice);
+	if (rec->oom_score_adj < OOM_SCORE_ADJ_MIN || rec->oom_score_adj > OOM_SCORE_ADJ_MAX)
+		return ckpt_err(ctx, -EINVAL, "oom_score_adj %d", rec->oom_score_adj);
+	if (!valid_signal(rec->parent_death_signal))
+		return ckpt_err(ctx, -EINVAL, "parent death signal %u", rec->parent_death_signal);
+	if (rec->timer_slack > ULONG_MAX || rec->default_timer_slack > ULONG_MAX)
+		return ckpt_err(ctx, -EINVAL, "timer slack of %llu ns", rec->timer_slack);
+	m->attributes = *rec;
+	m->have_attributes = true;
+	return 0;
+}
+
+static int set_scheduling(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes *rec)
+{
+	struct sched_attr attr = {
+		.size = sizeof(attr),
+		.sched_policy = rec->policy,
+		.sched_flags = rec->flags & CKPT_ATTR_RESET_ON_FORK ? SCHED_FLAG_RESET_ON_FORK : 0,
+		.sched_nice = rec->nice,
+		.sched_priority = rec->rt_priority,
+		.sched_runtime = rec->slice,
+	};
+	int err = 0;
+
+	if (rec->policy != current->policy || rec->nice != task_nice(current) || rec->slice ||
+	    rec->rt_priority || attr.sched_flags)
+		err = sched_setattr(current, &attr);
+	/* Real-time policies ignore the nice value, and keep it. */
+	if (!err && rec->nice != task_nice(current))
+		set_user_nice(current, rec->nice);
+	if (err)
+		return ckpt_err(ctx, err, "policy %u, nice %d, priority %u",
+				rec->policy, rec->nice, rec->rt_priority);
+	return 0;
+}
+
+static int set_oom_score(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes *rec)
+{
+	struct signal_struct *sig = current->signal;
+
+	guard(mutex)(&oom_adj_mutex);
+	if (rec->oom_score_adj < sig->oom_score_adj_min && !capable(CAP_SYS_RESOURCE))
+		return ckpt_err(ctx, -EPERM, "the caller may not set oom_score_adj to %d",
+				rec->oom_score_adj);
+	sig->oom_score_adj = rec->oom_score_adj;
+	return 0;
+}
+
+static int set_flags(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes *rec)
+{
+	if (rec->flags & CKPT_ATTR_IO_FLUSHER && !capable(CAP_SYS_RESOURCE))
+		return ckpt_err(ctx, -EPERM, "the caller may not be an I/O flusher");
+	for (int i = 0; i < ARRAY_SIZE(task_flags); i++) {
+		if (rec->flags & task_flags[i].image)
+			current->flags |= task_flags[i].task;
+		else
+			current->flags &= ~task_flags[i].task;
+	}
+	return 0;
+}
+
+/* The caller's credentials are still there. */
+int ckpt_attributes_apply(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_attributes *rec = &ctx->member->attributes;
+	int err;
+
+	err = set_scheduling(ctx, rec);
+	if (!err)
+		err = set_flags(ctx, rec);
+	if (!err && ctx->member->has_group)
+		err = set_oom_score(ctx, rec);
+	if (err)
+		return err;
+	current->timer_slack_ns = rec->timer_slack;
+	current->default_timer_slack_ns = rec->default_timer_slack;
+	return 0;
+}
+
+/* The credentials are those of the image. */
+void ckpt_attributes_finish(const struct ckpt_member *m)
+{
+	const struct ckpt_rec_attributes *rec = &m->attributes;
+
+	current->pdeath_signal = rec->parent_death_signal;
+	if (rec->flags & CKPT_ATTR_NO_NEW_PRIVS)
+		task_set_no_new_privs(current);
+	/* Its descendants are told of it when all relations are right. */
+	if (rec->flags & CKPT_ATTR_SUBREAPER)
+		current->signal->is_child_subreaper = 1;
+}
