@@ -200,8 +200,7 @@ pub(crate) fn kept(stage: &mut Stage, args: &Args) -> Result<()> {
 pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
     static OPEN: AtomicBool = AtomicBool::new(false);
     let names = ["nice", "batch", "fifo", "timer_slack"];
-    // SAFETY: plain numbers; only where new threads allocate from changes.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    sys::one_heap();
     let mut handles = Vec::new();
     for name in names {
         let attribute = ATTRIBUTES.iter().find(|known| known.name == name);
@@ -209,10 +208,7 @@ pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
         let (tell, told) = mpsc::channel::<(Pid, i64)>();
         let body = move || -> Result<i64> {
             (attribute.set)()?;
-            // SAFETY: always succeeds.
-            let tid = unsafe { libc::syscall(libc::SYS_gettid) };
-            let tid = Pid::try_from(tid).unwrap_or(0);
-            let _ = tell.send((tid, (attribute.get)()?));
+            let _ = tell.send((sys::tid(), (attribute.get)()?));
             while !OPEN.load(Ordering::SeqCst) {
                 std::thread::park();
             }
@@ -286,9 +282,7 @@ pub(crate) fn parent_death(stage: &mut Stage, _args: &Args) -> Result<()> {
         Ok(())
     })?;
     stage.await_ready(&middle)?;
-    let text = fs::read_to_string(stage.path("inner")).map_err(Error::from_io("read"))?;
-    let bad = |_| Error::Situation(format!("no pid: {text:?}"));
-    let inner: Pid = text.parse().map_err(bad)?;
+    let inner = stage.noted_pid("inner")?;
     stage.hold()?;
     middle.resume()?;
     stage.join(&middle)?;

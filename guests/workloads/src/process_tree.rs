@@ -288,10 +288,7 @@ pub(crate) fn orphan(stage: &mut Stage, _args: &Args) -> Result<()> {
     })?;
     stage.join(&middle)?;
     stage.await_descendant("middle.inner")?;
-    let text = fs::read_to_string(stage.path("orphan")).map_err(Error::from_io("read"))?;
-    let pid: Pid = text
-        .parse()
-        .map_err(|_| Error::Situation(format!("no pid: {text:?}")))?;
+    let pid = stage.noted_pid("orphan")?;
     stage.hold()?;
     sys::kill(pid, libc::SIGUSR1)?;
     let orphan = stage.descendant("middle.inner", pid);
@@ -431,10 +428,7 @@ pub(crate) fn dead_leaders(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.await_descendant("session.inner")?;
     leader.resume()?;
     stage.join(&leader)?;
-    let text = fs::read_to_string(stage.path("inner")).map_err(Error::from_io("read"))?;
-    let inner: Pid = text
-        .parse()
-        .map_err(|_| Error::Situation(format!("no pid: {text:?}")))?;
+    let inner = stage.noted_pid("inner")?;
     stage.hold()?;
     // Both members by the number of their group.
     sys::kill(-leader.pid, libc::SIGUSR1)?;

@@ -89,6 +89,13 @@ impl Stage {
         }
     }
 
+    /// The pid that a process has written to a file of this name.
+    pub(crate) fn noted_pid(&self, name: &str) -> Result<Pid> {
+        let text = fs::read_to_string(self.path(name)).map_err(Error::from_io("read"))?;
+        text.parse()
+            .map_err(|_| Error::Situation(format!("no pid: {text:?}")))
+    }
+
     /// Makes this process, the root, the parent of those below it whose own parents end; returns its pid.
     ///
     /// PID 1 of a namespace is that anyway.

@@ -162,6 +162,30 @@ pub(crate) fn kill(pid: Pid, signal: c_int) -> Result<()> {
     check("kill", unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
+/// The calling thread's id.
+pub(crate) fn tid() -> Pid {
+    // SAFETY: always succeeds.
+    let tid = unsafe { libc::syscall(libc::SYS_gettid) };
+    Pid::try_from(tid).unwrap_or(0)
+}
+
+/// A signal for one thread of this process.
+pub(crate) fn kill_thread(tid: Pid, signal: c_int) -> Result<()> {
+    // SAFETY: plain numbers.
+    let returned = unsafe { libc::syscall(libc::SYS_tgkill, c_long::from(pid()), tid, signal) };
+    if returned == -1 {
+        Err(Error::last("tgkill"))
+    } else {
+        Ok(())
+    }
+}
+
+/// All threads take their memory from one heap: how many heaps there are depends on who comes first.
+pub(crate) fn one_heap() {
+    // SAFETY: plain numbers; only where new threads allocate from changes.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// A set of signals.
 pub(crate) fn set_of(signals: &[c_int]) -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();

@@ -42,7 +42,7 @@ struct Seat(AtomicI32);
 impl Seat {
     /// The calling thread is about to wait.
     fn take(&self) {
-        self.0.store(tid(), Ordering::SeqCst);
+        self.0.store(sys::tid(), Ordering::SeqCst);
     }
 
     /// Waits until the thread has taken the seat and sleeps; returns its id.
@@ -79,31 +79,6 @@ impl Gate {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.opened.notify_all();
     }
-}
-
-/// The calling thread's id.
-fn tid() -> Pid {
-    // SAFETY: always succeeds.
-    let tid = unsafe { libc::syscall(libc::SYS_gettid) };
-    Pid::try_from(tid).unwrap_or(0)
-}
-
-/// A signal for one thread of this process.
-fn kill_thread(tid: Pid, signal: c_int) -> Result<()> {
-    // SAFETY: plain numbers.
-    let returned =
-        unsafe { libc::syscall(libc::SYS_tgkill, c_long::from(sys::pid()), tid, signal) };
-    if returned == -1 {
-        Err(Error::last("tgkill"))
-    } else {
-        Ok(())
-    }
-}
-
-/// All threads take their memory from one heap: how many heaps there are depends on who comes first.
-fn one_heap() {
-    // SAFETY: plain numbers; only where new threads allocate from changes.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
 /// The ids of this process's threads.
@@ -173,7 +148,7 @@ impl Identity {
             )?;
         }
         Ok(Self {
-            tid: tid(),
+            tid: sys::tid(),
             pid: sys::pid(),
             name: comm.trim_end().to_owned(),
             marker: MARKER.get(),
@@ -189,7 +164,7 @@ impl Identity {
 /// One has ended before: it does not come back.
 pub(crate) fn basic(stage: &mut Stage, args: &Args) -> Result<()> {
     let count = args.number("count", 4)?.min(250);
-    one_heap();
+    sys::one_heap();
     let gate = Gate::default();
     let seats: Vec<Seat> = (0..count).map(|_| Seat::default()).collect();
     thread::scope(|scope| {
@@ -248,7 +223,7 @@ pub(crate) fn detached(stage: &mut Stage, _args: &Args) -> Result<()> {
     };
     static SEATS: [Seat; 3] = [const { Seat(AtomicI32::new(0)) }; 3];
     static DONE: AtomicUsize = AtomicUsize::new(0);
-    one_heap();
+    sys::one_heap();
     for seat in &SEATS {
         thread::Builder::new()
             .stack_size(STACK)
@@ -290,7 +265,7 @@ enum End {
 
 /// Each thread waits in another call, and each ends with its own result.
 pub(crate) fn blocked(stage: &mut Stage, _args: &Args) -> Result<()> {
-    one_heap();
+    sys::one_heap();
     sys::handle(libc::SIGUSR2, nothing, 0, &[])?;
     let taken = libc::SIGRTMIN() + 1;
     sys::block(&[libc::SIGUSR2, taken])?;
@@ -368,7 +343,7 @@ pub(crate) fn blocked(stage: &mut Stage, _args: &Args) -> Result<()> {
             );
             match end {
                 End::Gate => gate.open(),
-                End::Signal(signal) => kill_thread(tid, *signal)?,
+                End::Signal(signal) => sys::kill_thread(tid, *signal)?,
                 End::Child => child.resume()?,
             }
             stage.equal(&format!("result of {call}"), &join(handle)?, result);
@@ -379,7 +354,7 @@ pub(crate) fn blocked(stage: &mut Stage, _args: &Args) -> Result<()> {
 
 /// Two threads with children: each child still belongs to the thread that forked it.
 pub(crate) fn children(stage: &mut Stage, _args: &Args) -> Result<()> {
-    one_heap();
+    sys::one_heap();
     let (gate, seats) = (Gate::default(), [const { Seat(AtomicI32::new(0)) }; 2]);
     let children: [Mutex<Option<Child>>; 2] = [const { Mutex::new(None) }; 2];
     let beside = stage.beside();
@@ -448,7 +423,7 @@ type Prepare = fn(&Stage) -> Result<()>;
 
 /// Threads with descriptors, a working directory and a umask, and user ids of their own.
 pub(crate) fn unshared(stage: &mut Stage, _args: &Args) -> Result<()> {
-    one_heap();
+    sys::one_heap();
     fs::create_dir(stage.path("elsewhere")).map_err(Error::from_io("make a directory"))?;
     fs::write(stage.path("file"), "of one thread").map_err(Error::from_io("write"))?;
     let gates: [Gate; 4] = std::array::from_fn(|_| Gate::default());
@@ -555,7 +530,7 @@ impl Own {
 /// A thread that is not the leader ends the whole process.
 pub(crate) fn group_exit(stage: &mut Stage, _args: &Args) -> Result<()> {
     let child = stage.spawn_ready("child", |child| {
-        one_heap();
+        sys::one_heap();
         let (never, seats) = (Gate::default(), [const { Seat(AtomicI32::new(0)) }; 2]);
         thread::scope(|scope| {
             let last = spawn(scope, "last", || {

@@ -155,10 +155,7 @@ pub(crate) fn leaders(stage: &mut Stage, _args: &Args) -> Result<()> {
     })?;
     await_end(session.pid)?;
     stage.await_descendant("session-leader.member")?;
-    let text = fs::read_to_string(stage.path("member")).map_err(Error::from_io("read"))?;
-    let inner: Pid = text
-        .parse()
-        .map_err(|_| Error::Situation(format!("no pid: {text:?}")))?;
+    let inner = stage.noted_pid("member")?;
     group.resume()?;
     await_end(group.pid)?;
     let before = [group.pid, session.pid, member.pid, inner].map(relations);

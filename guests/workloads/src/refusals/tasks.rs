@@ -123,10 +123,7 @@ pub(crate) fn outside_group(stage: &mut Stage, _args: &Args) -> Result<()> {
         Ok(())
     })?;
     stage.join(&middle)?;
-    let text = fs::read_to_string(stage.path("leader")).map_err(Error::from_io("read"))?;
-    let leader: sys::Pid = text
-        .parse()
-        .map_err(|_| Error::Situation(format!("no pid: {text:?}")))?;
+    let leader = stage.noted_pid("leader")?;
     let member = waiting(stage)?;
     // SAFETY: plain numbers.
     sys::check("setpgid", unsafe { libc::setpgid(member.pid, leader) })?;

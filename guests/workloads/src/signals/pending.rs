@@ -1,6 +1,6 @@
 //! Signals that were sent and not delivered: the queues of the process and of each thread, with what came with each signal.
 
-use std::ffi::{c_int, c_long};
+use std::ffi::c_int;
 use std::ptr;
 use std::sync::Mutex;
 
@@ -16,18 +16,6 @@ fn queue(pid: Pid, signal: c_int, value: usize) -> Result<()> {
     };
     // SAFETY: the value is a number, which nobody takes for an address.
     sys::check("sigqueue", unsafe { libc::sigqueue(pid, signal, value) }).map(drop)
-}
-
-/// Sends a signal to one thread of this process.
-fn kill_thread(tid: Pid, signal: c_int) -> Result<()> {
-    let pid = c_long::from(sys::pid());
-    // SAFETY: plain numbers.
-    let returned = unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) };
-    if returned == -1 {
-        Err(Error::last("tgkill"))
-    } else {
-        Ok(())
-    }
 }
 
 /// What came with a signal.
@@ -113,7 +101,7 @@ pub(crate) fn pending(stage: &mut Stage, _args: &Args) -> Result<()> {
     sys::kill(own, libc::SIGTERM)?;
     // The second one of a standard signal is dropped.
     sys::kill(own, libc::SIGTERM)?;
-    kill_thread(own, second)?;
+    sys::kill_thread(own, second)?;
     queue(own, second, usize::MAX)?;
     let mask = sys::pending()?;
     stage.hold()?;
