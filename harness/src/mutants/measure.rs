@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -20,7 +21,7 @@ use crate::oracle::golden::Goldens;
 use crate::qemu::{GuestError, qemu_version};
 use crate::run::{Failure, Ready};
 use crate::scenario::{Case, CaseId, Matrix};
-use crate::store::{Key, KeyBuilder, StoreError};
+use crate::store::{Key, KeyBuilder, StoreError, Throwaway};
 
 /// How to measure.
 pub struct Settings<'a> {
@@ -141,6 +142,14 @@ struct Job<'a> {
     cases: Vec<Case>,
 }
 
+/// A mutant's kernel, or why there is nothing to try.
+struct Built {
+    /// Where it lies.
+    thrown: Throwaway,
+    kernel: Result<Kernel, Outcome>,
+    seconds: f64,
+}
+
 /// Measure these mutants on these architectures; each pair that concerns each other gives one [`News::MutantFinished`].
 pub fn measure(
     settings: &Settings<'_>,
@@ -235,27 +244,52 @@ impl<'a> Group<'a> {
             return Ok(());
         }
         let failed = self.baseline(&left, news)?;
-        for (job, key) in &left {
-            self.live()?;
-            news(News::MutantStarted {
-                mutant: job.mutant.id.clone(),
-                arch: self.arch,
-            });
-            let failed = job.cases.iter().find_map(|case| {
+        let no_baseline = |job: &Job<'_>| {
+            job.cases.iter().find_map(|case| {
                 let message = failed.get(&case.id)?.clone();
                 let case = case.id.clone();
                 Some(Outcome::NoBaseline { case, message })
+            })
+        };
+        let to_build = left.iter().map(|(job, _)| job);
+        let to_build = to_build.filter(|job| no_baseline(job).is_none());
+        std::thread::scope(|scope| {
+            // The next one is built while one is tried, and waits here until it is its turn.
+            let (sender, receiver) = mpsc::sync_channel(0);
+            scope.spawn(move || {
+                for (nr, job) in to_build.enumerate() {
+                    let built = self.make(job, nr % 2);
+                    let failed = built.is_err();
+                    if sender.send(built).is_err() || failed {
+                        break;
+                    }
+                }
             });
-            let row = match failed {
-                Some(outcome) => self.row(job, outcome),
-                None => self.mutant(job)?,
-            };
-            // What failed since all was cancelled says nothing.
-            self.live()?;
-            known::note_row(&build.store, job.mutant, key, &row)?;
-            news(News::MutantFinished(row));
-        }
-        Ok(())
+            for (job, key) in &left {
+                self.live()?;
+                news(News::MutantStarted {
+                    mutant: job.mutant.id.clone(),
+                    arch: self.arch,
+                });
+                let row = if let Some(outcome) = no_baseline(job) {
+                    self.row(job, outcome)
+                } else {
+                    (self.settings.progress)(Progress::Started {
+                        what: format!("{}/{}", self.arch, job.mutant.id),
+                    });
+                    let Ok(built) = receiver.recv() else {
+                        // Whoever builds has panicked, and the scope passes it on.
+                        break;
+                    };
+                    self.try_mutant(job, built?)
+                };
+                // What failed since all was cancelled says nothing.
+                self.live()?;
+                known::note_row(&build.store, job.mutant, key, &row)?;
+                news(News::MutantFinished(row));
+            }
+            Ok(())
+        })
     }
 
     fn live(&self) -> Result<(), MeasureError> {
@@ -357,44 +391,52 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Build, boot and try one mutant. What it is made of is gone afterwards.
-    fn mutant(&self, job: &Job<'_>) -> Result<Row, MeasureError> {
-        let Settings {
-            build,
-            source,
-            progress,
-            ..
-        } = *self.settings;
+    /// Build one mutant, in one of two places.
+    fn make(&self, job: &Job<'_>, place: usize) -> Result<Built, MeasureError> {
+        let Settings { build, source, .. } = *self.settings;
         let Self { arch, flavor, .. } = *self;
-        let thrown = build.store.throwaway(&format!("mutant-{arch}-{flavor}"))?;
+        let name = format!("mutant-{arch}-{flavor}-{place}");
+        let thrown = build.store.throwaway(&name)?;
         let out = thrown.dir().join("kernel");
         std::fs::create_dir(&out).map_err(|error| StoreError::file(&out, "make", error))?;
 
-        progress(Progress::Started {
-            what: format!("{arch}/{}", job.mutant.id),
-        });
-        let mut row = self.row(job, Outcome::NotTried);
         let start = Instant::now();
-        let built =
-            kernel::build_changed(build, arch, flavor, source, &job.changes, &out, progress);
-        row.build_seconds = start.elapsed().as_secs_f64();
+        // What is tried meanwhile has the progress line.
+        let quiet = &|_| ();
+        let built = kernel::build_changed(build, arch, flavor, source, &job.changes, &out, quiet);
         let kernel = match built {
-            Ok(kernel) => kernel,
-            Err(error @ KernelError::Build { .. }) => {
-                row.outcome = Outcome::NotBuilt {
-                    message: error.to_string(),
-                };
-                return Ok(row);
+            Ok(kernel) if same_code(&self.kernel.vmlinux, &kernel.vmlinux)? => {
+                Err(Outcome::Unchanged)
             }
+            Ok(kernel) => Ok(kernel),
+            Err(error @ KernelError::Build { .. }) => Err(Outcome::NotBuilt {
+                message: error.to_string(),
+            }),
             Err(error) => return Err(error.into()),
         };
-        if same_code(&self.kernel.vmlinux, &kernel.vmlinux)? {
-            row.outcome = Outcome::Unchanged;
-            return Ok(row);
-        }
+        Ok(Built {
+            thrown,
+            kernel,
+            seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Boot and try one mutant. What it is made of is gone afterwards.
+    fn try_mutant(&self, job: &Job<'_>, made: Built) -> Row {
+        let Self { arch, .. } = *self;
+        let build = self.settings.build;
+        let mut row = self.row(job, Outcome::NotTried);
+        row.build_seconds = made.seconds;
+        let kernel = match made.kernel {
+            Ok(kernel) => kernel,
+            Err(outcome) => {
+                row.outcome = outcome;
+                return row;
+            }
+        };
 
         let start = Instant::now();
-        let boot = || Ready::boot(build, thrown.store(), &kernel, &self.guest);
+        let boot = || Ready::boot(build, made.thrown.store(), &kernel, &self.guest);
         let mut ready = boot().and_then(Ready::unfaulted);
         if let Err(Failure { verdict, .. }) = &ready
             && matches!(verdict, Verdict::Infra { .. })
@@ -409,7 +451,7 @@ impl<'a> Group<'a> {
             Ok(ready) => ready,
             Err(Failure { verdict, .. }) => {
                 row.outcome = unbootable(&verdict);
-                return Ok(row);
+                return row;
             }
         };
 
@@ -424,7 +466,7 @@ impl<'a> Group<'a> {
         row.trials_seconds = start.elapsed().as_secs_f64();
         row.tried = verdicts.len();
         row.outcome = conclude(job.mutant, &verdicts);
-        Ok(row)
+        row
     }
 }
 
