@@ -87,6 +87,8 @@ impl Record {
             Self::Exit(it) => it.encode(order, to),
             Self::Attributes(it) => it.encode(order, to),
             Self::Itimers(it) => it.encode(order, to),
+            Self::Shmem(it) => it.encode(order, to),
+            Self::ShmemEnd(it) => it.encode(order, to),
             Self::Pending(it) => {
                 it.head.encode(order, to);
                 list(&it.infos, order, to);

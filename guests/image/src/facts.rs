@@ -30,14 +30,14 @@ pub(crate) struct Part {
     pub(crate) facts: Vec<Fact>,
 }
 
-/// Pages by address, of one address space.
+/// Pages by address, of one address space, or by offset, of shared memory.
 pub(crate) type Memory<'a> = BTreeMap<u64, &'a [u8]>;
 
 /// An image in parts.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) parts: Vec<Part>,
-    /// By the name of the address space.
+    /// By the name of the address space or the shared memory.
     pub(crate) memory: BTreeMap<String, Memory<'a>>,
 }
 
@@ -124,6 +124,7 @@ struct Sorter<'a> {
     image: &'a Image,
     names: Names<'a>,
     task: String,
+    /// The address space or the shared memory that is open.
     mm: String,
     facts: Facts<'a>,
 }
@@ -258,6 +259,11 @@ impl<'a> Sorter<'a> {
             Record::Vma(_) => {}
             Record::Pages(it) => self.pages(it),
             Record::MmEnd(it) => self.plain(self.mm.clone(), record, it),
+            Record::Shmem(it) => {
+                self.mm.clone_from(&name);
+                self.plain(name, record, it);
+            }
+            Record::ShmemEnd(it) => self.plain(self.mm.clone(), record, it),
             Record::Error(it) => {
                 let mut facts = facts(&self.names, &it.head);
                 facts.push(text("text", &it.text.0));

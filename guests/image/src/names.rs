@@ -40,6 +40,7 @@ pub(crate) fn objref(record: &Record) -> Option<i32> {
         Record::Sighand(it) => it.objref,
         Record::Cred(it) => it.head.objref,
         Record::Mm(it) => it.head.objref,
+        Record::Shmem(it) => it.objref,
         _ => return None,
     })
 }
@@ -107,8 +108,13 @@ impl<'a> Names<'a> {
         if let Some(Record::Mm(mm)) = self.mention(objs.mm, || called("mm")) {
             self.file(mm.head.exe, called("exe"));
             for vma in self.maps.get(&objs.mm).cloned().unwrap_or_default() {
-                let name = called(&format!("file mapped at {:#x}", vma.start));
-                self.file(vma.file, name);
+                if matches!(self.records.get(&vma.file), Some(Record::Shmem(_))) {
+                    let name = || called(&format!("shared memory at {:#x}", vma.start));
+                    self.mention(vma.file, name);
+                } else {
+                    let name = called(&format!("file mapped at {:#x}", vma.start));
+                    self.file(vma.file, name);
+                }
             }
         }
     }

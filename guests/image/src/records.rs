@@ -102,7 +102,7 @@ fixed!(CredHead = "ckpt_rec_cred" at 8 {
 fixed!(MmHead = "ckpt_rec_mm" at 8 {
     objref: i32, exe: i32, start_code: u64, end_code: u64, start_data: u64, end_data: u64, start_brk: u64, brk: u64, start_stack: u64,
     arg_start: u64, arg_end: u64, env_start: u64, env_end: u64, mmap_base: u64, vdso_start: u64, vdso_len: u64, vdso_hash: u64,
-    nr_vmas: u32, dumpable: u32, nr_auxv: u32, pad: u32,
+    nr_vmas: u32, dumpable: u32, nr_auxv: u32, flags: u32, dump_filter: u32, pad: u32,
 });
 fixed!(Vma = "ckpt_rec_vma" at 8 { kind: u32, flags: u32, start: u64, end: u64, pgoff: u64, file: i32, pad: u32 });
 fixed!(PagesHead = "ckpt_rec_pages" at 8 { start: u64, nr_pages: u32, pad: u32 });
@@ -117,6 +117,8 @@ fixed!(Attributes = "ckpt_rec_attributes" at 8 {
     parent_death_signal: u32, oom_score_adj: i32,
 });
 fixed!(Exit = "ckpt_rec_exit" at 8 { status: u32, cred: i32, sighand: i32, pad: u32, blocked: u64, pending: u64, shared_pending: u64 });
+fixed!(Shmem = "ckpt_rec_shmem" at 8 { objref: i32, flags: u32, size: u64 });
+fixed!(ShmemEnd = "ckpt_rec_shmem_end" at 8 { objref: i32, pad: u32 });
 fixed!(Trailer = "ckpt_rec_trailer" at 8 { magic: [u8; 8], bytes: u64, checksum: u64 });
 
 /// The layouts of all structs of the C header, to be compared with it.
@@ -151,6 +153,8 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     Itimer::layout,
     Itimers::layout,
     Attributes::layout,
+    Shmem::layout,
+    ShmemEnd::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -275,10 +279,12 @@ pub enum Record {
     Pending(Pending),
     Itimers(Itimers),
     Attributes(Attributes),
+    Shmem(Shmem),
+    ShmemEnd(ShmemEnd),
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 28] = [
     "",
     "HEADER",
     "TREE",
@@ -305,6 +311,8 @@ const NAMES: [&str; 26] = [
     "PENDING",
     "ITIMERS",
     "ATTRIBUTES",
+    "SHMEM",
+    "SHMEM_END",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -361,6 +369,8 @@ impl Record {
             Self::Pending(_) => 23,
             Self::Itimers(_) => 24,
             Self::Attributes(_) => 25,
+            Self::Shmem(_) => 26,
+            Self::ShmemEnd(_) => 27,
         }
     }
 
@@ -440,6 +450,8 @@ impl Record {
             }
             24 => Self::Itimers(Fixed::decode(from)?),
             25 => Self::Attributes(Fixed::decode(from)?),
+            26 => Self::Shmem(Fixed::decode(from)?),
+            27 => Self::ShmemEnd(Fixed::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

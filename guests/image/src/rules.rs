@@ -120,6 +120,8 @@ pub(crate) const RULES: &[Rule] = &[
     row("ckpt_rec_mm", "exe", Reference, NUMBERS),
     row("ckpt_rec_vma", "file", Reference, NUMBERS),
     row("ckpt_rec_mm_end", "objref", Reference, NUMBERS),
+    row("ckpt_rec_shmem", "objref", Reference, NUMBERS),
+    row("ckpt_rec_shmem_end", "objref", Reference, NUMBERS),
     row("ckpt_rec_error", "objref", Reference, NUMBERS),
 ];
 

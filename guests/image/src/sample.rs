@@ -7,7 +7,8 @@ use crate::records::{
     Actions, Arch, Attributes, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd, FileHead,
     FileRecord, Files, FilesHead, Fs, FsHead, Header, Itimer, Itimers, Mm, MmEnd, MmHead, Pages,
     PagesHead, Pending, PendingHead, Record, Regset, RegsetHead, RestartBlock, Rlimit, Rlimits,
-    Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, Tree, TreeHead, TreeTask, Vma,
+    Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, Tree, TreeHead,
+    TreeTask, Vma,
 };
 
 /// Bytes of a page.
@@ -170,8 +171,32 @@ fn sighand() -> Record {
     })
 }
 
-/// An address space of two mappings, with a page in each.
-fn memory(objref: i32) -> Vec<Record> {
+fn pages(start: u64, byte: u8) -> Record {
+    Record::Pages(Pages {
+        head: PagesHead {
+            start,
+            nr_pages: 1,
+            pad: 0,
+        },
+        data: vec![byte; PAGE as usize],
+    })
+}
+
+/// Shared memory of four pages, with one that was touched.
+fn shmem(objref: i32) -> [Record; 3] {
+    [
+        Record::Shmem(Shmem {
+            objref,
+            flags: 1,
+            size: 0x4000,
+        }),
+        pages(0x1000, 0x77),
+        Record::ShmemEnd(ShmemEnd { objref, pad: 0 }),
+    ]
+}
+
+/// An address space of two mappings, with a page in each, and one of shared memory.
+fn memory(objref: i32, shmem: i32) -> Vec<Record> {
     let mm = Mm {
         head: MmHead {
             objref,
@@ -191,9 +216,11 @@ fn memory(objref: i32) -> Vec<Record> {
             vdso_start: 0,
             vdso_len: 0,
             vdso_hash: 0,
-            nr_vmas: 2,
+            nr_vmas: 3,
             dumpable: 1,
             nr_auxv: 4,
+            flags: 1,
+            dump_filter: 0x33,
             pad: 0,
         },
         auxv: vec![6, 4096, 0, 0],
@@ -201,22 +228,12 @@ fn memory(objref: i32) -> Vec<Record> {
     let vma = |kind, start, end, file| {
         Record::Vma(Vma {
             kind,
-            flags: 0x3b,
+            flags: if kind == 5 { 0x43b } else { 0x3b },
             start,
             end,
             pgoff: 0,
             file,
             pad: 0,
-        })
-    };
-    let pages = |start, byte| {
-        Record::Pages(Pages {
-            head: PagesHead {
-                start,
-                nr_pages: 1,
-                pad: 0,
-            },
-            data: vec![byte; PAGE as usize],
         })
     };
     vec![
@@ -225,6 +242,7 @@ fn memory(objref: i32) -> Vec<Record> {
         pages(0x2000, 0x5a),
         vma(1, 0x8000, 0xb000, 0),
         pages(0x9000, 0xa5),
+        vma(5, 0x10000, 0x12000, shmem),
         Record::MmEnd(MmEnd { objref, pad: 0 }),
     ]
 }
@@ -346,10 +364,11 @@ pub fn records(arch: Arch) -> Vec<Record> {
         fs(),
         sighand(),
     ]);
-    records.extend(memory(7));
+    records.extend(shmem(9));
+    records.extend(memory(7, 9));
     records.extend(own(1, 7));
     records.push(task(2));
-    records.extend(memory(8));
+    records.extend(memory(8, 9));
     records.extend(own(2, 8));
     records.extend([
         task(3),

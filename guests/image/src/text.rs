@@ -253,11 +253,22 @@ fn cred(cred: &Cred) -> String {
 fn mm(mm: &Mm) -> String {
     let head = &mm.head;
     let mut out = format!(
-        "#{} exe #{} {} mappings, dumpable {}\n  code {:#x}-{:#x} data {:#x}-{:#x} brk {:#x}-{:#x} stack {:#x} mmap base {:#x}\n  arguments {:#x}-{:#x} environment {:#x}-{:#x}\n  vdso {:#x}+{:#x} hash {:016x}\n  auxv",
+        "#{} exe #{} {} mappings, dumpable {}, flags {}, core dump filter {:#x}\n  code {:#x}-{:#x} data {:#x}-{:#x} brk {:#x}-{:#x} stack {:#x} mmap base {:#x}\n  arguments {:#x}-{:#x} environment {:#x}-{:#x}\n  vdso {:#x}+{:#x} hash {:016x}\n  auxv",
         head.objref,
         head.exe,
         head.nr_vmas,
         head.dumpable,
+        flags(
+            &[
+                (0x01, "LOCK_FUTURE"),
+                (0x02, "LOCK_ON_FAULT"),
+                (0x04, "THP_DISABLED"),
+                (0x08, "MDWE"),
+                (0x10, "MDWE_NO_INHERIT"),
+            ],
+            head.flags
+        ),
+        head.dump_filter,
         head.start_code,
         head.end_code,
         head.start_data,
@@ -284,7 +295,7 @@ fn mm(mm: &Mm) -> String {
 }
 
 fn vma(vma: &Vma) -> String {
-    const FLAGS: [(u32, &str); 10] = [
+    const FLAGS: [(u32, &str); 19] = [
         (0x001, "READ"),
         (0x002, "WRITE"),
         (0x004, "EXEC"),
@@ -295,12 +306,21 @@ fn vma(vma: &Vma) -> String {
         (0x080, "NORESERVE"),
         (0x100, "ACCOUNT"),
         (0x200, "STACK"),
+        (0x400, "SHARED"),
+        (0x800, "DONTFORK"),
+        (0x1000, "WIPEONFORK"),
+        (0x2000, "DONTDUMP"),
+        (0x4000, "SEQUENTIAL"),
+        (0x8000, "RANDOM"),
+        (0x1_0000, "HUGEPAGE"),
+        (0x2_0000, "LOCKED"),
+        (0x4_0000, "LOCKONFAULT"),
     ];
     format!(
         "{:#x}-{:#x} {} {} pgoff {:#x} file #{}",
         vma.start,
         vma.end,
-        named(&["", "anon", "file", "vdso", "vvar"], vma.kind),
+        named(&["", "anon", "file", "vdso", "vvar", "shmem"], vma.kind),
         flags(&FLAGS, vma.flags),
         vma.pgoff,
         vma.file
@@ -390,6 +410,13 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
             describe_bytes(&it.data)
         ),
         Record::MmEnd(it) => format!("#{}", it.objref),
+        Record::Shmem(it) => format!(
+            "#{} {:#x} bytes, flags {}",
+            it.objref,
+            it.size,
+            flags(&[(1, "NORESERVE")], it.flags)
+        ),
+        Record::ShmemEnd(it) => format!("#{}", it.objref),
         Record::Error(it) => format!(
             "errno {} pid {} objref {}: {}",
             it.head.error,

@@ -549,6 +549,8 @@ impl Record {
             Self::Exit(it) => it.visit(id, to),
             Self::Attributes(it) => it.visit(id, to),
             Self::Itimers(it) => it.visit(id, to),
+            Self::Shmem(it) => it.visit(id, to),
+            Self::ShmemEnd(it) => it.visit(id, to),
             Self::Pending(it) => {
                 let infos: Vec<&dyn Visited> = it.infos.iter().map(|info| info as _).collect();
                 list("infos", &infos);

@@ -14,19 +14,6 @@ use crate::sys::{self, Pid};
 const PR_SET_IO_FLUSHER: c_int = 57;
 const PR_GET_IO_FLUSHER: c_int = 58;
 
-/// prctl(2) with two numbers.
-fn prctl(option: c_int, values: [usize; 2]) -> Result<usize> {
-    let option = usize::try_from(option).unwrap_or(0);
-    // SAFETY: the options used here take and return plain numbers.
-    unsafe {
-        sys::raw(
-            "prctl",
-            libc::SYS_prctl,
-            [option, values[0], values[1], 0, 0],
-        )
-    }
-}
-
 /// An attribute of the calling thread.
 struct Attribute {
     name: &'static str,
@@ -151,8 +138,8 @@ const ATTRIBUTES: &[Attribute] = &[
     },
     Attribute {
         name: "timer_slack",
-        set: || prctl(libc::PR_SET_TIMERSLACK, [777_777, 0]).map(drop),
-        get: || prctl(libc::PR_GET_TIMERSLACK, [0, 0]).map(number),
+        set: || sys::prctl(libc::PR_SET_TIMERSLACK, 777_777).map(drop),
+        get: || sys::prctl(libc::PR_GET_TIMERSLACK, 0).map(number),
     },
     Attribute {
         name: "oom",
@@ -161,18 +148,24 @@ const ATTRIBUTES: &[Attribute] = &[
     },
     Attribute {
         name: "no_new_privs",
-        set: || prctl(libc::PR_SET_NO_NEW_PRIVS, [1, 0]).map(drop),
-        get: || prctl(libc::PR_GET_NO_NEW_PRIVS, [0, 0]).map(number),
+        set: || sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map(drop),
+        get: || sys::prctl(libc::PR_GET_NO_NEW_PRIVS, 0).map(number),
     },
     Attribute {
         name: "memory_failure",
-        set: || prctl(libc::PR_MCE_KILL, [1, 1]).map(drop),
-        get: || prctl(libc::PR_MCE_KILL_GET, [0, 0]).map(number),
+        set: || {
+            // SAFETY: plain numbers.
+            sys::check("prctl", unsafe {
+                libc::prctl(libc::PR_MCE_KILL, 1, 1, 0, 0)
+            })
+            .map(drop)
+        },
+        get: || sys::prctl(libc::PR_MCE_KILL_GET, 0).map(number),
     },
     Attribute {
         name: "io_flusher",
-        set: || prctl(PR_SET_IO_FLUSHER, [1, 0]).map(drop),
-        get: || prctl(PR_GET_IO_FLUSHER, [0, 0]).map(number),
+        set: || sys::prctl(PR_SET_IO_FLUSHER, 1).map(drop),
+        get: || sys::prctl(PR_GET_IO_FLUSHER, 0).map(number),
     },
 ];
 
@@ -240,13 +233,13 @@ pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
 
 /// The slack that a task goes back to is what its parent had.
 pub(crate) fn default_slack(stage: &mut Stage, _args: &Args) -> Result<()> {
-    prctl(libc::PR_SET_TIMERSLACK, [123_456, 0])?;
+    sys::prctl(libc::PR_SET_TIMERSLACK, 123_456)?;
     let child = stage.spawn_ready("child", |child| {
-        prctl(libc::PR_SET_TIMERSLACK, [777_777, 0])?;
+        sys::prctl(libc::PR_SET_TIMERSLACK, 777_777)?;
         child.hold()?;
-        let slack = || prctl(libc::PR_GET_TIMERSLACK, [0, 0]);
+        let slack = || sys::prctl(libc::PR_GET_TIMERSLACK, 0);
         child.equal("slack", &slack()?, &777_777);
-        prctl(libc::PR_SET_TIMERSLACK, [0, 0])?;
+        sys::prctl(libc::PR_SET_TIMERSLACK, 0)?;
         child.equal("default", &slack()?, &123_456);
         Ok(())
     })?;
@@ -268,7 +261,7 @@ pub(crate) fn parent_death(stage: &mut Stage, _args: &Args) -> Result<()> {
     let middle = stage.spawn("middle", |middle| {
         let inner = middle.spawn("inner", |inner| {
             let signal = usize::try_from(libc::SIGUSR2).unwrap_or(0);
-            prctl(libc::PR_SET_PDEATHSIG, [signal, 0])?;
+            sys::prctl(libc::PR_SET_PDEATHSIG, signal)?;
             sys::handle(libc::SIGUSR2, died, 0, &[])?;
             fs::write(inner.path("inner"), sys::pid().to_string())
                 .map_err(Error::from_io("write"))?;
@@ -294,7 +287,7 @@ pub(crate) fn parent_death(stage: &mut Stage, _args: &Args) -> Result<()> {
 /// A process that adopts the orphans below it, one that was there before and one that comes later.
 pub(crate) fn subreaper(stage: &mut Stage, _args: &Args) -> Result<()> {
     let reaper = stage.spawn_ready("reaper", |reaper| {
-        prctl(libc::PR_SET_CHILD_SUBREAPER, [1, 0])?;
+        sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1)?;
         let own = sys::pid();
         let middle = reaper.spawn_ready("middle", |middle| {
             let inner = middle.spawn_ready("inner", |inner| {

@@ -40,18 +40,6 @@ fn status(starts: &[&str]) -> Result<Vec<String>> {
         .collect())
 }
 
-/// prctl(2) with one number.
-fn prctl(option: c_int, value: usize) -> Result<usize> {
-    // SAFETY: the options used here take and return plain numbers.
-    unsafe {
-        sys::raw(
-            "prctl",
-            libc::SYS_prctl,
-            [usize::try_from(option).unwrap_or(0), value, 0, 0, 0],
-        )
-    }
-}
-
 /// Real, effective, saved and file system ids, supplementary groups; what they allow and what not.
 pub(crate) fn ids(stage: &mut Stage, _args: &Args) -> Result<()> {
     for (name, group) in [("ours", 300), ("others", 999)] {
@@ -76,10 +64,14 @@ pub(crate) fn ids(stage: &mut Stage, _args: &Args) -> Result<()> {
         if before[0] != "Uid:\t2001\t2002\t2003\t2003" {
             return Err(Error::Situation(format!("ids are {before:?}")));
         }
-        let dumpable = prctl(libc::PR_GET_DUMPABLE, 0)?;
+        let dumpable = sys::prctl(libc::PR_GET_DUMPABLE, 0)?;
         child.wait_resume()?;
         child.equal("ids, groups and capabilities", &shown()?, &before);
-        child.equal("dumpable", &prctl(libc::PR_GET_DUMPABLE, 0)?, &dumpable);
+        child.equal(
+            "dumpable",
+            &sys::prctl(libc::PR_GET_DUMPABLE, 0)?,
+            &dumpable,
+        );
         child.equal(
             "what a supplementary group may read",
             &fs::read_to_string(child.path("ours")).ok().as_deref(),
@@ -182,8 +174,8 @@ fn capset(effective: u32, permitted: u32, inheritable: u32) -> Result<()> {
 pub(crate) fn capabilities(stage: &mut Stage, _args: &Args) -> Result<()> {
     fs::write(stage.path("owned"), "").map_err(Error::from_io("write"))?;
     spawn_unprivileged(stage, |child| {
-        prctl(libc::PR_CAPBSET_DROP, CAP_SYS_TIME as usize)?;
-        prctl(libc::PR_SET_SECUREBITS, SECUREBITS)?;
+        sys::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_TIME as usize)?;
+        sys::prctl(libc::PR_SET_SECUREBITS, SECUREBITS)?;
         // SAFETY: plain numbers.
         sys::check("setresuid", unsafe { libc::setresuid(3000, 3000, 3000) })?;
         let permitted = 1 << CAP_CHOWN | 1 << CAP_KILL | 1 << CAP_NET_RAW | 1 << CAP_SYS_CHROOT;
@@ -209,7 +201,7 @@ pub(crate) fn capabilities(stage: &mut Stage, _args: &Args) -> Result<()> {
         child.equal("capabilities", &status(&["Cap"])?, &before);
         child.equal(
             "secure bits",
-            &prctl(libc::PR_GET_SECUREBITS, 0)?,
+            &sys::prctl(libc::PR_GET_SECUREBITS, 0)?,
             &SECUREBITS,
         );
         let path = child.path("owned");

@@ -6,7 +6,7 @@
 //! The host harness depends on this crate for [`NAMES`] and [`keys`] alone: scenario files are checked against them.
 //!
 //! What holds in every workload, between ready and resumed:
-//! - private memory only; regular files, directories and memory devices as descriptors;
+//! - regular files, directories and memory devices as descriptors;
 //! - nothing timed, so that a slow machine changes no verdict;
 //! - names, numbers and contents that are the same in each run.
 
@@ -23,6 +23,7 @@ mod pattern;
 mod process_tree;
 mod refusals;
 mod registers;
+mod shmem;
 mod signals;
 mod simple;
 mod sleeps;
@@ -62,14 +63,16 @@ registry! {
     files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;
     images: rich;
     iterated: counter;
-    memory: cow_fork dirty(mib) file_private file_zeros heap holes(mib step) mappings(count) protections stack_deep(depth) vdso;
+    memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros heap holes(mib step) locked(how) mappings(count)
+        protections said(what) sparse(gib) stack_deep(depth) vdso;
     process_tree: dead_leaders exit_signals idle orphan stopped stopped_threads three_levels wide(count);
-    refusals: advice affinity aio async_owner deleted_cwd deny_write_execute device dnotify epoll eventfd fifo flock
-        inherited_lock inotify lease membarrier memfd message_queue mlock mlockall namespace
+    refusals: affinity aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
+        inherited_lock inotify lease membarrier memfd message_queue namespace
         other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer proc_file
-        seccomp semaphore_undo semaphores shared_anonymous shared_file shared_mm signalfd socket sysv_shm
+        seccomp semaphore_undo semaphores shared_mm signalfd socket sysv_shm
         timerfd traced unlinked unlinked_mapping vfork;
     registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
+    shmem: device dirty(mib) futex_wait parts siblings sparse(mib) tasks;
     signals: altstack autodisarm delivered handlers in_handler mask pending pending_child sigsuspend;
     simple: blocked(call) counter identity self_file self_pipe;
     sleeps: deadline left(call) order polled_closed;

@@ -12,8 +12,12 @@ use crate::stage::Stage;
 use crate::sys::{self, Mapping, Status, page_size};
 use crate::{hold, pattern};
 
+mod files;
+mod marked;
 mod vdso;
 
+pub(crate) use files::{file_readers, file_shared};
+pub(crate) use marked::{advice, locked, said};
 pub(crate) use vdso::vdso;
 
 /// Checks pages against their patterns: `(page, seed)`.
@@ -86,6 +90,32 @@ fn present_pages(memory: &Mapping) -> Result<Vec<usize>> {
         })
         .map(|(page, _)| page)
         .collect())
+}
+
+/// `gib` GiB of addresses, with a page written at the start, in the middle and at the end.
+pub(crate) fn sparse(stage: &mut Stage, args: &Args) -> Result<()> {
+    let pages = (args.number("gib", 1024)? << 30) / page_size();
+    let mut memory = Mapping::new(
+        pages * page_size(),
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+        -1,
+        0,
+    )?;
+    let places = [0, pages / 2 + 1, pages - 1];
+    for page in places {
+        pattern::fill(memory.page_mut(page), page as u64);
+    }
+    stage.hold()?;
+    check_pages(
+        stage,
+        "written pages",
+        &memory,
+        places.map(|page| (page, page as u64)),
+    );
+    let between = memory.page(pages / 4).iter().all(|byte| *byte == 0);
+    stage.check("a page between them is zero", between, "it is not");
+    Ok(())
 }
 
 /// `mib` MiB, every page written.

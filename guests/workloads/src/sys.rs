@@ -70,6 +70,13 @@ pub(crate) unsafe fn raw(
     }
 }
 
+/// prctl(2) of an option that takes one number and returns one.
+pub(crate) fn prctl(option: c_int, value: usize) -> Result<usize> {
+    let option = usize::try_from(option).unwrap_or(0);
+    // SAFETY: the options used here take and return plain numbers.
+    unsafe { raw("prctl", libc::SYS_prctl, [option, value, 0, 0, 0]) }
+}
+
 /// fork(2): the child's pid in the parent, `None` in the child.
 pub(crate) fn fork() -> Result<Option<Pid>> {
     // SAFETY: the program has one thread, so the child's memory is consistent.

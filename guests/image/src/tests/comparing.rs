@@ -192,7 +192,7 @@ fn mappings_are_compared_whatever_their_number() {
     );
     // The same memory in two mappings of the same kind.
     let found = told(|records| {
-        each!(Mm, |it| it.head.nr_vmas = 3)(records);
+        each!(Mm, |it| it.head.nr_vmas = 4)(records);
         for at in (0..records.len()).rev() {
             if let Record::Vma(it) = &mut records[at]
                 && it.kind == 1

@@ -89,12 +89,18 @@ fn a_wrong_field_is_named() {
         Files "FILES"."fds[2].flags": |it| it.fds[2].flags = 2;
         Files "FILES"."fds[2].pad": |it| it.fds[2].pad = 2;
         Mm "MM"."exe": |it| it.head.exe = 1;
-        Vma "VMA"."kind": |it| it.kind = 5;
+        Mm "MM"."flags": |it| it.head.flags = 0x20;
+        Mm "MM"."dump_filter": |it| it.head.dump_filter = 0x200;
+        Shmem "SHMEM"."flags": |it| it.flags = 2;
+        Shmem "SHMEM"."size": |it| it.size = 0x4001;
+        ShmemEnd "SHMEM_END"."objref": |it| it.objref = 8;
+        Vma "VMA"."kind": |it| it.kind = 6;
+        Vma "VMA"."flags": |it| it.flags |= 0x8_0000;
         Vma "VMA"."start": |it| it.start = 1;
         Vma "VMA"."end": |it| it.end = it.start;
         Vma "VMA"."file": |it| it.file = 0;
         Pages "PAGES"."nr_pages": |it| it.head.nr_pages = 2;
-        Pages "PAGES"."start": |it| it.head.start = 0x3000;
+        Pages "PAGES"."start": |it| it.head.start = 0x4000;
         MmEnd "MM_END"."objref": |it| it.objref = 8;
     }
 }

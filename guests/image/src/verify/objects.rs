@@ -3,7 +3,7 @@
 use super::{HashMap, HashSet, Wrong, expect, wrong};
 use crate::fixed::Name;
 use crate::names::objref;
-use crate::records::{Files, Mm, Pages, Record, Vma};
+use crate::records::{Files, Mm, Pages, Record, Shmem, Vma};
 
 /// An address space whose mappings are being read.
 #[derive(Debug)]
@@ -17,6 +17,18 @@ struct Open {
     last: Option<(u64, bool)>,
 }
 
+/// Shared memory whose pages are being read.
+#[derive(Debug)]
+struct OpenShmem {
+    objref: i32,
+    size: u64,
+    /// Where the last run of pages ends.
+    at: u64,
+}
+
+/// `CKPT_VMA_SHARED`.
+const SHARED: u32 = 0x400;
+
 /// What is known of the objects so far.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
@@ -24,20 +36,28 @@ pub(super) struct Objects {
     kinds: HashMap<i32, &'static str>,
     used: HashSet<i32>,
     open: Option<Open>,
+    shmem: Option<OpenShmem>,
 }
 
 impl Objects {
     /// Is this record one of an object?
     pub(super) fn has(record: &Record) -> bool {
         objref(record).is_some()
-            || matches!(record, Record::Vma(_) | Record::Pages(_) | Record::MmEnd(_))
+            || matches!(
+                record,
+                Record::Vma(_) | Record::Pages(_) | Record::MmEnd(_) | Record::ShmemEnd(_)
+            )
     }
 
-    /// No address space is open.
+    /// Neither an address space nor shared memory is open.
     pub(super) fn closed(&self) -> Result<(), Wrong> {
-        match &self.open {
-            None => Ok(()),
-            Some(open) => wrong(
+        match (&self.open, &self.shmem) {
+            (None, None) => Ok(()),
+            (_, Some(open)) => wrong(
+                "h.type",
+                format!("the SHMEM {} has no SHMEM_END yet", open.objref),
+            ),
+            (Some(open), None) => wrong(
                 "h.type",
                 format!("the MM {} has no MM_END yet", open.objref),
             ),
@@ -101,6 +121,14 @@ impl Objects {
             }
             Record::Mm(it) => self.mm(it),
             Record::Vma(it) => self.vma(it),
+            Record::Shmem(it) => self.shmem(it),
+            Record::ShmemEnd(it) => match self.shmem.take() {
+                Some(open) if open.objref != it.objref => {
+                    wrong("objref", format!("the SHMEM is {}", open.objref))
+                }
+                Some(_) => Ok(()),
+                None => wrong("h.type", "there is no SHMEM"),
+            },
             Record::Pages(it) => self.pages(it),
             Record::MmEnd(it) => match self.open.take() {
                 Some(open) if open.objref != it.objref => {
@@ -133,7 +161,30 @@ impl Objects {
         Ok(())
     }
 
+    fn shmem(&mut self, it: &Shmem) -> Result<(), Wrong> {
+        expect(it.flags & !1 == 0, "flags", || {
+            format!("{:#x} has unknown bits", it.flags)
+        })?;
+        let size = it.size > 0 && it.size.is_multiple_of(self.page_size);
+        expect(size, "size", || {
+            format!("{:#x} bytes are no whole pages", it.size)
+        })?;
+        self.shmem = Some(OpenShmem {
+            objref: it.objref,
+            size: it.size,
+            at: 0,
+        });
+        Ok(())
+    }
+
     fn mm(&mut self, it: &Mm) -> Result<(), Wrong> {
+        let filter = it.head.dump_filter;
+        expect(it.head.flags & !0x1f == 0, "flags", || {
+            format!("{:#x} has unknown bits", it.head.flags)
+        })?;
+        expect(filter & !0x1ff == 0, "dump_filter", || {
+            format!("{filter:#x} has unknown bits")
+        })?;
         if it.head.exe != 0 {
             self.mention("exe", "FILE", it.head.exe)?;
         }
@@ -156,7 +207,7 @@ impl Objects {
             return wrong("h.type", format!("the MM has {} mappings", open.vmas));
         }
         open.left -= 1;
-        expect((1..=4).contains(&it.kind), "kind", || {
+        expect((1..=5).contains(&it.kind), "kind", || {
             format!("{} is no kind of mapping", it.kind)
         })?;
         let floor = open.last.map_or(0, |(end, _)| end);
@@ -168,10 +219,20 @@ impl Objects {
         expect(end, "end", || {
             format!("{:#x} is not behind the start, or within a page", it.end)
         })?;
-        open.last = Some((it.end, matches!(it.kind, 1 | 2)));
+        let shared = it.flags & SHARED != 0;
+        let fits = match it.kind {
+            2 => true,
+            5 => shared,
+            _ => !shared,
+        };
+        expect(it.flags & !0x7_ffff == 0 && fits, "flags", || {
+            format!("{:#x} of kind {}", it.flags, it.kind)
+        })?;
+        open.last = Some((it.end, matches!(it.kind, 1 | 2) && !shared));
         open.at = it.start;
         match (it.kind, it.file) {
             (2, file) => self.mention("file", "FILE", file),
+            (5, file) => self.mention("file", "SHMEM", file),
             (_, 0) => Ok(()),
             (_, file) => wrong("file", format!("{file} in a mapping of no file")),
         }
@@ -179,11 +240,17 @@ impl Objects {
 
     fn pages(&mut self, it: &Pages) -> Result<(), Wrong> {
         let page_size = self.page_size;
-        let Some((open, end)) = self.open.as_mut().and_then(|open| match open.last {
-            Some((end, true)) => Some((open, end)),
-            _ => None,
-        }) else {
-            return wrong("h.type", "there is no mapping that can have pages");
+        let (at, end) = match (&mut self.shmem, &mut self.open) {
+            (Some(shmem), _) => (&mut shmem.at, shmem.size),
+            (
+                None,
+                Some(Open {
+                    at,
+                    last: Some((end, true)),
+                    ..
+                }),
+            ) => (at, *end),
+            _ => return wrong("h.type", "there is no mapping that can have pages"),
         };
         let bytes = u64::from(it.head.nr_pages).saturating_mul(page_size);
         let count = it.head.nr_pages > 0 && bytes == it.data.len() as u64;
@@ -191,17 +258,12 @@ impl Objects {
             format!("{} pages in {} bytes", it.head.nr_pages, it.data.len())
         })?;
         let start = it.head.start;
-        let good = start.is_multiple_of(page_size)
-            && start >= open.at
-            && start < end
-            && bytes <= end - start;
+        let good =
+            start.is_multiple_of(page_size) && start >= *at && start < end && bytes <= end - start;
         expect(good, "start", || {
-            format!(
-                "{start:#x} is not from {:#x} to {end:#x}, or within a page",
-                open.at
-            )
+            format!("{start:#x} is not from {at:#x} to {end:#x}, or within a page",)
         })?;
-        open.at = start + bytes;
+        *at = start + bytes;
         Ok(())
     }
 }

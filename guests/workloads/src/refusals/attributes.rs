@@ -1,37 +1,13 @@
 //! Small things that a task sets for itself.
 
-use std::ffi::c_int;
-
-use super::tasks::prctl;
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::stage::Stage;
-use crate::sys::{self, Mapping, Status};
+use crate::sys::{self, Status};
 
-/// include/uapi/linux/prctl.h: what the C library does not name yet.
-const PR_SET_MDWE: c_int = 65;
-const PR_GET_MDWE: c_int = 66;
 /// include/uapi/linux/membarrier.h.
 const MEMBARRIER_PRIVATE_EXPEDITED: usize = 1 << 3;
 const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
-
-/// Memory that must not become executable.
-pub(crate) fn deny_write_execute(stage: &mut Stage, _args: &Args) -> Result<()> {
-    prctl(PR_SET_MDWE, 1)?;
-    stage.hold()?;
-    stage.equal("prctl", &prctl(PR_GET_MDWE, 0)?, &1);
-    let memory = Mapping::anonymous(1)?;
-    // SAFETY: memory of our own, which nobody runs.
-    let returned = unsafe {
-        libc::mprotect(
-            memory.start().cast(),
-            memory.len(),
-            libc::PROT_READ | libc::PROT_EXEC,
-        )
-    };
-    stage.equal("mprotect to executable", &returned, &-1);
-    Ok(())
-}
 
 /// A process that may order others' memory accesses.
 pub(crate) fn membarrier(stage: &mut Stage, _args: &Args) -> Result<()> {
@@ -42,21 +18,6 @@ pub(crate) fn membarrier(stage: &mut Stage, _args: &Args) -> Result<()> {
     call(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED)?;
     stage.hold()?;
     stage.works("the registered command", call(MEMBARRIER_PRIVATE_EXPEDITED));
-    Ok(())
-}
-
-/// All memory to come stays in RAM.
-pub(crate) fn mlockall(stage: &mut Stage, _args: &Args) -> Result<()> {
-    // SAFETY: plain numbers.
-    sys::check("mlockall", unsafe { libc::mlockall(libc::MCL_FUTURE) })?;
-    stage.hold()?;
-    let memory = Mapping::anonymous(1)?;
-    let mut there = 0_u8;
-    // SAFETY: one page of our own, and one byte for the answer.
-    sys::check("mincore", unsafe {
-        libc::mincore(memory.start().cast(), memory.len(), &raw mut there)
-    })?;
-    stage.equal("new memory is in RAM", &(there & 1), &1);
     Ok(())
 }
 

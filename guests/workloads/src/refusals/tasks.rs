@@ -26,18 +26,6 @@ fn dismiss(stage: &mut Stage, child: &Child) -> Result<()> {
     stage.join(child)
 }
 
-/// prctl(2) with one number.
-pub(super) fn prctl(option: c_int, value: usize) -> Result<usize> {
-    // SAFETY: the options used here take and return plain numbers.
-    unsafe {
-        sys::raw(
-            "prctl",
-            libc::SYS_prctl,
-            [usize::try_from(option).unwrap_or(0), value, 0, 0, 0],
-        )
-    }
-}
-
 /// A child that the root traces.
 pub(crate) fn traced(stage: &mut Stage, _args: &Args) -> Result<()> {
     let child = waiting(stage)?;
@@ -199,7 +187,7 @@ pub(crate) fn seccomp(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.hold()?;
     stage.equal(
         "mode",
-        &prctl(libc::PR_GET_SECCOMP, 0)?,
+        &sys::prctl(libc::PR_GET_SECCOMP, 0)?,
         &(libc::SECCOMP_MODE_FILTER as usize),
     );
     Ok(())

@@ -34,7 +34,7 @@ pub(super) struct Rule {
     field: &'static str,
     used: Use,
     normal: Normal,
-    /// A further change for the golden.
+    /// A further change for the golden; what becomes empty is not in it.
     golden: fn(&str) -> String,
     /// Why it is not compared everywhere, or not as it is.
     #[cfg_attr(
@@ -151,11 +151,11 @@ pub(super) fn apply(key: &str, value: &str, form: Form, canon: &mut Canon) -> Op
         return None;
     }
     let value = (rule.normal)(canon, value);
-    Some(if form == Form::Golden {
-        (rule.golden)(&value)
-    } else {
-        value
-    })
+    if form != Form::Golden {
+        return Some(value);
+    }
+    let golden = (rule.golden)(&value);
+    (!golden.is_empty() || value.is_empty()).then_some(golden)
 }
 
 #[cfg(test)]

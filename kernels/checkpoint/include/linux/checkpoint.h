@@ -189,6 +189,7 @@ enum ckpt_obj_type {
 	CKPT_OBJ_SIGHAND,	/* struct sighand_struct */
 	CKPT_OBJ_CRED,		/* struct cred */
 	CKPT_OBJ_MM,		/* struct mm_struct */
+	CKPT_OBJ_SHMEM,		/* struct file behind shared anonymous memory */
 	CKPT_OBJ_MAX,
 };
 
@@ -347,6 +348,11 @@ int ckpt_pages_save(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long ad
 		    unsigned long end, u32 kind);
 int ckpt_pages_restore(struct ckpt_ctx *ctx);
 
+/* shmem.c: shared anonymous memory */
+int ckpt_shmem_save(struct ckpt_ctx *ctx, struct file *file);
+int ckpt_shmem_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_SHMEM */
+int ckpt_shmem_end_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_SHMEM_END */
+
 /* cpu.c: registers, by the architecture's register sets */
 int ckpt_cpu_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
 int ckpt_cpu_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_CPU: kept in the member */
@@ -393,7 +399,8 @@ struct ckpt_member {
 	struct ckpt_rec_mm mm_rec;	/* fixed part of the MM that is being read */
 	unsigned int mm_vmas;		/* VMA records read of it */
 	struct ckpt_rec_vma vma_rec;	/* the last of them */
-	u64 pages_end;			/* where the last run of pages in it ended */
+	struct ckpt_rec_shmem shmem_rec; /* shared memory that is being read, or objref 0 */
+	u64 pages_end;			/* where the last run of pages in either ended */
 	struct ckpt_rec_rlimits rlimits;
 	struct ckpt_rec_signals signals;
 	struct ckpt_rec_restart_block restart_block;

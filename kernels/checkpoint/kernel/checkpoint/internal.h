@@ -16,8 +16,8 @@
 
 /* Bytes gathered for one write, or read ahead */
 #define CKPT_BUF_SIZE	SZ_64K
-/* Pages that one call of the file system gets at most: those of one record */
-#define CKPT_BVECS	(CKPT_PAGES_MAX_BYTES >> PAGE_SHIFT)
+/* Pages of one record, and that one call of the file system gets, at most */
+#define CKPT_RUN_PAGES	(CKPT_PAGES_MAX_BYTES >> PAGE_SHIFT)
 
 /* restart.c: the two sides of restart(2) */
 long ckpt_restart_member(pid_t pid);
@@ -40,6 +40,13 @@ unsigned int ckpt_group_size(struct ckpt_ctx *ctx);
 struct ckpt_member *ckpt_group_member(struct ckpt_ctx *ctx, struct ckpt_member *m);
 /* cred.c: refuse what credentials hold beyond ids and capabilities */
 int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
+
+/* pages.c: write a run of pages; of shared memory, @start is an offset */
+int ckpt_pages_write(struct ckpt_ctx *ctx, u64 start, struct page **pages, unsigned int nr);
+/* shmem.c: is this the file behind shared anonymous memory? */
+bool ckpt_is_shmem(const struct file *file);
+/* ... read a run of pages into the one that is being read; @pages is room for them */
+int ckpt_shmem_fill(struct ckpt_ctx *ctx, const struct ckpt_rec_pages *rec, struct page **pages);
 
 /* files.c: is this a path, absolute and terminated, with nothing behind it? */
 bool ckpt_is_path(const char *path, size_t len);
@@ -71,6 +78,9 @@ int ckpt_fs_users(void *obj);
 void ckpt_mm_grab(void *obj);
 void ckpt_mm_drop(void *obj);
 int ckpt_mm_users(void *obj);
+void ckpt_shmem_grab(void *obj);
+void ckpt_shmem_drop(void *obj);
+int ckpt_shmem_users(void *obj);
 void ckpt_sighand_grab(void *obj);
 void ckpt_sighand_drop(void *obj);
 int ckpt_sighand_users(void *obj);

@@ -122,7 +122,7 @@ int ckpt_write_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr)
 		return err;
 	checksum_pages(ctx, pages, nr);
 	while (nr) {
-		unsigned int n = min(nr, CKPT_BVECS);
+		unsigned int n = min(nr, CKPT_RUN_PAGES);
 		size_t len = fill_bvec(ctx, pages, n, skip);
 		ssize_t done;
 
@@ -297,7 +297,7 @@ int ckpt_read_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr)
 		}
 	}
 	while (nr) {
-		unsigned int n = min(nr, CKPT_BVECS);
+		unsigned int n = min(nr, CKPT_RUN_PAGES);
 		size_t len = fill_bvec(ctx, pages, n, skip);
 		ssize_t done;
 

@@ -11,6 +11,9 @@
  * are not trusted to be what was asked for: flags and place are compared
  * afterwards.  The offset of anonymous memory is left out: it only matters to
  * pages that are there already, and there are none.
+ *
+ * What is shared with a file is the file's: it is written back, and mapped
+ * again.
  */
 #include <linux/aio.h>
 #include <linux/auxvec.h>
@@ -22,6 +25,7 @@
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mmap_lock.h>
+#include <linux/pagemap.h>
 #include <linux/pkeys.h>
 #include <linux/ptrace.h>
 #include <linux/sched/coredump.h>
@@ -73,23 +77,30 @@ static const struct {
 	{ VM_NORESERVE,		CKPT_VMA_NORESERVE },
 	{ VM_ACCOUNT,		CKPT_VMA_ACCOUNT },
 	{ VM_NOHUGEPAGE,	CKPT_VMA_STACK },
+	/* Of a file that is open for reading only, VM_SHARED is not set. */
+	{ VM_SHARED | VM_MAYSHARE, CKPT_VMA_SHARED },
+	{ VM_DONTCOPY,		CKPT_VMA_DONTFORK },
+	{ VM_WIPEONFORK,	CKPT_VMA_WIPEONFORK },
+	{ VM_DONTDUMP,		CKPT_VMA_DONTDUMP },
+	{ VM_SEQ_READ,		CKPT_VMA_SEQUENTIAL },
+	{ VM_RAND_READ,		CKPT_VMA_RANDOM },
+	{ VM_HUGEPAGE,		CKPT_VMA_HUGEPAGE },
+	{ VM_LOCKED,		CKPT_VMA_LOCKED },
+	{ VM_LOCKONFAULT,	CKPT_VMA_LOCKONFAULT },
 };
+
+/* Those among them that mmap(2) has no flag for. */
+#define ADVICE_FLAGS	(VM_DONTCOPY | VM_WIPEONFORK | VM_DONTDUMP | VM_SEQ_READ | VM_RAND_READ | \
+			 VM_HUGEPAGE | VM_LOCKED | VM_LOCKONFAULT)
 
 /* What has a name of its own in a refusal */
 static const struct {
 	vm_flags_t vm;
 	const char *name;
 } refused_flags[] = {
-	{ VM_SHARED | VM_MAYSHARE,	"shared memory" },
 	{ VM_HUGETLB,			"huge pages" },
-	{ VM_LOCKED | VM_LOCKONFAULT,	"locked memory" },
 	{ VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR, "userfaultfd memory" },
 	{ VM_PFNMAP | VM_IO | VM_MIXEDMAP, "device memory" },
-	{ VM_DONTCOPY,			"MADV_DONTFORK" },
-	{ VM_WIPEONFORK,		"MADV_WIPEONFORK" },
-	{ VM_DONTDUMP,			"MADV_DONTDUMP" },
-	{ VM_SEQ_READ | VM_RAND_READ,	"MADV_SEQUENTIAL or MADV_RANDOM" },
-	{ VM_HUGEPAGE,			"MADV_HUGEPAGE" },
 	{ VM_MERGEABLE,			"MADV_MERGEABLE" },
 };
 
@@ -103,6 +114,17 @@ static u32 flags_to_image(vm_flags_t flags)
 	return image;
 }
 
+/* The flags of @mask that @image stands for. */
+static vm_flags_t flags_from_image(u32 image, vm_flags_t mask)
+{
+	vm_flags_t flags = 0;
+
+	for (int i = 0; i < ARRAY_SIZE(vma_flags); i++)
+		if (image & vma_flags[i].image)
+			flags |= vma_flags[i].vm & mask;
+	return flags;
+}
+
 static vm_flags_t known_flags(void)
 {
 	vm_flags_t known = 0;
@@ -110,6 +132,12 @@ static vm_flags_t known_flags(void)
 	for (int i = 0; i < ARRAY_SIZE(vma_flags); i++)
 		known |= vma_flags[i].vm;
 	return known;
+}
+
+/* What the kernel maps */
+static bool is_special(u32 kind)
+{
+	return kind == CKPT_VMA_VDSO || kind == CKPT_VMA_VVAR;
 }
 
 static int refuse_vma(struct ckpt_ctx *ctx, const struct vma_copy *v, const char *what)
@@ -120,7 +148,7 @@ static int refuse_vma(struct ckpt_ctx *ctx, const struct vma_copy *v, const char
 
 static int check_vma(struct ckpt_ctx *ctx, const struct vma_copy *v)
 {
-	if (v->kind == CKPT_VMA_VDSO || v->kind == CKPT_VMA_VVAR)
+	if (is_special(v->kind))
 		return 0;
 	for (int i = 0; i < ARRAY_SIZE(refused_flags); i++)
 		if (v->flags & refused_flags[i].vm)
@@ -144,6 +172,8 @@ static u32 vma_kind(struct vm_area_struct *vma)
 		return kind;
 	if (vma_is_special_mapping(vma, NULL))
 		return 0;
+	if (vma->vm_file && vma->vm_flags & VM_MAYSHARE && ckpt_is_shmem(vma->vm_file))
+		return CKPT_VMA_SHMEM;
 	if (vma->vm_file)
 		return CKPT_VMA_FILE;
 	return vma_is_anonymous(vma) ? CKPT_VMA_ANON : 0;
@@ -206,14 +236,11 @@ static int copy_vmas(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vma_copy
 
 static int check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 {
-	unsigned long flags = READ_ONCE(mm->flags);
-
-	if (mm->def_flags)
-		return ckpt_err(ctx, -EBUSY, "mlockall is in force");
-	if (flags & (BIT(MMF_DISABLE_THP) | BIT(MMF_HAS_MDWE) | BIT(MMF_VM_MERGE_ANY)))
-		return ckpt_err(ctx, -EBUSY, "memory flags %#lx are set by prctl", flags);
-	if ((flags & MMF_DUMP_FILTER_MASK) != MMF_DUMP_FILTER_DEFAULT)
-		return ckpt_err(ctx, -EBUSY, "a core dump filter is set");
+	if (mm->def_flags & ~(VM_LOCKED | VM_LOCKONFAULT))
+		return ckpt_err(ctx, -EBUSY, "flags %#llx of new mappings are not supported",
+				(u64)mm->def_flags);
+	if (test_bit(MMF_VM_MERGE_ANY, &mm->flags))
+		return ckpt_err(ctx, -EBUSY, "PR_SET_MEMORY_MERGE is not supported");
 	if (!test_bit(MMF_TOPDOWN, &mm->flags))
 		return ckpt_err(ctx, -EBUSY, "the address space has the legacy layout");
 	if (test_bit(MMF_HAS_UPROBES, &mm->flags))
@@ -252,7 +279,7 @@ static int describe_vdso(struct ckpt_ctx *ctx, struct mm_struct *mm, struct ckpt
 	for (u32 i = 0; i < nr; i++) {
 		const struct vma_copy *v = &copies[i];
 
-		if (v->kind != CKPT_VMA_VDSO && v->kind != CKPT_VMA_VVAR)
+		if (!is_special(v->kind))
 			continue;
 		if (!rec->vdso_start)
 			rec->vdso_start = v->start;
@@ -264,6 +291,27 @@ static int describe_vdso(struct ckpt_ctx *ctx, struct mm_struct *mm, struct ckpt
 			return err;
 	}
 	return 0;
+}
+
+static const struct {
+	int bit;
+	u32 image;
+} mm_flags[] = {
+	{ MMF_DISABLE_THP,		CKPT_MM_THP_DISABLED },
+	{ MMF_HAS_MDWE,			CKPT_MM_MDWE },
+	{ MMF_HAS_MDWE_NO_INHERIT,	CKPT_MM_MDWE_NO_INHERIT },
+};
+
+static void describe_flags(struct mm_struct *mm, struct ckpt_rec_mm *rec)
+{
+	for (int i = 0; i < ARRAY_SIZE(mm_flags); i++)
+		if (test_bit(mm_flags[i].bit, &mm->flags))
+			rec->flags |= mm_flags[i].image;
+	if (mm->def_flags & VM_LOCKED)
+		rec->flags |= CKPT_MM_LOCK_FUTURE;
+	if (mm->def_flags & VM_LOCKONFAULT)
+		rec->flags |= CKPT_MM_LOCK_ON_FAULT;
+	rec->dump_filter = (READ_ONCE(mm->flags) & MMF_DUMP_FILTER_MASK) >> MMF_DUMP_FILTER_SHIFT;
 }
 
 static void describe_layout(struct mm_struct *mm, struct ckpt_rec_mm *rec)
@@ -284,6 +332,26 @@ static void describe_layout(struct mm_struct *mm, struct ckpt_rec_mm *rec)
 	rec->dumpable = get_dumpable(mm);
 }
 
+/* What was written to a shared mapping is in the file when the image is complete. */
+static int write_back(struct ckpt_ctx *ctx, const struct vma_copy *v)
+{
+	struct address_space *mapping = v->file->f_mapping;
+	loff_t first = (loff_t)v->pgoff << PAGE_SHIFT;
+	loff_t last = first + (v->end - v->start) - 1;
+	int err;
+
+	if (!(v->flags & VM_SHARED))
+		return 0;
+	err = filemap_fdatawrite_range(mapping, first, last);
+	/* Errors stay for the task to see; check_file() finds them, too. */
+	if (!err)
+		err = filemap_fdatawait_range_keep_errors(mapping, first, last);
+	if (err)
+		return ckpt_err(ctx, err, "mapping %#lx-%#lx: %pD cannot be written back",
+				v->start, v->end, v->file);
+	return 0;
+}
+
 /* Files that are mapped, and the one that runs: they come before the MM record. */
 static int save_files(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vma_copy *copies,
 		      u32 nr, int *exe)
@@ -292,10 +360,19 @@ static int save_files(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vma_cop
 	char name[48];
 	struct ckpt_holder holder = { .name = name, .err = -EBUSY };
 	struct file *file;
+	int err;
 
 	for (u32 i = 0; i < nr; i++) {
+		if (copies[i].kind == CKPT_VMA_SHMEM) {
+			copies[i].objref = ckpt_shmem_save(ctx, copies[i].file);
+			if (copies[i].objref < 0)
+				return copies[i].objref;
+		}
 		if (copies[i].kind != CKPT_VMA_FILE)
 			continue;
+		err = write_back(ctx, &copies[i]);
+		if (err)
+			return err;
 		snprintf(name, sizeof(name), "mapping %#lx-%#lx", copies[i].start, copies[i].end);
 		copies[i].objref = ckpt_file_save(ctx, copies[i].file, &holder);
 		if (copies[i].objref < 0)
@@ -315,19 +392,19 @@ static int save_vmas(struct ckpt_ctx *ctx, struct mm_struct *mm, const struct vm
 {
 	for (u32 i = 0; i < nr; i++) {
 		const struct vma_copy *v = &copies[i];
-		bool special = v->kind == CKPT_VMA_VDSO || v->kind == CKPT_VMA_VVAR;
+		bool special = is_special(v->kind);
 		struct ckpt_rec_vma rec = {
 			.kind = v->kind,
 			.flags = special ? 0 : flags_to_image(v->flags),
 			.start = v->start,
 			.end = v->end,
-			.pgoff = v->kind == CKPT_VMA_FILE ? v->pgoff : 0,
+			.pgoff = v->objref ? v->pgoff : 0,
 			.file = v->objref,
 		};
 		int err;
 
 		err = ckpt_write_record(ctx, CKPT_REC_VMA, &rec, sizeof(rec));
-		if (!err && !special)
+		if (!err && !special && !(rec.flags & CKPT_VMA_SHARED))
 			err = ckpt_pages_save(ctx, mm, v->start, v->end, v->kind);
 		if (err)
 			return err;
@@ -355,6 +432,7 @@ static int save_mm(struct ckpt_ctx *ctx, struct mm_struct *mm, int objref,
 	rec->nr_vmas = nr;
 	rec->nr_auxv = nr_auxv;
 	describe_layout(mm, rec);
+	describe_flags(mm, rec);
 	for (u32 i = 0; i < nr_auxv; i++)
 		rec->auxv[i] = mm->saved_auxv[i];
 	err = describe_vdso(ctx, mm, rec, copies, nr);
@@ -405,6 +483,15 @@ static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 {
 	int err;
 
+	if (rec->flags & ~CKPT_MM_ALL ||
+	    (rec->flags & CKPT_MM_LOCK_ON_FAULT && !(rec->flags & CKPT_MM_LOCK_FUTURE)) ||
+	    (rec->flags & CKPT_MM_MDWE_NO_INHERIT && !(rec->flags & CKPT_MM_MDWE)))
+		return ckpt_err(ctx, -EINVAL, "flags %#x", rec->flags);
+	if (rec->dump_filter & ~(u32)(MMF_DUMP_FILTER_MASK >> MMF_DUMP_FILTER_SHIFT))
+		return ckpt_err(ctx, -EINVAL, "core dump filter %#x", rec->dump_filter);
+	/* It cannot be taken back, and would hold for what is mapped here. */
+	if (test_bit(MMF_HAS_MDWE, &current->mm->flags))
+		return ckpt_err(ctx, -EPERM, "PR_SET_MDWE is in force for the caller");
 	if (rec->nr_auxv > ARRAY_SIZE(current->mm->saved_auxv) || rec->pad ||
 	    struct_size(rec, auxv, rec->nr_auxv) != rec->h.len)
 		return ckpt_err(ctx, -EINVAL, "%u auxv words in %u bytes",
@@ -491,6 +578,8 @@ int ckpt_mm_restore(struct ckpt_ctx *ctx)
 	int err;
 
 	ctx->current_objref = rec->objref;
+	if (m->shmem_rec.objref)
+		return ckpt_err(ctx, -EINVAL, "shared memory %d has not ended", m->shmem_rec.objref);
 	if (m->own_mm || m->mm_rec.objref || !m->has_group)
 		return ckpt_err(ctx, -EINVAL, "a second address space for one process");
 	err = check_mm_record(ctx, rec);
@@ -514,10 +603,21 @@ int ckpt_mm_restore(struct ckpt_ctx *ctx)
 	return ckpt_obj_add(ctx, rec->objref, mm, CKPT_OBJ_MM);
 }
 
+/* Flags that a mapping of this kind cannot have */
+static u32 wrong_flags(const struct ckpt_rec_vma *rec)
+{
+	if (is_special(rec->kind))
+		return ~0;
+	if (rec->kind == CKPT_VMA_ANON)
+		return CKPT_VMA_SHARED;
+	return CKPT_VMA_GROWSDOWN | CKPT_VMA_WIPEONFORK |
+	       (rec->flags & CKPT_VMA_SHARED ? CKPT_VMA_ACCOUNT : 0);
+}
+
 static int check_vma_record(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 {
 	const u32 prot = CKPT_VMA_READ | CKPT_VMA_WRITE | CKPT_VMA_EXEC;
-	bool is_file = rec->kind == CKPT_VMA_FILE;
+	bool is_file = rec->kind == CKPT_VMA_FILE || rec->kind == CKPT_VMA_SHMEM;
 	struct ckpt_member *m = ctx->member;
 	u32 all = 0;
 
@@ -532,15 +632,16 @@ static int check_vma_record(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec
 	    !PAGE_ALIGNED(rec->start) || !PAGE_ALIGNED(rec->end))
 		return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx, the last ended at %#llx",
 				rec->start, rec->end, m->vma_rec.end);
-	if (rec->kind < CKPT_VMA_ANON || rec->kind > CKPT_VMA_VVAR || rec->pad ||
+	if (rec->kind < CKPT_VMA_ANON || rec->kind > CKPT_VMA_SHMEM || rec->pad ||
 	    !!rec->file != is_file)
 		return ckpt_err(ctx, -EINVAL, "kind %u with file %d", rec->kind, rec->file);
 	/* What is allowed now must be among what may be allowed. */
 	if (rec->flags & ~all || (rec->flags & prot & ~(rec->flags >> 3)) ||
-	    (rec->kind == CKPT_VMA_FILE && rec->flags & CKPT_VMA_GROWSDOWN) ||
-	    (rec->kind >= CKPT_VMA_VDSO && rec->flags))
+	    rec->flags & wrong_flags(rec) ||
+	    (rec->kind == CKPT_VMA_SHMEM && !(rec->flags & CKPT_VMA_SHARED)) ||
+	    (rec->flags & CKPT_VMA_LOCKONFAULT && !(rec->flags & CKPT_VMA_LOCKED)))
 		return ckpt_err(ctx, -EINVAL, "flags %#x", rec->flags);
-	if (rec->pgoff > (rec->kind == CKPT_VMA_FILE ? (u64)MAX_LFS_FILESIZE >> PAGE_SHIFT : 0))
+	if (rec->pgoff > (is_file ? (u64)MAX_LFS_FILESIZE >> PAGE_SHIFT : 0))
 		return ckpt_err(ctx, -EINVAL, "offset of %llu pages", rec->pgoff);
 	return 0;
 }
@@ -555,7 +656,8 @@ static long account_pages(const struct ckpt_rec_vma *rec)
 
 static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct file *file)
 {
-	unsigned long prot = 0, flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE, populate, addr;
+	unsigned long prot = 0, flags = MAP_FIXED_NOREPLACE, populate = 0, addr;
+	vm_flags_t vm_flags = flags_from_image(rec->flags, ADVICE_FLAGS);
 	long account = account_pages(rec);
 	struct mm_struct *mm = current->mm;
 	LIST_HEAD(uf);
@@ -567,6 +669,7 @@ static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct 
 		prot |= PROT_WRITE;
 	if (rec->flags & CKPT_VMA_EXEC)
 		prot |= PROT_EXEC;
+	flags |= rec->flags & CKPT_VMA_SHARED ? MAP_SHARED : MAP_PRIVATE;
 	if (!file)
 		flags |= MAP_ANONYMOUS;
 	if (rec->flags & CKPT_VMA_GROWSDOWN)
@@ -583,8 +686,10 @@ static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct 
 	if (mmap_write_lock_killable(mm)) {
 		addr = -EINTR;
 	} else {
-		addr = do_mmap(file, rec->start, rec->end - rec->start, prot, flags,
-			       account ? VM_ACCOUNT : 0, file ? rec->pgoff : 0, &populate, &uf);
+		if (account)
+			vm_flags |= VM_ACCOUNT;
+		addr = do_mmap(file, rec->start, rec->end - rec->start, prot, flags, vm_flags,
+			       file ? rec->pgoff : 0, &populate, &uf);
 		mmap_write_unlock(mm);
 	}
 	userfaultfd_unmap_complete(mm, &uf);
@@ -593,13 +698,16 @@ static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct 
 			vm_unacct_memory(account);
 		return addr;
 	}
+	/* Pages that are locked are there, unless they wait to be touched. */
+	if (populate)
+		mm_populate(addr, populate);
 	return addr == rec->start ? 0 : -EEXIST;
 }
 
 /* Is there, at the place, what the record says? */
 static int compare_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 {
-	bool special = rec->kind >= CKPT_VMA_VDSO;
+	bool special = is_special(rec->kind);
 	/* Follows from the limits and the mode of overcommitment here */
 	const u32 loose = CKPT_VMA_ACCOUNT | CKPT_VMA_NORESERVE | CKPT_VMA_STACK;
 	struct vm_area_struct *vma;
@@ -630,12 +738,13 @@ int ckpt_vma_restore(struct ckpt_ctx *ctx)
 	err = check_vma_record(ctx, rec);
 	if (err)
 		return err;
-	if (rec->kind == CKPT_VMA_FILE) {
+	if (rec->kind == CKPT_VMA_FILE)
 		file = ckpt_obj_get(ctx, rec->file, CKPT_OBJ_FILE);
-		if (IS_ERR(file))
-			return PTR_ERR(file);
-	}
-	if (rec->kind == CKPT_VMA_ANON || file) {
+	else if (rec->kind == CKPT_VMA_SHMEM)
+		file = ckpt_obj_get(ctx, rec->file, CKPT_OBJ_SHMEM);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	if (!is_special(rec->kind)) {
 		err = map_vma(ctx, rec, file);
 		if (err)
 			return ckpt_err(ctx, err, "mapping %#llx-%#llx", rec->start, rec->end);
@@ -676,6 +785,19 @@ static int check_vdso(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 	return 0;
 }
 
+static void set_flags(struct mm_struct *mm, const struct ckpt_rec_mm *rec)
+{
+	const unsigned long filter = (unsigned long)rec->dump_filter << MMF_DUMP_FILTER_SHIFT;
+
+	if (rec->flags & CKPT_MM_LOCK_FUTURE)
+		mm->def_flags |= VM_LOCKED;
+	if (rec->flags & CKPT_MM_LOCK_ON_FAULT)
+		mm->def_flags |= VM_LOCKONFAULT;
+	for (int i = 0; i < ARRAY_SIZE(mm_flags); i++)
+		assign_bit(mm_flags[i].bit, &mm->flags, rec->flags & mm_flags[i].image);
+	set_mask_bits(&mm->flags, MMF_DUMP_FILTER_MASK, filter);
+}
+
 static void set_layout(struct mm_struct *mm, const struct ckpt_rec_mm *rec)
 {
 	mmap_write_lock(mm);
@@ -693,6 +815,7 @@ static void set_layout(struct mm_struct *mm, const struct ckpt_rec_mm *rec)
 	mm->env_end = rec->env_end;
 	mm->mmap_base = rec->mmap_base;
 	spin_unlock(&mm->arg_lock);
+	set_flags(mm, rec);
 	mmap_write_unlock(mm);
 }
 

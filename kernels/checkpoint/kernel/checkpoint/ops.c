@@ -41,6 +41,8 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(PENDING, ckpt_rec_pending, .variable = true, .restore = ckpt_pending_restore),
 	RECORD(ITIMERS, ckpt_rec_itimers, .restore = ckpt_itimers_restore),
 	RECORD(ATTRIBUTES, ckpt_rec_attributes, .restore = ckpt_attributes_restore),
+	RECORD(SHMEM, ckpt_rec_shmem, .restore = ckpt_shmem_restore),
+	RECORD(SHMEM_END, ckpt_rec_shmem_end, .restore = ckpt_shmem_end_restore),
 };
 
 const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
@@ -78,6 +80,12 @@ const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
 		.grab	= ckpt_mm_grab,
 		.drop	= ckpt_mm_drop,
 		.users	= ckpt_mm_users,
+	},
+	[CKPT_OBJ_SHMEM] = {
+		.name	= "shared memory",
+		.grab	= ckpt_shmem_grab,
+		.drop	= ckpt_shmem_drop,
+		.users	= ckpt_shmem_users,
 	},
 };
 

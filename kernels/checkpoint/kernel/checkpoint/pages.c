@@ -2,9 +2,10 @@
 /*
  * Contents of memory.
  *
- * What is written are the pages that belong to the address space alone:
+ * What is written of an address space are the pages that belong to it alone:
  * anonymous memory, and pages of files that were copied when they were written
- * to.  Anonymous pages that hold only zeros are holes.
+ * to.  Anonymous pages that hold only zeros are holes.  Shared memory comes with
+ * pages of its own, see shmem.c.
  *
  * The page table walk runs under the page table lock and only takes
  * references; a run of them is written with no lock held.  On restart a run is
@@ -20,8 +21,6 @@
 #include <asm/cacheflush.h>
 
 #include "internal.h"
-
-#define RUN_PAGES	(CKPT_PAGES_MAX_BYTES >> PAGE_SHIFT)
 
 /* One run of adjacent pages, as the walk finds it. */
 struct run {
@@ -67,7 +66,7 @@ static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long next, struct 
 	get_page(page);
 	run->pages[run->nr++] = page;
 	run->next = next;
-	return run->nr == RUN_PAGES;
+	return run->nr == CKPT_RUN_PAGES;
 }
 
 static const struct mm_walk_ops walk_ops = {
@@ -92,17 +91,17 @@ static int bring_in(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long ad
 	return 0;
 }
 
-static int write_run(struct ckpt_ctx *ctx, struct run *run)
+int ckpt_pages_write(struct ckpt_ctx *ctx, u64 start, struct page **pages, unsigned int nr)
 {
 	struct ckpt_rec_pages rec = {
-		.start = run->start,
-		.nr_pages = run->nr,
+		.start = start,
+		.nr_pages = nr,
 	};
 	int err;
 
 	err = ckpt_write_begin(ctx, CKPT_REC_PAGES, &rec, sizeof(rec),
-			       sizeof(rec) + ((size_t)run->nr << PAGE_SHIFT));
-	return err ?: ckpt_write_pages(ctx, run->pages, run->nr);
+			       sizeof(rec) + ((size_t)nr << PAGE_SHIFT));
+	return err ?: ckpt_write_pages(ctx, pages, nr);
 }
 
 /* Find the next run at or behind @addr. */
@@ -141,13 +140,13 @@ int ckpt_pages_save(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long ad
 	struct run run = { .anon = kind == CKPT_VMA_ANON };
 	int err = 0;
 
-	run.pages = kvcalloc(RUN_PAGES, sizeof(*run.pages), GFP_KERNEL_ACCOUNT);
+	run.pages = kvcalloc(CKPT_RUN_PAGES, sizeof(*run.pages), GFP_KERNEL_ACCOUNT);
 	if (!run.pages)
 		return ckpt_nomem(ctx, "a run of pages");
 	while (addr < end && !err) {
 		err = find_run(ctx, mm, addr, end, &run);
 		if (!err && run.nr)
-			err = write_run(ctx, &run);
+			err = ckpt_pages_write(ctx, run.start, run.pages, run.nr);
 		if (!err && run.absent)
 			err = bring_in(ctx, mm, run.next);
 		for (unsigned int i = 0; i < run.nr; i++)
@@ -166,16 +165,21 @@ static int check_pages_record(struct ckpt_ctx *ctx, const struct ckpt_rec_pages 
 	const struct ckpt_member *m = ctx->member;
 	const struct ckpt_rec_vma *vma = &m->vma_rec;
 	u64 bytes = (u64)rec->nr_pages << PAGE_SHIFT;
+	u64 start = vma->start, end = vma->end;
 
-	if (!m->mm_vmas || m->own_mm ||
-	    (vma->kind != CKPT_VMA_ANON && vma->kind != CKPT_VMA_FILE))
+	if (m->shmem_rec.objref) {
+		start = 0;
+		end = m->shmem_rec.size;
+	} else if (!m->mm_vmas || m->own_mm || vma->flags & CKPT_VMA_SHARED ||
+		   (vma->kind != CKPT_VMA_ANON && vma->kind != CKPT_VMA_FILE)) {
 		return ckpt_err(ctx, -EINVAL, "pages outside of a mapping that has any");
+	}
 	if (!rec->nr_pages || rec->pad || rec->h.len != sizeof(*rec) + bytes)
 		return ckpt_err(ctx, -EINVAL, "%u pages in %u bytes", rec->nr_pages, rec->h.len);
-	if (!PAGE_ALIGNED(rec->start) || rec->start < vma->start || rec->start >= vma->end ||
-	    bytes > vma->end - rec->start)
+	if (!PAGE_ALIGNED(rec->start) || rec->start < start || rec->start >= end ||
+	    bytes > end - rec->start)
 		return ckpt_err(ctx, -EINVAL, "%u pages at %#llx, the mapping is %#llx-%#llx",
-				rec->nr_pages, rec->start, vma->start, vma->end);
+				rec->nr_pages, rec->start, start, end);
 	if (rec->start < m->pages_end)
 		return ckpt_err(ctx, -EINVAL, "pages at %#llx, the last run ended at %#llx",
 				rec->start, m->pages_end);
@@ -193,22 +197,15 @@ static void sync_code(struct page **pages, long nr)
 	}
 }
 
-int ckpt_pages_restore(struct ckpt_ctx *ctx)
+/* Fill a run of the address space. */
+static int fill_run(struct ckpt_ctx *ctx, const struct ckpt_rec_pages *rec, struct page **pages)
 {
-	const struct ckpt_rec_pages *rec = (struct ckpt_rec_pages *)ctx->rec;
 	bool code = ctx->member->vma_rec.flags & CKPT_VMA_EXEC;
 	unsigned long addr = rec->start;
 	struct mm_struct *mm = current->mm;
 	unsigned int left = rec->nr_pages;
-	struct page **pages;
-	int err;
+	int err = 0;
 
-	err = check_pages_record(ctx, rec);
-	if (err)
-		return err;
-	pages = kvcalloc(left, sizeof(*pages), GFP_KERNEL_ACCOUNT);
-	if (!pages)
-		return ckpt_nomem(ctx, "a run of pages");
 	while (left && !err) {
 		int locked = 1;
 		long n;
@@ -230,7 +227,24 @@ int ckpt_pages_restore(struct ckpt_ctx *ctx)
 		addr += n << PAGE_SHIFT;
 		left -= n;
 	}
+	return err;
+}
+
+int ckpt_pages_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_pages *rec = (struct ckpt_rec_pages *)ctx->rec;
+	struct ckpt_member *m = ctx->member;
+	struct page **pages;
+	int err;
+
+	err = check_pages_record(ctx, rec);
+	if (err)
+		return err;
+	pages = kvcalloc(rec->nr_pages, sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	if (!pages)
+		return ckpt_nomem(ctx, "a run of pages");
+	err = m->shmem_rec.objref ? ckpt_shmem_fill(ctx, rec, pages) : fill_run(ctx, rec, pages);
 	kvfree(pages);
-	ctx->member->pages_end = addr;
+	m->pages_end = rec->start + ((u64)rec->nr_pages << PAGE_SHIFT);
 	return err;
 }

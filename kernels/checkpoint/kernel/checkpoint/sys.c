@@ -42,7 +42,7 @@ struct ckpt_ctx *ckpt_ctx_alloc(int fd, unsigned long flags, int logfd, bool res
 	xxh64_reset(&ctx->checksum, 0);
 	ctx->objs = ckpt_objhash_alloc();
 	ctx->buf = kvmalloc(CKPT_BUF_SIZE, GFP_KERNEL_ACCOUNT);
-	ctx->bvec = kvmalloc_array(CKPT_BVECS, sizeof(*ctx->bvec), GFP_KERNEL_ACCOUNT);
+	ctx->bvec = kvmalloc_array(CKPT_RUN_PAGES, sizeof(*ctx->bvec), GFP_KERNEL_ACCOUNT);
 	if (!ctx->objs || !ctx->buf || !ctx->bvec)
 		goto err;
 	err = -EBADF;

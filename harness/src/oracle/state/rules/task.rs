@@ -1,8 +1,8 @@
 //! Rules for what belongs to a task.
 
 use super::super::canon::{
-    inode, link, lock, mount, namespace, open_flags, scheduling, vm_flags, watched, without_rf,
-    words,
+    dump_filter, inode, link, lock, mount, namespace, open_flags, scheduling, vm_flags, watched,
+    without_rf, words,
 };
 use super::{Rule, always, never, one_arch, one_moment, relation};
 
@@ -197,7 +197,10 @@ pub(super) const RULES: &[Rule] = &[
     always("attribute.loginuid", "4294967295"),
     always("attribute.sessionid", "4294967295"),
     always("attribute.autogroup", "/autogroup-1 nice 0"),
-    always("attribute.coredump_filter", "00000033"),
+    always("attribute.coredump_filter", "00000033").in_golden(
+        dump_filter,
+        "the usual is in no golden: few processes have another one",
+    ),
     one_arch(
         "attribute.cgroup",
         "the agent makes the cgroup, always of the same name",

@@ -14,9 +14,10 @@
  * task that has exited is TASK CRED SIGHAND EXIT TASK_END, and if it led threads that
  * have not, the section of the first of them has the RLIMITS.
  *
- * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, MM) carry an
- * objref, a number above zero that is unique in the image, and come before
- * their first use.  MM is followed by its VMA and PAGES records and MM_END.
+ * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MM) carry
+ * an objref, a number above zero that is unique in the image, and come before
+ * their first use.  MM is followed by its VMA and PAGES records and MM_END,
+ * SHMEM by its PAGES records and SHMEM_END.
  * A checkpoint that fails ends its image with an ERROR record.
  */
 #ifndef _UAPI_LINUX_CHECKPOINT_H
@@ -69,7 +70,9 @@ enum ckpt_record {
 	CKPT_REC_PENDING	= 23,
 	CKPT_REC_ITIMERS	= 24,
 	CKPT_REC_ATTRIBUTES	= 25,
-	CKPT_REC_MAX		= CKPT_REC_ATTRIBUTES,
+	CKPT_REC_SHMEM		= 26,
+	CKPT_REC_SHMEM_END	= 27,
+	CKPT_REC_MAX		= CKPT_REC_SHMEM_END,
 };
 
 /**
@@ -514,6 +517,8 @@ struct ckpt_rec_cred {
  * @nr_vmas:	VMA records that follow
  * @nr_auxv:	words of @auxv
  * @dumpable:	PR_GET_DUMPABLE
+ * @flags:	CKPT_MM_*
+ * @dump_filter: /proc/PID/coredump_filter
  */
 struct ckpt_rec_mm {
 	struct ckpt_hdr h;
@@ -532,15 +537,47 @@ struct ckpt_rec_mm {
 	__u32 nr_vmas;
 	__u32 dumpable;
 	__u32 nr_auxv;
+	__u32 flags;
+	__u32 dump_filter;
 	__u32 pad;
 	__u64 auxv[];
 };
 
+#define CKPT_MM_LOCK_FUTURE	0x01	/* mlockall(MCL_FUTURE) ... */
+#define CKPT_MM_LOCK_ON_FAULT	0x02	/* ... and MCL_ONFAULT */
+#define CKPT_MM_THP_DISABLED	0x04	/* PR_SET_THP_DISABLE */
+#define CKPT_MM_MDWE		0x08	/* PR_SET_MDWE: PR_MDWE_REFUSE_EXEC_GAIN ... */
+#define CKPT_MM_MDWE_NO_INHERIT	0x10	/* ... and PR_MDWE_NO_INHERIT */
+#define CKPT_MM_ALL		0x1f
+
+/**
+ * struct ckpt_rec_shmem - shared anonymous memory
+ * @objref:	its number
+ * @flags:	CKPT_SHMEM_*
+ * @size:	bytes, whole pages
+ */
+struct ckpt_rec_shmem {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 flags;
+	__u64 size;
+};
+
+#define CKPT_SHMEM_NORESERVE	0x1	/* pages are accounted for when they are touched */
+
+/* Ends shared memory. */
+struct ckpt_rec_shmem_end {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 pad;
+};
+
 enum ckpt_vma_kind {
 	CKPT_VMA_ANON	= 1,	/* private anonymous memory */
-	CKPT_VMA_FILE	= 2,	/* private mapping of a file */
+	CKPT_VMA_FILE	= 2,	/* mapping of a file */
 	CKPT_VMA_VDSO	= 3,	/* the vdso's code */
 	CKPT_VMA_VVAR	= 4,	/* the vdso's data */
+	CKPT_VMA_SHMEM	= 5,	/* shared anonymous memory */
 };
 
 #define CKPT_VMA_READ		0x001
@@ -553,6 +590,15 @@ enum ckpt_vma_kind {
 #define CKPT_VMA_NORESERVE	0x080
 #define CKPT_VMA_ACCOUNT	0x100	/* for information */
 #define CKPT_VMA_STACK		0x200	/* MAP_STACK: keep it from huge pages */
+#define CKPT_VMA_SHARED		0x400	/* MAP_SHARED */
+#define CKPT_VMA_DONTFORK	0x800	/* madvise(2): MADV_DONTFORK ... */
+#define CKPT_VMA_WIPEONFORK	0x1000	/* ... MADV_WIPEONFORK ... */
+#define CKPT_VMA_DONTDUMP	0x2000	/* ... MADV_DONTDUMP ... */
+#define CKPT_VMA_SEQUENTIAL	0x4000	/* ... MADV_SEQUENTIAL ... */
+#define CKPT_VMA_RANDOM		0x8000	/* ... MADV_RANDOM ... */
+#define CKPT_VMA_HUGEPAGE	0x10000	/* ... MADV_HUGEPAGE */
+#define CKPT_VMA_LOCKED		0x20000	/* mlock(2) ... */
+#define CKPT_VMA_LOCKONFAULT	0x40000	/* ... and MLOCK_ONFAULT */
 
 /**
  * struct ckpt_rec_vma - one mapping of the MM before it, in address order
@@ -560,7 +606,7 @@ enum ckpt_vma_kind {
  * @flags:	CKPT_VMA_*
  * @start, @end: first address and the one behind the last
  * @pgoff:	offset in the file in pages, 0 where there is none
- * @file:	objref of the mapped file, or 0
+ * @file:	objref of the mapped file or shared memory, or 0
  */
 struct ckpt_rec_vma {
 	struct ckpt_hdr h;
@@ -574,12 +620,13 @@ struct ckpt_rec_vma {
 };
 
 /**
- * struct ckpt_rec_pages - a run of pages of the MM before it
- * @start:	first address
+ * struct ckpt_rec_pages - a run of pages of the MM or SHMEM before it
+ * @start:	first address, in shared memory the offset in bytes
  * @nr_pages:	pages whose contents follow
  *
- * Runs are in address order and lie in one mapping.  What no run covers is a
- * hole: anonymous memory never touched (or all zero), file pages never written.
+ * Runs are in rising order and lie in one mapping.  What no run covers is a
+ * hole: memory never touched, private memory that is all zero, file pages that
+ * were never written.
  */
 struct ckpt_rec_pages {
 	struct ckpt_hdr h;
