@@ -169,7 +169,7 @@ fn fields(part: &Part, other: &Part, passed: Option<Duration>) -> Vec<Difference
     found
 }
 
-/// Is the time of this restart block a point in time?
+/// Is the time of this restart block or POSIX timer a point in time?
 fn is_absolute(part: &Part) -> bool {
     let flags = part.facts.iter().find(|fact| fact.path == "flags");
     matches!(flags, Some(Fact { value: Value::Number(flags), .. }) if flags & ABSOLUTE != 0)

@@ -89,6 +89,10 @@ impl Record {
             Self::Itimers(it) => it.encode(order, to),
             Self::Shmem(it) => it.encode(order, to),
             Self::ShmemEnd(it) => it.encode(order, to),
+            Self::PosixTimers(it) => {
+                it.head.encode(order, to);
+                list(&it.timers, order, to);
+            }
             Self::Pending(it) => {
                 it.head.encode(order, to);
                 list(&it.infos, order, to);

@@ -190,6 +190,12 @@ impl<'a> Sorter<'a> {
                     self.plain(format!("{queue} signal {index}"), record, info);
                 }
             }
+            Record::PosixTimers(it) => {
+                self.plain(format!("{task} POSIX timers"), record, &it.head);
+                for timer in &it.timers {
+                    self.plain(format!("{task} POSIX timer {}", timer.id), record, timer);
+                }
+            }
             Record::TaskEnd(it) => self.plain(task, record, it),
             Record::Rlimits(it) => self.plain(task, record, it),
             Record::Signals(it) => self.plain(task, record, it),

@@ -145,7 +145,7 @@ type List = (&'static str, usize, Option<fn() -> Layout>);
 
 /// The lists of a record: what follows its fixed part, or is in it.
 fn elements(record: &str) -> &'static [List] {
-    use crate::records::{Fd, Itimer, Siginfo, TreeTask};
+    use crate::records::{Fd, Itimer, PosixTimer, Siginfo, TreeTask};
     match record {
         "HEADER" => &[
             ("magic", 1, None),
@@ -167,6 +167,7 @@ fn elements(record: &str) -> &'static [List] {
         "ERROR" => &[("text", 1, None)],
         "TRAILER" => &[("magic", 1, None)],
         "PENDING" => &[("infos", Siginfo::SIZE, Some(Siginfo::layout))],
+        "POSIX_TIMERS" => &[("timers", PosixTimer::SIZE, Some(PosixTimer::layout))],
         "ITIMERS" => &[("timers", Itimer::SIZE, Some(Itimer::layout))],
         _ => &[],
     }

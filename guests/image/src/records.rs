@@ -108,7 +108,7 @@ fixed!(Vma = "ckpt_rec_vma" at 8 { kind: u32, flags: u32, start: u64, end: u64, 
 fixed!(PagesHead = "ckpt_rec_pages" at 8 { start: u64, nr_pages: u32, pad: u32 });
 fixed!(MmEnd = "ckpt_rec_mm_end" at 8 { objref: i32, pad: u32 });
 fixed!(ErrorHead = "ckpt_rec_error" at 8 { error: i32, pid: i32, objref: i32, text_len: u32 });
-fixed!(#[derive(Copy)] Siginfo = "ckpt_siginfo" at 0 { signo: i32, error: i32, code: i32, pad: u32, fields: [u8; 32] });
+fixed!(#[derive(Copy)] Siginfo = "ckpt_siginfo" at 0 { signo: i32, error: i32, code: i32, flags: u32, fields: [u8; 32] });
 fixed!(PendingHead = "ckpt_rec_pending" at 8 { flags: u32, nr_infos: u32, mask: u64 });
 fixed!(#[derive(Copy)] Itimer = "ckpt_itimer" at 0 { value: u64, interval: u64 });
 fixed!(Itimers = "ckpt_rec_itimers" at 8 { timers: [Itimer; 3] });
@@ -117,6 +117,11 @@ fixed!(Attributes = "ckpt_rec_attributes" at 8 {
     parent_death_signal: u32, oom_score_adj: i32,
 });
 fixed!(Exit = "ckpt_rec_exit" at 8 { status: u32, cred: i32, sighand: i32, pad: u32, blocked: u64, pending: u64, shared_pending: u64 });
+fixed!(#[derive(Copy)] PosixTimer = "ckpt_posix_timer" at 0 {
+    id: i32, clock: i32, notify: u32, signo: i32, value: u64, target: i32, clock_target: i32, flags: u32, requeue: u32,
+    time_left: i64, interval: u64, overrun: i64, overrun_last: i64,
+});
+fixed!(PosixTimersHead = "ckpt_rec_posix_timers" at 8 { nr_timers: u32, next_id: u32 });
 fixed!(Shmem = "ckpt_rec_shmem" at 8 { objref: i32, flags: u32, size: u64 });
 fixed!(ShmemEnd = "ckpt_rec_shmem_end" at 8 { objref: i32, pad: u32 });
 fixed!(Trailer = "ckpt_rec_trailer" at 8 { magic: [u8; 8], bytes: u64, checksum: u64 });
@@ -155,6 +160,8 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     Attributes::layout,
     Shmem::layout,
     ShmemEnd::layout,
+    PosixTimer::layout,
+    PosixTimersHead::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -198,6 +205,7 @@ variable!(Files: FilesHead { fds: Vec<Fd> });
 variable!(Fs: FsHead { root: Name, cwd: Name });
 variable!(Cred: CredHead { groups: Vec<u32> });
 variable!(Pending: PendingHead { infos: Vec<Siginfo> });
+variable!(PosixTimers: PosixTimersHead { timers: Vec<PosixTimer> });
 variable!(Mm: MmHead { auxv: Vec<u64> });
 variable!(Pages: PagesHead { #[serde(serialize_with = "digest")] data: Vec<u8> });
 variable!(ErrorRecord: ErrorHead { text: Name });
@@ -281,10 +289,11 @@ pub enum Record {
     Attributes(Attributes),
     Shmem(Shmem),
     ShmemEnd(ShmemEnd),
+    PosixTimers(PosixTimers),
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 29] = [
     "",
     "HEADER",
     "TREE",
@@ -313,6 +322,7 @@ const NAMES: [&str; 28] = [
     "ATTRIBUTES",
     "SHMEM",
     "SHMEM_END",
+    "POSIX_TIMERS",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -371,6 +381,7 @@ impl Record {
             Self::Attributes(_) => 25,
             Self::Shmem(_) => 26,
             Self::ShmemEnd(_) => 27,
+            Self::PosixTimers(_) => 28,
         }
     }
 
@@ -452,6 +463,11 @@ impl Record {
             25 => Self::Attributes(Fixed::decode(from)?),
             26 => Self::Shmem(Fixed::decode(from)?),
             27 => Self::ShmemEnd(Fixed::decode(from)?),
+            28 => {
+                let head = PosixTimersHead::decode(from)?;
+                let timers = from.list(head.nr_timers).of("timers")?;
+                Self::PosixTimers(PosixTimers { head, timers })
+            }
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

@@ -85,6 +85,12 @@ pub(crate) const RULES: &[Rule] = &[
         "time runs out from the restart on",
     ),
     row(
+        "ckpt_posix_timer",
+        "time_left",
+        Remaining,
+        "time runs out from the restart on",
+    ),
+    row(
         "ckpt_rec_cpu",
         "flags",
         SelfMark,

@@ -6,9 +6,9 @@ use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
     Actions, Arch, Attributes, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd, FileHead,
     FileRecord, Files, FilesHead, Fs, FsHead, Header, Itimer, Itimers, Mm, MmEnd, MmHead, Pages,
-    PagesHead, Pending, PendingHead, Record, Regset, RegsetHead, RestartBlock, Rlimit, Rlimits,
-    Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, Tree, TreeHead,
-    TreeTask, Vma,
+    PagesHead, Pending, PendingHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset,
+    RegsetHead, RestartBlock, Rlimit, Rlimits, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo,
+    Signals, Task, TaskEnd, TaskObjs, Tree, TreeHead, TreeTask, Vma,
 };
 
 /// Bytes of a page.
@@ -247,6 +247,30 @@ fn memory(objref: i32, shmem: i32) -> Vec<Record> {
     ]
 }
 
+fn posix_timers(pid: i32) -> Record {
+    Record::PosixTimers(PosixTimers {
+        head: PosixTimersHead {
+            nr_timers: 1,
+            next_id: 4,
+        },
+        timers: vec![PosixTimer {
+            id: 3,
+            clock: 1,
+            notify: 0,
+            signo: 14,
+            value: 3,
+            target: pid,
+            clock_target: 0,
+            flags: 1,
+            requeue: 2,
+            time_left: 900,
+            interval: 100,
+            overrun: -1,
+            overrun_last: 0,
+        }],
+    })
+}
+
 /// What a task has of its own, from `TASK_OBJS` on.
 fn own(pid: i32, mm: i32) -> Vec<Record> {
     let limit = Rlimit {
@@ -257,7 +281,7 @@ fn own(pid: i32, mm: i32) -> Vec<Record> {
         signo: 1,
         error: 0,
         code: -1,
-        pad: 0,
+        flags: 0,
         fields: [3; 32],
     };
     vec![
@@ -307,6 +331,7 @@ fn own(pid: i32, mm: i32) -> Vec<Record> {
                 interval: 700,
             }; 3],
         }),
+        posix_timers(pid),
         Record::RestartBlock(RestartBlock {
             kind: 1,
             clock: 1,

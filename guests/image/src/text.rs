@@ -5,8 +5,8 @@ use std::fmt::Write;
 use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
-    Arch, Attributes, Cred, Files, Header, Itimers, Mm, Pending, Record, RestartBlock, Rlimits,
-    Sighand, Task, Tree, Vma, describe_bytes, hex_digits,
+    Arch, Attributes, Cred, Files, Header, Itimers, Mm, Pending, PosixTimers, Record, RestartBlock,
+    Rlimits, Sighand, Task, Tree, Vma, describe_bytes, hex_digits,
 };
 use crate::regs;
 
@@ -155,6 +155,33 @@ fn itimers(it: &Itimers) -> String {
     )
 }
 
+fn posix_timers(it: &PosixTimers) -> String {
+    let mut text = format!("{} timers, next {}", it.head.nr_timers, it.head.next_id);
+    for timer in &it.timers {
+        let _ = write!(
+            text,
+            "\n  timer {} clock {} of {} {} ns, then every {} ns, flags {}, signal {} notify {:#x} value {:#x} to {}, requeue {} overrun {} last {}",
+            timer.id,
+            timer.clock,
+            timer.clock_target,
+            timer.time_left,
+            timer.interval,
+            flags(
+                &[(1, "ARMED"), (2, "ABSOLUTE"), (4, "PENDING")],
+                timer.flags
+            ),
+            timer.signo,
+            timer.notify,
+            timer.value,
+            timer.target,
+            timer.requeue,
+            timer.overrun,
+            timer.overrun_last
+        );
+    }
+    text
+}
+
 fn pending(it: &Pending) -> String {
     let mut text = format!(
         "signals {:#x} flags {}",
@@ -164,10 +191,11 @@ fn pending(it: &Pending) -> String {
     for info in &it.infos {
         let _ = write!(
             text,
-            "\n  signal {} errno {} code {} {}",
+            "\n  signal {} errno {} code {} flags {} {}",
             info.signo,
             info.error,
             info.code,
+            flags(&[(1, "TIMER")], info.flags),
             hex_digits(info.fields.iter())
         );
     }
@@ -359,6 +387,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::Attributes(it) => attributes(it),
         Record::Pending(it) => pending(it),
         Record::Itimers(it) => itimers(it),
+        Record::PosixTimers(it) => posix_timers(it),
         Record::RestartBlock(it) => restart_block(it),
         Record::Cpu(it) => format!(
             "system call {} flags {} words {:x?}",

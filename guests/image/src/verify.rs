@@ -12,7 +12,10 @@ use serde::Serialize;
 
 use crate::fixed::{FieldId, Fixed, Value};
 use crate::reader::{Image, ImageError, Located, Reader};
-use crate::records::{Arch, Exit, Header, Pending, Record, TaskObjs, Tree, TreeTask, type_name};
+use crate::records::{
+    Arch, Attributes, Exit, Header, Pending, PosixTimers, Record, TaskObjs, Tree, TreeTask,
+    type_name,
+};
 use crate::regs;
 use objects::Objects;
 
@@ -168,7 +171,7 @@ impl Place {
             Self::Rlimits => "RLIMITS",
             Self::Attributes => "ATTRIBUTES",
             Self::Signals => "SIGNALS",
-            Self::RestartBlock => "PENDING, ITIMERS or RESTART_BLOCK",
+            Self::RestartBlock => "PENDING, ITIMERS, POSIX_TIMERS or RESTART_BLOCK",
             Self::Cpu => "CPU",
             Self::Regset => "REGSET",
             Self::TaskEnd => "TASK_END",
@@ -275,18 +278,7 @@ impl Verifier {
             }
             (Place::Rlimits, Record::Rlimits(_)) => Place::Attributes,
             (Place::Attributes, Record::Attributes(it)) => {
-                expect(it.flags & !0x3f == 0, "flags", || {
-                    format!("{:#x} has unknown bits", it.flags)
-                })?;
-                expect((-20..20).contains(&it.nice), "nice", || {
-                    format!("{} is no nice value", it.nice)
-                })?;
-                let group = self.has_group() || (it.flags & 0x20 == 0 && it.oom_score_adj == 0);
-                expect(
-                    group && it.oom_score_adj.abs() <= 1000,
-                    "oom_score_adj",
-                    || format!("{}, or a subreaper, of a thread", it.oom_score_adj),
-                )?;
+                self.attributes(it)?;
                 Place::Signals
             }
             (Place::Signals, Record::Signals(_)) => {
@@ -298,6 +290,14 @@ impl Verifier {
                 expect(self.queues.insert(ITIMERS), "h.type", || {
                     "the interval timers were there".to_owned()
                 })?;
+                Place::RestartBlock
+            }
+            (Place::RestartBlock, Record::PosixTimers(it)) if self.has_group() => {
+                const POSIX_TIMERS: u32 = u32::MAX - 1;
+                expect(self.queues.insert(POSIX_TIMERS), "h.type", || {
+                    "the POSIX timers were there".to_owned()
+                })?;
+                posix_timers(it)?;
                 Place::RestartBlock
             }
             (Place::RestartBlock, Record::Pending(it)) => {
@@ -404,6 +404,22 @@ impl Verifier {
         self.exited.contains(leader) && before == Some(*leader)
     }
 
+    fn attributes(&self, it: &Attributes) -> Result<(), Wrong> {
+        expect(it.flags & !0x3f == 0, "flags", || {
+            format!("{:#x} has unknown bits", it.flags)
+        })?;
+        expect((-20..20).contains(&it.nice), "nice", || {
+            format!("{} is no nice value", it.nice)
+        })?;
+        let group = self.has_group() || (it.flags & 0x20 == 0 && it.oom_score_adj == 0);
+        expect(
+            group && it.oom_score_adj.abs() <= 1000,
+            "oom_score_adj",
+            || format!("{}, or a subreaper, of a thread", it.oom_score_adj),
+        )?;
+        Ok(())
+    }
+
     fn pending(&mut self, it: &Pending) -> Result<(), Wrong> {
         let known = it.head.flags <= 1 && (it.head.flags == 0 || self.has_group());
         expect(known && self.queues.insert(it.head.flags), "flags", || {
@@ -430,6 +446,11 @@ impl Verifier {
                 it.head.mask & bit != 0,
                 &format!("infos[{number}].signo"),
                 || format!("{} is not in the mask", info.signo),
+            )?;
+            expect(
+                info.flags & !1 == 0,
+                &format!("infos[{number}].flags"),
+                || format!("{:#x} has unknown bits", info.flags),
             )?;
         }
         Ok(())
@@ -489,6 +510,34 @@ fn thread_follows(before: Option<&TreeTask>, thread: &TreeTask) -> Result<(), Wr
     expect(thread.exit_signal == 0, "exit_signal", || {
         format!("{} of a thread", thread.exit_signal)
     })
+}
+
+/// Numbers are there once, and what a timer says of itself is possible.
+fn posix_timers(it: &PosixTimers) -> Result<(), Wrong> {
+    expect(it.head.next_id >> 31 == 0, "next_id", || {
+        format!("{} is no number of a timer", it.head.next_id)
+    })?;
+    let mut ids = HashSet::new();
+    for (number, timer) in it.timers.iter().enumerate() {
+        let field = |name: &str| format!("timers[{number}].{name}");
+        expect(timer.id >= 0 && ids.insert(timer.id), &field("id"), || {
+            format!("{} is no number of a timer, or is there twice", timer.id)
+        })?;
+        expect(timer.flags & !7 == 0, &field("flags"), || {
+            format!("{:#x} has unknown bits", timer.flags)
+        })?;
+        expect((0..=64).contains(&timer.signo), &field("signo"), || {
+            format!("{} is no signal", timer.signo)
+        })?;
+        let armed = timer.flags & 1 == 0 || timer.time_left != 0;
+        expect(armed, &field("time_left"), || {
+            format!(
+                "{} of a timer with flags {:#x}",
+                timer.time_left, timer.flags
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// Padding is zero.
@@ -551,6 +600,11 @@ impl Record {
             Self::Itimers(it) => it.visit(id, to),
             Self::Shmem(it) => it.visit(id, to),
             Self::ShmemEnd(it) => it.visit(id, to),
+            Self::PosixTimers(it) => {
+                let timers: Vec<&dyn Visited> = it.timers.iter().map(|timer| timer as _).collect();
+                list("timers", &timers);
+                it.head.visit(id, to);
+            }
             Self::Pending(it) => {
                 let infos: Vec<&dyn Visited> = it.infos.iter().map(|info| info as _).collect();
                 list("infos", &infos);

@@ -20,6 +20,7 @@ mod images;
 mod iterated;
 mod memory;
 mod pattern;
+mod posix_timers;
 mod process_tree;
 mod refusals;
 mod registers;
@@ -65,6 +66,7 @@ registry! {
     iterated: counter;
     memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros heap holes(mib step) locked(how) mappings(count)
         protections said(what) sparse(gib) stack_deep(depth) vdso;
+    posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders exit_signals idle orphan stopped stopped_threads three_levels wide(count);
     refusals: affinity aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
         inherited_lock inotify lease membarrier memfd message_queue namespace

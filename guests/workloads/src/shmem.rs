@@ -182,7 +182,7 @@ pub(crate) fn sparse(stage: &mut Stage, args: &Args) -> Result<()> {
 
 /// `mib` MiB, every page written, and seen by a child.
 pub(crate) fn dirty(stage: &mut Stage, args: &Args) -> Result<()> {
-    let mut memory = shared((args.number("mib", 32)? << 20) / page_size())?;
+    let mut memory = shared((args.number("mib", 16)? << 20) / page_size())?;
     let len = memory.len();
     pattern::fill(memory.bytes_mut(0, len), 32);
     let child = stage.spawn_ready("child", |child| {

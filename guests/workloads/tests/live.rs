@@ -86,6 +86,15 @@ const VARIANTS: &[(&str, &[&str])] = &[
     ("timers::ticks", &["which=virtual"]),
     ("timers::ticks", &["which=prof"]),
     ("threads::basic", &["count=200"]),
+    ("posix_timers::kept", &["clock=realtime"]),
+    ("posix_timers::kept", &["clock=boottime"]),
+    ("posix_timers::kept", &["clock=tai"]),
+    ("posix_timers::kept", &["clock=process"]),
+    ("posix_timers::kept", &["clock=thread"]),
+    ("posix_timers::pending", &["clock=realtime", "times=once"]),
+    ("posix_timers::pending", &["clock=process", "times=once"]),
+    ("posix_timers::pending", &["clock=process", "times=many"]),
+    ("posix_timers::ticks", &["clock=boottime"]),
 ];
 
 /// A workload that runs in a folder of its own.

@@ -77,7 +77,12 @@ fn a_wrong_field_is_named() {
         Pending "PENDING"."flags": |it| it.head.flags = 2;
         Pending "PENDING"."mask": |it| it.head.mask |= 1 << 8;
         Pending "PENDING"."infos[1].signo": |it| it.infos[1].signo = 2;
-        Pending "PENDING"."infos[0].pad": |it| it.infos[0].pad = 2;
+        Pending "PENDING"."infos[0].flags": |it| it.infos[0].flags = 2;
+        PosixTimers "POSIX_TIMERS"."next_id": |it| it.head.next_id = 1 << 31;
+        PosixTimers "POSIX_TIMERS"."timers[0].id": |it| it.timers[0].id = -1;
+        PosixTimers "POSIX_TIMERS"."timers[0].flags": |it| it.timers[0].flags = 8;
+        PosixTimers "POSIX_TIMERS"."timers[0].signo": |it| it.timers[0].signo = 65;
+        PosixTimers "POSIX_TIMERS"."timers[0].time_left": |it| it.timers[0].time_left = 0;
         Cpu "CPU"."word": |it| it.word[5] = 1;
         Cred "CRED"."objref": |it| it.head.objref = 0;
         File "FILE"."cred": |it| it.head.cred = 3;

@@ -261,7 +261,7 @@ impl Objects {
         let good =
             start.is_multiple_of(page_size) && start >= *at && start < end && bytes <= end - start;
         expect(good, "start", || {
-            format!("{start:#x} is not from {at:#x} to {end:#x}, or within a page",)
+            format!("{start:#x} is not from {at:#x} to {end:#x}, or within a page")
         })?;
         *at = start + bytes;
         Ok(())

@@ -171,12 +171,9 @@ pub(super) fn scheduling(text: &str) -> String {
     head.map_or(text, |(head, _)| head).to_owned()
 }
 
-/// What of a process's memory a core dump would hold, unless it is the usual.
-pub(super) fn dump_filter(text: &str) -> String {
-    match text {
-        "00000033" => String::new(),
-        other => other.to_owned(),
-    }
+/// What of a process's memory a core dump would hold, unless it is the usual or there is no memory.
+pub(super) fn dump_filter(text: &str) -> Option<String> {
+    (!matches!(text, "" | "00000033")).then(|| text.to_owned())
 }
 
 #[cfg(test)]

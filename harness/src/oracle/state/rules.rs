@@ -34,8 +34,8 @@ pub(super) struct Rule {
     field: &'static str,
     used: Use,
     normal: Normal,
-    /// A further change for the golden; what becomes empty is not in it.
-    golden: fn(&str) -> String,
+    /// A further change for the golden; `None`: it is not in it.
+    golden: fn(&str) -> Option<String>,
     /// Why it is not compared everywhere, or not as it is.
     #[cfg_attr(
         not(test),
@@ -51,7 +51,7 @@ const fn rule(field: &'static str, used: Use, reason: &'static str, example: &'s
         field,
         used,
         normal: same,
-        golden: str::to_owned,
+        golden: |value| Some(value.to_owned()),
         reason,
         example: (example, example),
     }
@@ -93,7 +93,7 @@ impl Rule {
     }
 
     /// The golden has less of it.
-    const fn in_golden(self, golden: fn(&str) -> String, reason: &'static str) -> Self {
+    const fn in_golden(self, golden: fn(&str) -> Option<String>, reason: &'static str) -> Self {
         Self {
             golden,
             reason,
@@ -151,11 +151,11 @@ pub(super) fn apply(key: &str, value: &str, form: Form, canon: &mut Canon) -> Op
         return None;
     }
     let value = (rule.normal)(canon, value);
-    if form != Form::Golden {
-        return Some(value);
+    if form == Form::Golden {
+        (rule.golden)(&value)
+    } else {
+        Some(value)
     }
-    let golden = (rule.golden)(&value);
-    (!golden.is_empty() || value.is_empty()).then_some(golden)
 }
 
 #[cfg(test)]
@@ -184,7 +184,7 @@ mod tests {
         for rule in rules() {
             let (before, after) = rule.example;
             let plain =
-                rule.used == Use::Always && before == after && (rule.golden)(before) == before;
+                rule.used == Use::Always && before == after && (rule.golden)(before).as_deref() == Some(before);
             assert_eq!(
                 plain,
                 rule.reason.is_empty(),

@@ -50,6 +50,14 @@ struct ckpt_task {
 	bool		    has_exited;		/* checkpoint only */
 };
 
+/* The POSIX timers of the process that is being saved, as they were when its queue was copied. */
+struct ckpt_posix_timers {
+	struct ckpt_posix_timer *timers;
+	unsigned int nr, room;
+	u32 next_id;
+	const char *odd;	/* what is not supported, or NULL */
+};
+
 /**
  * struct ckpt_ctx - one checkpoint or one restart
  * @file:	where the image is written to or read from
@@ -100,6 +108,8 @@ struct ckpt_ctx {
 	struct path root_path;
 	struct ckpt_task *tasks;
 	unsigned int nr_tasks;
+
+	struct ckpt_posix_timers posix_timers;
 
 	struct task_struct *current_task;
 	int current_pid;
@@ -258,6 +268,15 @@ static inline bool sem_has_undos(struct task_struct *tsk)
 }
 #endif
 
+/* kernel/time/posix-timers.c, posix-cpu-timers.c */
+/* What timer_gettime(2) says; under it_lock. */
+void posix_timer_get(struct k_itimer *timr, struct itimerspec64 *setting);
+/* Make a timer of current's with its number; none of its time runs yet. */
+int posix_timer_restore(const struct ckpt_posix_timer *t, struct pid *target, struct pid *clock);
+/* Give it its time, and let it run if it ran; under it_lock. */
+void posix_timer_restore_time(struct k_itimer *timr, const struct ckpt_posix_timer *t);
+void posix_cpu_timer_restore_time(struct k_itimer *timr, u64 left, bool armed);
+
 /* --- zombies.c --- */
 int ckpt_zombie_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_exit_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_EXIT */
@@ -303,6 +322,18 @@ void ckpt_itimers_sample(struct task_struct *task, struct ckpt_rec_itimers *rec)
 int ckpt_itimers_save(struct ckpt_ctx *ctx, struct ckpt_rec_itimers *rec);
 int ckpt_itimers_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_ITIMERS */
 void ckpt_itimers_arm(const struct ckpt_member *m);
+/* posix_timers.c; likewise */
+int ckpt_posix_timers_sample(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_posix_timers_room(struct ckpt_ctx *ctx);
+bool ckpt_posix_timer_queued(struct ckpt_ctx *ctx, const struct sigqueue *q);
+int ckpt_posix_timers_save(struct ckpt_ctx *ctx);
+int ckpt_posix_timers_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_POSIX_TIMERS */
+int ckpt_posix_timers_make(struct ckpt_ctx *ctx);
+int ckpt_posix_timer_check_queued(struct ckpt_ctx *ctx, const struct ckpt_siginfo *info,
+				  bool shared);
+struct sigqueue *ckpt_posix_timer_entry(struct task_struct *task, const struct ckpt_siginfo *info);
+void ckpt_posix_timers_arm(const struct ckpt_member *m);
+void ckpt_posix_timers_free(struct ckpt_ctx *ctx);
 int ckpt_restart_block_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_restart_block_restore(struct ckpt_ctx *ctx);
 /* Last step of a member: turn the time that is left into a deadline. */
@@ -406,6 +437,7 @@ struct ckpt_member {
 	struct ckpt_rec_restart_block restart_block;
 	struct ckpt_pending pending, shared_pending;
 	struct ckpt_rec_itimers itimers;
+	struct ckpt_rec_posix_timers *posix_timers;	/* or NULL */
 	struct ckpt_rec_exit exit_rec;
 	struct ckpt_rec_attributes attributes;
 };

@@ -48,6 +48,9 @@ bool ckpt_is_shmem(const struct file *file);
 /* ... read a run of pages into the one that is being read; @pages is room for them */
 int ckpt_shmem_fill(struct ckpt_ctx *ctx, const struct ckpt_rec_pages *rec, struct page **pages);
 
+/* signals.c: a queued signal as it was */
+void ckpt_siginfo_from_image(const struct ckpt_siginfo *in, kernel_siginfo_t *info);
+
 /* files.c: is this a path, absolute and terminated, with nothing behind it? */
 bool ckpt_is_path(const char *path, size_t len);
 

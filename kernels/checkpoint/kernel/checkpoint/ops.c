@@ -41,6 +41,8 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(PENDING, ckpt_rec_pending, .variable = true, .restore = ckpt_pending_restore),
 	RECORD(ITIMERS, ckpt_rec_itimers, .restore = ckpt_itimers_restore),
 	RECORD(ATTRIBUTES, ckpt_rec_attributes, .restore = ckpt_attributes_restore),
+	RECORD(POSIX_TIMERS, ckpt_rec_posix_timers, .variable = true,
+	       .restore = ckpt_posix_timers_restore),
 	RECORD(SHMEM, ckpt_rec_shmem, .restore = ckpt_shmem_restore),
 	RECORD(SHMEM_END, ckpt_rec_shmem_end, .restore = ckpt_shmem_end_restore),
 };

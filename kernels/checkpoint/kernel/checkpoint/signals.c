@@ -33,7 +33,7 @@ static void info_to_image(const kernel_siginfo_t *info, struct ckpt_siginfo *out
 	memcpy(out->fields, &info->_sifields, sizeof(info->_sifields));
 }
 
-static void info_from_image(const struct ckpt_siginfo *in, kernel_siginfo_t *info)
+void ckpt_siginfo_from_image(const struct ckpt_siginfo *in, kernel_siginfo_t *info)
 {
 	clear_siginfo(info);
 	info->si_signo = in->signo;
@@ -42,20 +42,31 @@ static void info_from_image(const struct ckpt_siginfo *in, kernel_siginfo_t *inf
 	memcpy(&info->_sifields, in->fields, sizeof(info->_sifields));
 }
 
-/* Copy a queue of at most @max entries; says how many there are, or what is in the way. */
-static int copy_queue(struct sigpending *pending, struct ckpt_rec_pending *rec, unsigned int max)
+/* Copy a queue of at most @max entries; says how many there are. */
+static unsigned int copy_queue(struct ckpt_ctx *ctx, struct sigpending *pending,
+			       struct ckpt_rec_pending *rec, unsigned int max)
 {
+	u64 kept = 0, dropped = 0;
 	unsigned int nr = 0;
 	struct sigqueue *q;
 
 	rec->mask = ckpt_mask_from_sigset(&pending->signal);
 	list_for_each_entry(q, &pending->list, list) {
-		if (q->flags & SIGQUEUE_PREALLOC)
-			return -EBUSY;
-		if (nr < max)
+		bool of_timer = q->flags & SIGQUEUE_PREALLOC;
+
+		/* Of a timer that has expired since, and is still armed in the image. */
+		if (of_timer && !ckpt_posix_timer_queued(ctx, q)) {
+			dropped |= 1ULL << (q->info.si_signo - 1);
+			continue;
+		}
+		kept |= 1ULL << (q->info.si_signo - 1);
+		if (nr < max) {
 			info_to_image(&q->info, &rec->infos[nr]);
+			rec->infos[nr].flags = of_timer ? CKPT_SIGINFO_TIMER : 0;
+		}
 		nr++;
 	}
+	rec->mask &= ~(dropped & ~kept);
 	return nr;
 }
 
@@ -65,9 +76,9 @@ static int save_pending(struct ckpt_ctx *ctx, struct task_struct *task,
 {
 	struct ckpt_rec_pending *rec __free(kvfree) = NULL;
 	bool shared = itimers;
-	unsigned int max = 8;
+	unsigned int max = 8, nr = 0;
 	unsigned long flags;
-	int nr;
+	int err = 0;
 
 	for (;;) {
 		rec = kvzalloc(struct_size(rec, infos, max), GFP_KERNEL_ACCOUNT);
@@ -75,17 +86,22 @@ static int save_pending(struct ckpt_ctx *ctx, struct task_struct *task,
 			return ckpt_nomem(ctx, "%u pending signals", max);
 		if (!lock_task_sighand(task, &flags))
 			return ckpt_err(ctx, -EBUSY, "has exited");
-		nr = copy_queue(shared ? &task->signal->shared_pending : &task->pending, rec, max);
-		if (shared)
+		if (shared) {
 			ckpt_itimers_sample(task, itimers);
+			err = ckpt_posix_timers_sample(ctx, task);
+		}
+		if (!err)
+			nr = copy_queue(ctx, shared ? &task->signal->shared_pending :
+					&task->pending, rec, max);
 		unlock_task_sighand(task, &flags);
-		if (nr == -EBUSY)
-			return ckpt_err(ctx, -EBUSY, "a signal of a timer is pending");
-		if (nr <= max)
+		if (!err && nr <= max)
 			break;
-		max = nr;
+		if (err && ckpt_posix_timers_room(ctx))
+			return ctx->err;
+		max = max(max, nr);
 		kvfree(rec);
 		rec = NULL;
+		cond_resched();
 		if (max > PENDING_MAX)
 			return ckpt_err(ctx, -EBUSY, "%u signals are pending", max);
 	}
@@ -141,7 +157,9 @@ int ckpt_signals_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 		err = save_pending(ctx, task, &itimers);
 	if (!err)
 		err = save_pending(ctx, task, NULL);
-	return err ?: ckpt_itimers_save(ctx, &itimers);
+	if (!err && ckpt_has_group(ctx, t->pid))
+		err = ckpt_itimers_save(ctx, &itimers) ?: ckpt_posix_timers_save(ctx);
+	return err;
 }
 
 int ckpt_signals_restore(struct ckpt_ctx *ctx)
@@ -189,10 +207,11 @@ static int check_pending(struct ckpt_ctx *ctx, const struct ckpt_rec_pending *re
 		    !(rec->mask & 1ULL << (info->signo - 1)))
 			return ckpt_err(ctx, -EINVAL, "signal %d is not among those pending",
 					info->signo);
-		if (info->pad || memchr_inv(info->fields + sizeof_field(kernel_siginfo_t, _sifields),
+		if (info->flags & ~CKPT_SIGINFO_TIMER || memchr_inv(info->fields + sizeof_field(kernel_siginfo_t, _sifields),
 					    0, CKPT_SIGINFO_BYTES -
 					       sizeof_field(kernel_siginfo_t, _sifields)))
-			return ckpt_err(ctx, -EINVAL, "signal %d: padding", info->signo);
+			return ckpt_err(ctx, -EINVAL, "signal %d: flags %#x, or padding",
+					info->signo, info->flags);
 	}
 	return 0;
 }
@@ -214,15 +233,24 @@ int ckpt_pending_restore(struct ckpt_ctx *ctx)
 	return pending->rec ? 0 : ckpt_nomem(ctx, "%u pending signals", rec->nr_infos);
 }
 
-static int make_queue(struct ckpt_ctx *ctx, struct ckpt_pending *pending)
+static int make_queue(struct ckpt_ctx *ctx, struct ckpt_pending *pending, bool shared)
 {
 	for (u32 i = 0; pending->rec && i < pending->rec->nr_infos; i++) {
-		struct sigqueue *q = sigqueue_alloc();
+		const struct ckpt_siginfo *info = &pending->rec->infos[i];
+		struct sigqueue *q;
+		int err;
 
+		if (info->flags & CKPT_SIGINFO_TIMER) {
+			err = ckpt_posix_timer_check_queued(ctx, info, shared);
+			if (err)
+				return err;
+			continue;
+		}
+		q = sigqueue_alloc();
 		if (!q)
 			return ckpt_err(ctx, -EAGAIN,
 					"no memory for a pending signal, or the limit of them is reached");
-		info_from_image(&pending->rec->infos[i], &q->info);
+		ckpt_siginfo_from_image(info, &q->info);
 		list_add_tail(&q->list, &pending->queue);
 	}
 	return 0;
@@ -232,20 +260,30 @@ int ckpt_pending_make(struct ckpt_ctx *ctx)
 {
 	struct ckpt_member *m = ctx->member;
 
-	return make_queue(ctx, &m->shared_pending) ?: make_queue(ctx, &m->pending);
+	return make_queue(ctx, &m->shared_pending, true) ?: make_queue(ctx, &m->pending, false);
 }
 
-static void put_in_place(struct sigpending *to, struct ckpt_pending *from)
+static void put_in_place(struct task_struct *task, struct sigpending *to,
+			 struct ckpt_pending *from)
 {
-	struct sigqueue *q;
 	sigset_t mask;
 
 	if (!from->rec)
 		return;
-	/* From here on they are the task's, and freed when they are taken. */
-	list_for_each_entry(q, &from->queue, list)
-		q->flags &= ~SIGQUEUE_PREALLOC;
-	list_splice_tail_init(&from->queue, &to->list);
+	for (u32 i = 0; i < from->rec->nr_infos; i++) {
+		const struct ckpt_siginfo *info = &from->rec->infos[i];
+		struct sigqueue *q;
+
+		if (info->flags & CKPT_SIGINFO_TIMER) {
+			q = ckpt_posix_timer_entry(task, info);
+		} else {
+			q = list_first_entry(&from->queue, struct sigqueue, list);
+			/* From here on it is the task's, and freed when it is taken. */
+			q->flags &= ~SIGQUEUE_PREALLOC;
+		}
+		if (q)
+			list_move_tail(&q->list, &to->list);
+	}
 	ckpt_mask_to_sigset(from->rec->mask, &mask);
 	sigorsets(&to->signal, &to->signal, &mask);
 }
@@ -256,8 +294,8 @@ void ckpt_pending_apply(struct ckpt_member *m)
 
 	if (!lock_task_sighand(m->task, &flags))
 		return;
-	put_in_place(&m->task->signal->shared_pending, &m->shared_pending);
-	put_in_place(&m->task->pending, &m->pending);
+	put_in_place(m->task, &m->task->signal->shared_pending, &m->shared_pending);
+	put_in_place(m->task, &m->task->pending, &m->pending);
 	unlock_task_sighand(m->task, &flags);
 }
 
@@ -300,4 +338,5 @@ void ckpt_pending_free(struct ckpt_member *m)
 {
 	free_pending(&m->shared_pending);
 	free_pending(&m->pending);
+	kvfree(m->posix_timers);
 }

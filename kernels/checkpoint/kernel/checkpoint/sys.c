@@ -67,6 +67,7 @@ void ckpt_ctx_put(struct ckpt_ctx *ctx)
 		return;
 	ckpt_tree_free(ctx);
 	ckpt_objhash_free(ctx->objs);
+	ckpt_posix_timers_free(ctx);
 	if (ctx->root)
 		put_task_struct(ctx->root);
 	if (ctx->pid_ns)

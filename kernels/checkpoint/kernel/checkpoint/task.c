@@ -33,8 +33,6 @@ static const char *group_in_the_way(struct task_struct *task)
 {
 	struct signal_struct *sig = task->signal;
 
-	if (!hlist_empty(&sig->posix_timers))
-		return "has POSIX timers";
 	if (sig->flags & (SIGNAL_GROUP_EXIT | SIGNAL_CLD_MASK) || sig->group_stop_count)
 		return "exits, or is just being stopped or continued";
 	if (sig->tty)
@@ -431,7 +429,7 @@ int ckpt_task_end_restore(struct ckpt_ctx *ctx)
 	if (err)
 		return err;
 	set_dumpable(current->mm, dumpable);
-	err = ckpt_pending_make(ctx);
+	err = ckpt_posix_timers_make(ctx) ?: ckpt_pending_make(ctx);
 	if (err)
 		return err;
 	if (!m->has_exited)
@@ -453,6 +451,7 @@ void ckpt_task_finish(struct ckpt_member *m)
 	ckpt_rseq_set(current, rec);
 	ckpt_restart_block_arm(m);
 	ckpt_itimers_arm(m);
+	ckpt_posix_timers_arm(m);
 
 	current->sas_ss_sp = sig->altstack_sp;
 	current->sas_ss_size = sig->altstack_size;

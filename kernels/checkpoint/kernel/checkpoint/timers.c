@@ -5,7 +5,6 @@
  * Kept is the time that is left, not the time on a clock.  A real timer that
  * expires makes its signal pending under siglock: the timers are sampled
  * together with the queue, so that a signal is found in one of the two, once.
- * POSIX timers are refused in task.c.
  */
 #include <linux/checkpoint.h>
 #include <linux/hrtimer.h>

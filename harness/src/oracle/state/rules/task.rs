@@ -248,7 +248,7 @@ pub(super) const RULES: &[Rule] = &[
         "policy 0 flags 0x0 nice 0 priority 0 runtime 3000000 deadline 0 period 0 clamp 0 1024",
     )
     .in_golden(
-        scheduling,
+        |text| Some(scheduling(text)),
         "a time slice follows from the number of processors",
     ),
     always("attribute.io priority", "0"),
@@ -354,7 +354,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     always("fdinfo.pos", "0"),
     always("fdinfo.flags", "0100002").in_golden(
-        open_flags,
+        |octal| Some(open_flags(octal)),
         "bits 040000 to 0400000 have other meanings on powerpc",
     ),
     always("fdinfo.mnt_id", "25").as_(

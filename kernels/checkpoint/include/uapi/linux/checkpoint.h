@@ -8,7 +8,7 @@
  * order of the kernel that wrote them; the header record says which.
  *
  *	HEADER TREE { TASK objects... TASK_OBJS RLIMITS ATTRIBUTES SIGNALS
- *	PENDING... ITIMERS RESTART_BLOCK CPU REGSET... TASK_END }... TRAILER
+ *	PENDING... ITIMERS POSIX_TIMERS RESTART_BLOCK CPU REGSET... TASK_END }... TRAILER
  *
  * A thread's section has no RLIMITS: they are its process's.  The section of a
  * task that has exited is TASK CRED SIGHAND EXIT TASK_END, and if it led threads that
@@ -72,7 +72,8 @@ enum ckpt_record {
 	CKPT_REC_ATTRIBUTES	= 25,
 	CKPT_REC_SHMEM		= 26,
 	CKPT_REC_SHMEM_END	= 27,
-	CKPT_REC_MAX		= CKPT_REC_SHMEM_END,
+	CKPT_REC_POSIX_TIMERS	= 28,
+	CKPT_REC_MAX		= CKPT_REC_POSIX_TIMERS,
 };
 
 /**
@@ -288,16 +289,18 @@ struct ckpt_rec_signals {
  * @signo:	its number
  * @error:	si_errno
  * @code:	si_code
- * @pad:	zero
+ * @flags:	CKPT_SIGINFO_*
  * @fields:	what follows in siginfo_t, in the architecture's layout
  */
 struct ckpt_siginfo {
 	__s32 signo;
 	__s32 error;
 	__s32 code;
-	__u32 pad;
+	__u32 flags;
 	__u8  fields[CKPT_SIGINFO_BYTES];
 };
+
+#define CKPT_SIGINFO_TIMER	0x1	/* the entry of the POSIX timer with the number si_tid */
 
 /**
  * struct ckpt_rec_pending - signals that have not been delivered, if there are any
@@ -331,6 +334,57 @@ struct ckpt_itimer {
 struct ckpt_rec_itimers {
 	struct ckpt_hdr h;
 	struct ckpt_itimer timers[CKPT_ITIMERS];
+};
+
+/**
+ * struct ckpt_posix_timer - one POSIX timer
+ * @id:		its number
+ * @clock:	clockid_t, as timer_create(2) has turned it
+ * @notify:	SIGEV_*
+ * @signo:	the signal
+ * @value:	what the signal carries
+ * @target:	the task that gets it, or the process
+ * @clock_target: the task, or the process, whose CPU time it measures, or 0
+ * @flags:	CKPT_POSIX_TIMER_*
+ * @requeue:	counts settings and expirations; odd while the signal is pending
+ * @time_left:	nanoseconds until it expires, or when, where @flags say so; 0 if never,
+ *		below 0 if it has expired
+ * @interval:	nanoseconds between two expirations, 0 for one
+ * @overrun:	expirations since the last signal, less one
+ * @overrun_last: what timer_getoverrun(2) says
+ */
+struct ckpt_posix_timer {
+	__s32 id;
+	__s32 clock;
+	__u32 notify;
+	__s32 signo;
+	__u64 value;
+	__s32 target;
+	__s32 clock_target;
+	__u32 flags;
+	__u32 requeue;
+	__s64 time_left;
+	__u64 interval;
+	__s64 overrun;
+	__s64 overrun_last;
+};
+
+#define CKPT_POSIX_TIMER_ARMED		0x1	/* it is running */
+#define CKPT_POSIX_TIMER_PENDING	0x4	/* its signal is in a queue */
+#define CKPT_POSIX_TIMER_ABSOLUTE	0x2	/* time_left is a point on CLOCK_REALTIME */
+#define CKPT_POSIX_TIMER_ALL		0x7
+
+/**
+ * struct ckpt_rec_posix_timers - the process's POSIX timers, if there ever were any
+ * @nr_timers:	number of @timers
+ * @next_id:	the number that the next one gets
+ * @timers:	the timers, the youngest first
+ */
+struct ckpt_rec_posix_timers {
+	struct ckpt_hdr h;
+	__u32 nr_timers;
+	__u32 next_id;
+	struct ckpt_posix_timer timers[];
 };
 
 enum ckpt_restart_kind {
