@@ -15,6 +15,7 @@ mod attributes;
 mod credentials;
 mod error;
 mod files;
+mod futexes;
 mod hold;
 mod images;
 mod iterated;
@@ -62,12 +63,13 @@ registry! {
     attributes: default_slack kept(what) parent_death subreaper threads;
     credentials: capabilities dumpable ids rlimits;
     files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;
+    futexes: barrier bitset condition mutex(kind) processes(protocol) requeue robust(protocol) waitv;
     images: rich;
     iterated: counter;
     memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros heap holes(mib step) locked(how) mappings(count)
         protections said(what) sparse(gib) stack_deep(depth) vdso;
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
-    process_tree: dead_leaders exit_signals idle orphan stopped stopped_threads three_levels wide(count);
+    process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
     refusals: affinity aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
         inherited_lock inotify lease membarrier memfd message_queue namespace
         other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer proc_file

@@ -238,9 +238,27 @@ pub(crate) fn exit_signals(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// A chain of `count` processes, each the child of the one before; they end from the last to the first.
+pub(crate) fn deep(stage: &mut Stage, args: &Args) -> Result<()> {
+    fn descend(stage: &mut Stage, left: usize) -> Result<()> {
+        let parent = sys::parent();
+        let child = match left {
+            0 => None,
+            _ => Some(stage.spawn_ready("c", |child| descend(child, left - 1))?),
+        };
+        stage.hold()?;
+        stage.equal("parent", &sys::parent(), &parent);
+        child.map_or(Ok(()), |child| {
+            child.resume()?;
+            stage.join(&child)
+        })
+    }
+    descend(stage, args.number("count", 30)?.min(60))
+}
+
 /// Many children: each is there once, and ends with its own code.
 pub(crate) fn wide(stage: &mut Stage, args: &Args) -> Result<()> {
-    let count = args.number("count", 60)?.min(100);
+    let count = args.number("count", 60)?.min(200);
     let mut codes = BTreeMap::new();
     let mut children = Vec::new();
     for index in 0..count {

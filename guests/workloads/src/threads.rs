@@ -37,16 +37,16 @@ extern "C" fn nothing(_signal: c_int) {}
 
 /// Where a thread is: its id when it is about to wait, 0 before.
 #[derive(Debug, Default)]
-struct Seat(AtomicI32);
+pub(crate) struct Seat(AtomicI32);
 
 impl Seat {
     /// The calling thread is about to wait.
-    fn take(&self) {
+    pub(crate) fn take(&self) {
         self.0.store(sys::tid(), Ordering::SeqCst);
     }
 
     /// Waits until the thread has taken the seat and sleeps; returns its id.
-    fn await_asleep(&self) -> Result<Pid> {
+    pub(crate) fn await_asleep(&self) -> Result<Pid> {
         loop {
             let tid = self.0.load(Ordering::SeqCst);
             if tid != 0 && sys::state(tid)? == 'S' {
@@ -90,7 +90,7 @@ fn threads() -> Result<BTreeSet<Pid>> {
 }
 
 /// A thread in a scope, with a small stack.
-fn spawn<'scope, T: Send + 'scope>(
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,
     body: impl FnOnce() -> T + Send + 'scope,
@@ -103,7 +103,7 @@ fn spawn<'scope, T: Send + 'scope>(
 }
 
 /// What a thread returned.
-fn join<T>(handle: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+pub(crate) fn join<T>(handle: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     handle
         .join()
         .map_err(|_| Error::Situation("a thread panicked".to_owned()))?

@@ -183,8 +183,9 @@ mod tests {
     fn every_rule_that_leaves_something_out_or_changes_it_has_a_reason() {
         for rule in rules() {
             let (before, after) = rule.example;
-            let plain =
-                rule.used == Use::Always && before == after && (rule.golden)(before).as_deref() == Some(before);
+            let plain = rule.used == Use::Always
+                && before == after
+                && (rule.golden)(before).as_deref() == Some(before);
             assert_eq!(
                 plain,
                 rule.reason.is_empty(),
