@@ -102,7 +102,7 @@ fixed!(CredHead = "ckpt_rec_cred" at 8 {
 fixed!(MmHead = "ckpt_rec_mm" at 8 {
     objref: i32, exe: i32, start_code: u64, end_code: u64, start_data: u64, end_data: u64, start_brk: u64, brk: u64, start_stack: u64,
     arg_start: u64, arg_end: u64, env_start: u64, env_end: u64, mmap_base: u64, vdso_start: u64, vdso_len: u64, vdso_hash: u64,
-    nr_vmas: u32, dumpable: u32, nr_auxv: u32, flags: u32, dump_filter: u32, pad: u32,
+    nr_vmas: u32, dumpable: u32, nr_auxv: u32, flags: u32, dump_filter: u32, membarrier: u32,
 });
 fixed!(Vma = "ckpt_rec_vma" at 8 { kind: u32, flags: u32, start: u64, end: u64, pgoff: u64, file: i32, pad: u32 });
 fixed!(PagesHead = "ckpt_rec_pages" at 8 { start: u64, nr_pages: u32, pad: u32 });
@@ -114,7 +114,7 @@ fixed!(#[derive(Copy)] Itimer = "ckpt_itimer" at 0 { value: u64, interval: u64 }
 fixed!(Itimers = "ckpt_rec_itimers" at 8 { timers: [Itimer; 3] });
 fixed!(Attributes = "ckpt_rec_attributes" at 8 {
     flags: u32, policy: u32, nice: i32, rt_priority: u32, slice: u64, timer_slack: u64, default_timer_slack: u64,
-    parent_death_signal: u32, oom_score_adj: i32,
+    parent_death_signal: u32, oom_score_adj: i32, cpus: u64,
 });
 fixed!(Exit = "ckpt_rec_exit" at 8 { status: u32, cred: i32, sighand: i32, pad: u32, blocked: u64, pending: u64, shared_pending: u64 });
 fixed!(#[derive(Copy)] PosixTimer = "ckpt_posix_timer" at 0 {

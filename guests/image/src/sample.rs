@@ -221,7 +221,7 @@ fn memory(objref: i32, shmem: i32) -> Vec<Record> {
             nr_auxv: 4,
             flags: 1,
             dump_filter: 0x33,
-            pad: 0,
+            membarrier: 0x10,
         },
         auxv: vec![6, 4096, 0, 0],
     };
@@ -306,6 +306,7 @@ fn own(pid: i32, mm: i32) -> Vec<Record> {
             default_timer_slack: 50_000,
             parent_death_signal: 9,
             oom_score_adj: -5,
+            cpus: 3,
         }),
         Record::Signals(Signals {
             blocked: 1,

@@ -124,7 +124,7 @@ fn rlimits(rlimits: &Rlimits) -> String {
 
 fn attributes(it: &Attributes) -> String {
     format!(
-        "flags {} policy {} nice {} priority {} slice {} ns timer slack {} of {} ns parent death signal {} oom_score_adj {}",
+        "flags {} policy {} nice {} priority {} slice {} ns timer slack {} of {} ns parent death signal {} oom_score_adj {} CPUs {:#x}",
         flags(
             &[
                 (1, "RESET_ON_FORK"),
@@ -143,7 +143,8 @@ fn attributes(it: &Attributes) -> String {
         it.timer_slack,
         it.default_timer_slack,
         it.parent_death_signal,
-        it.oom_score_adj
+        it.oom_score_adj,
+        it.cpus
     )
 }
 
@@ -281,7 +282,7 @@ fn cred(cred: &Cred) -> String {
 fn mm(mm: &Mm) -> String {
     let head = &mm.head;
     let mut out = format!(
-        "#{} exe #{} {} mappings, dumpable {}, flags {}, core dump filter {:#x}\n  code {:#x}-{:#x} data {:#x}-{:#x} brk {:#x}-{:#x} stack {:#x} mmap base {:#x}\n  arguments {:#x}-{:#x} environment {:#x}-{:#x}\n  vdso {:#x}+{:#x} hash {:016x}\n  auxv",
+        "#{} exe #{} {} mappings, dumpable {}, flags {}, core dump filter {:#x}, membarrier {:#x}\n  code {:#x}-{:#x} data {:#x}-{:#x} brk {:#x}-{:#x} stack {:#x} mmap base {:#x}\n  arguments {:#x}-{:#x} environment {:#x}-{:#x}\n  vdso {:#x}+{:#x} hash {:016x}\n  auxv",
         head.objref,
         head.exe,
         head.nr_vmas,
@@ -297,6 +298,7 @@ fn mm(mm: &Mm) -> String {
             head.flags
         ),
         head.dump_filter,
+        head.membarrier,
         head.start_code,
         head.end_code,
         head.start_data,

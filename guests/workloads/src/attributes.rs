@@ -14,6 +14,18 @@ use crate::sys::{self, Pid};
 const PR_SET_IO_FLUSHER: c_int = 57;
 const PR_GET_IO_FLUSHER: c_int = 58;
 
+/// The processors that the calling thread may use, a bit each.
+fn processors() -> Result<i64> {
+    // SAFETY: all-zero bytes are a valid set, which the kernel fills.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let returned = libc::sched_getaffinity(0, size_of_val(&set), &raw mut set);
+        sys::check("sched_getaffinity", returned)?;
+        let there = |processor: &usize| libc::CPU_ISSET(*processor, &set);
+        Ok((0..62).filter(there).map(|processor| 1 << processor).sum())
+    }
+}
+
 /// An attribute of the calling thread.
 struct Attribute {
     name: &'static str,
@@ -161,6 +173,20 @@ const ATTRIBUTES: &[Attribute] = &[
             .map(drop)
         },
         get: || sys::prctl(libc::PR_MCE_KILL_GET, 0).map(number),
+    },
+    Attribute {
+        name: "affinity",
+        set: || {
+            let last = i64::BITS - 1 - processors()?.leading_zeros();
+            // SAFETY: all-zero bytes are a valid set, which lives.
+            sys::check("sched_setaffinity", unsafe {
+                let mut set: libc::cpu_set_t = std::mem::zeroed();
+                libc::CPU_SET(last as usize, &mut set);
+                libc::sched_setaffinity(0, size_of_val(&set), &raw const set)
+            })
+            .map(drop)
+        },
+        get: processors,
     },
     Attribute {
         name: "io_flusher",

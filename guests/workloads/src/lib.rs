@@ -70,8 +70,8 @@ registry! {
         protections said(what) sparse(gib) stack_deep(depth) vdso;
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
-    refusals: affinity aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
-        inherited_lock inotify lease membarrier memfd message_queue namespace
+    refusals: aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
+        inherited_lock inotify lease memfd message_queue namespace
         other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer proc_file
         seccomp semaphore_undo semaphores shared_mm signalfd socket sysv_shm
         timerfd traced unlinked unlinked_mapping vfork;

@@ -9,7 +9,7 @@ mod memory;
 mod outside;
 mod tasks;
 
-pub(crate) use attributes::{membarrier, other_namespace, pids_for_children};
+pub(crate) use attributes::{other_namespace, pids_for_children};
 pub(crate) use descriptors::{
     async_owner, device, dnotify, epoll, eventfd, fifo, flock, inherited_lock, inotify, lease,
     memfd, pidfd, pipe, posix_lock, proc_file, signalfd, socket, timerfd, unlinked,
@@ -18,5 +18,5 @@ pub(crate) use ipc::{aio, message_queue, posix_queue, semaphore_undo, semaphores
 pub(crate) use memory::{sysv_shm, unlinked_mapping};
 pub(crate) use outside::outside_user;
 pub(crate) use tasks::{
-    affinity, deleted_cwd, namespace, outside_group, posix_timer, seccomp, shared_mm, traced, vfork,
+    deleted_cwd, namespace, outside_group, posix_timer, seccomp, shared_mm, traced, vfork,
 };

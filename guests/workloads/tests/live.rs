@@ -81,6 +81,7 @@ const VARIANTS: &[(&str, &[&str])] = &[
     ("attributes::kept", &["what=oom"]),
     ("attributes::kept", &["what=no_new_privs"]),
     ("attributes::kept", &["what=memory_failure"]),
+    ("attributes::kept", &["what=affinity"]),
     ("timers::left", &["which=virtual"]),
     ("timers::left", &["which=prof"]),
     ("timers::ticks", &["which=virtual"]),

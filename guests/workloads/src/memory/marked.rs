@@ -139,7 +139,7 @@ pub(crate) fn advice(stage: &mut Stage, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What a process said of all of its memory: `what` is `write_or_execute`, the same with `not_inherited`, `small_pages` or `dump_filter`.
+/// What a process said of all of its memory: `what` is `write_or_execute`, the same with `not_inherited`, `small_pages`, `membarrier` or `dump_filter`.
 pub(crate) fn said(stage: &mut Stage, args: &Args) -> Result<()> {
     // include/uapi/linux/prctl.h.
     const PR_SET_MDWE: c_int = 65;
@@ -153,6 +153,22 @@ pub(crate) fn said(stage: &mut Stage, args: &Args) -> Result<()> {
             sys::prctl(libc::PR_SET_THP_DISABLE, 1)?;
             stage.hold()?;
             stage.equal("prctl", &sys::prctl(libc::PR_GET_THP_DISABLE, 0)?, &1);
+            return Ok(());
+        }
+        "membarrier" => {
+            // include/uapi/linux/membarrier.h.
+            const PRIVATE: usize = 1 << 3;
+            const REGISTER_PRIVATE: usize = 1 << 4;
+            const REGISTRATIONS: usize = 1 << 9;
+            let call = |command| {
+                // SAFETY: plain numbers.
+                unsafe { sys::raw("membarrier", libc::SYS_membarrier, [command, 0, 0, 0, 0]) }
+            };
+            call(REGISTER_PRIVATE)?;
+            let before = call(REGISTRATIONS)?;
+            stage.hold()?;
+            stage.equal("registrations", &call(REGISTRATIONS)?, &before);
+            stage.equal("the registered command", &call(PRIVATE)?, &0);
             return Ok(());
         }
         "dump_filter" => {

@@ -5,22 +5,6 @@ use crate::error::{Error, Result};
 use crate::stage::Stage;
 use crate::sys::{self, Status};
 
-/// include/uapi/linux/membarrier.h.
-const MEMBARRIER_PRIVATE_EXPEDITED: usize = 1 << 3;
-const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
-
-/// A process that may order others' memory accesses.
-pub(crate) fn membarrier(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let call = |command| {
-        // SAFETY: plain numbers.
-        unsafe { sys::raw("membarrier", libc::SYS_membarrier, [command, 0, 0, 0, 0]) }
-    };
-    call(MEMBARRIER_REGISTER_PRIVATE_EXPEDITED)?;
-    stage.hold()?;
-    stage.works("the registered command", call(MEMBARRIER_PRIVATE_EXPEDITED));
-    Ok(())
-}
-
 /// The name of this process's namespace of a kind.
 fn namespace_name(kind: &str) -> Result<String> {
     let path = format!("/proc/self/ns/{kind}");

@@ -175,31 +175,6 @@ pub(crate) fn seccomp(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A set of processors to run on.
-pub(crate) fn affinity(stage: &mut Stage, _args: &Args) -> Result<()> {
-    // SAFETY: all-zero bytes are a valid set, which lives.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(0, &mut set);
-        sys::check(
-            "sched_setaffinity",
-            libc::sched_setaffinity(0, size_of_val(&set), &raw const set),
-        )?;
-    }
-    stage.hold()?;
-    // SAFETY: all-zero bytes are a valid set, which the kernel fills.
-    let count = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        sys::check(
-            "sched_getaffinity",
-            libc::sched_getaffinity(0, size_of_val(&set), &raw mut set),
-        )?;
-        libc::CPU_COUNT(&set)
-    };
-    stage.equal("processors", &count, &1);
-    Ok(())
-}
-
 /// A working directory that was deleted.
 pub(crate) fn deleted_cwd(stage: &mut Stage, _args: &Args) -> Result<()> {
     let dir = stage.path("gone");

@@ -277,6 +277,22 @@ int posix_timer_restore(const struct ckpt_posix_timer *t, struct pid *target, st
 void posix_timer_restore_time(struct k_itimer *timr, const struct ckpt_posix_timer *t);
 void posix_cpu_timer_restore_time(struct k_itimer *timr, u64 left, bool armed);
 
+/* kernel/sched/membarrier.c: what is registered, as MEMBARRIER_CMD_REGISTER_*; register it, in current */
+#ifdef CONFIG_MEMBARRIER
+int membarrier_registrations(struct mm_struct *mm);
+int membarrier_register_again(int registrations);
+#else
+static inline int membarrier_registrations(struct mm_struct *mm)
+{
+	return 0;
+}
+
+static inline int membarrier_register_again(int registrations)
+{
+	return registrations ? -EINVAL : 0;
+}
+#endif
+
 /* --- zombies.c --- */
 int ckpt_zombie_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_exit_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_EXIT */

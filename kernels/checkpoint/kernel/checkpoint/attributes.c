@@ -10,7 +10,9 @@
  * other.
  */
 #include <linux/checkpoint.h>
+#include <linux/cpumask.h>
 #include <linux/oom.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/sched/rt.h>
@@ -29,6 +31,24 @@ static const struct {
 	{ PF_MEMALLOC_NOIO | PF_LOCAL_THROTTLE, CKPT_ATTR_IO_FLUSHER },
 };
 
+/* The CPUs that the task was told to use, whichever of them there are. */
+static int save_cpus(struct ckpt_ctx *ctx, struct task_struct *task, u64 *cpus)
+{
+	unsigned int last = 0, cpu;
+
+	scoped_guard (raw_spinlock_irqsave, &task->pi_lock) {
+		if (!task->user_cpus_ptr)
+			return 0;
+		last = cpumask_last(task->user_cpus_ptr);
+		for_each_cpu(cpu, task->user_cpus_ptr)
+			if (cpu < 64)
+				*cpus |= 1ULL << cpu;
+	}
+	if (last >= 64 && last < nr_cpu_ids)
+		return ckpt_err(ctx, -EBUSY, "has an affinity to CPU %u; 64 are supported", last);
+	return 0;
+}
+
 int ckpt_attributes_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 {
 	struct task_struct *task = t->task;
@@ -41,6 +61,7 @@ int ckpt_attributes_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 		.default_timer_slack = task->default_timer_slack_ns,
 		.parent_death_signal = task->pdeath_signal,
 	};
+	int err;
 
 	if (task->policy == SCHED_DEADLINE)
 		return ckpt_err(ctx, -EBUSY, "has the scheduling policy SCHED_DEADLINE");
@@ -56,7 +77,8 @@ int ckpt_attributes_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 		if (task->signal->is_child_subreaper)
 			rec.flags |= CKPT_ATTR_SUBREAPER;
 	}
-	return ckpt_write_record(ctx, CKPT_REC_ATTRIBUTES, &rec, sizeof(rec));
+	err = save_cpus(ctx, task, &rec.cpus);
+	return err ?: ckpt_write_record(ctx, CKPT_REC_ATTRIBUTES, &rec, sizeof(rec));
 }
 
 int ckpt_attributes_restore(struct ckpt_ctx *ctx)
@@ -107,6 +129,24 @@ static int set_scheduling(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes
 	return 0;
 }
 
+/* A CPU that is not there is no error as long as another one is. */
+static int set_cpus(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes *rec)
+{
+	cpumask_var_t mask;
+	int err;
+
+	if (!rec->cpus)
+		return 0;
+	if (!zalloc_cpumask_var(&mask, GFP_KERNEL))
+		return ckpt_nomem(ctx, "a set of CPUs");
+	for (unsigned int cpu = 0; cpu < min(nr_cpu_ids, 64U); cpu++)
+		if (rec->cpus & 1ULL << cpu)
+			cpumask_set_cpu(cpu, mask);
+	err = sched_setaffinity(0, mask);
+	free_cpumask_var(mask);
+	return err ? ckpt_err(ctx, err, "none of the CPUs %#llx can be used", rec->cpus) : 0;
+}
+
 static int set_oom_score(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes *rec)
 {
 	struct signal_struct *sig = current->signal;
@@ -139,6 +179,8 @@ int ckpt_attributes_apply(struct ckpt_ctx *ctx)
 	int err;
 
 	err = set_scheduling(ctx, rec);
+	if (!err)
+		err = set_cpus(ctx, rec);
 	if (!err)
 		err = set_flags(ctx, rec);
 	if (!err && ctx->member->has_group)

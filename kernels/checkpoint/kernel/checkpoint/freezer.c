@@ -54,14 +54,6 @@ int ckpt_task_check_frozen(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	return 0;
 }
 
-static bool is_member(struct ckpt_ctx *ctx, struct task_struct *task)
-{
-	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
-		if (ctx->tasks[i].task == task)
-			return true;
-	return false;
-}
-
 /*
  * Freezing is stopping: a caller may do it to the tasks that it restarts, and
  * so the cgroup must hold nobody else.
@@ -81,7 +73,7 @@ int ckpt_freeze_members(struct ckpt_ctx *ctx)
 	if (!others) {
 		css_task_iter_start(&cgrp->self, 0, &it);
 		while ((task = css_task_iter_next(&it)))
-			others += !is_member(ctx, task);
+			others += !ckpt_is_member(ctx, task);
 		css_task_iter_end(&it);
 	}
 	if (!others && cgroup_parent(cgrp) && !css_has_online_children(&cgrp->self))

@@ -27,7 +27,9 @@ struct ckpt_member *ckpt_member_alloc_thread(struct ckpt_ctx *ctx, pid_t pid);
 void ckpt_member_free_thread(struct ckpt_member *m);
 void ckpt_member_start_thread(struct ckpt_ctx *ctx, unsigned int place, struct ckpt_member *m,
 			      struct task_struct *task);
-/* tree.c: the task that the image calls @pid, the leader of its group; NULL if there is none */
+/* tree.c: is it one of the tree's tasks? */
+bool ckpt_is_member(struct ckpt_ctx *ctx, struct task_struct *task);
+/* ... the task that the image calls @pid, the leader of its group; NULL if there is none */
 struct ckpt_task *ckpt_tree_task(struct ckpt_ctx *ctx, int pid);
 struct ckpt_task *ckpt_tree_leader(struct ckpt_ctx *ctx, int pid);
 /* task.c: what a released member does for itself, last of all */
@@ -151,18 +153,6 @@ static inline bool ckpt_mm_has_aio(struct mm_struct *mm)
 }
 #else
 static inline bool ckpt_mm_has_aio(struct mm_struct *mm)
-{
-	return false;
-}
-#endif
-
-#ifdef CONFIG_MEMBARRIER
-static inline bool ckpt_mm_has_membarrier(struct mm_struct *mm)
-{
-	return atomic_read(&mm->membarrier_state);
-}
-#else
-static inline bool ckpt_mm_has_membarrier(struct mm_struct *mm)
 {
 	return false;
 }

@@ -247,8 +247,6 @@ static int check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 		return ckpt_err(ctx, -EBUSY, "uprobes are set");
 	if (ckpt_mm_has_aio(mm))
 		return ckpt_err(ctx, -EBUSY, "asynchronous I/O contexts exist");
-	if (ckpt_mm_has_membarrier(mm))
-		return ckpt_err(ctx, -EBUSY, "membarrier is registered");
 	return ckpt_arch_check_mm(ctx, mm);
 }
 
@@ -311,6 +309,7 @@ static void describe_flags(struct mm_struct *mm, struct ckpt_rec_mm *rec)
 		rec->flags |= CKPT_MM_LOCK_FUTURE;
 	if (mm->def_flags & VM_LOCKONFAULT)
 		rec->flags |= CKPT_MM_LOCK_ON_FAULT;
+	rec->membarrier = membarrier_registrations(mm);
 	rec->dump_filter = (READ_ONCE(mm->flags) & MMF_DUMP_FILTER_MASK) >> MMF_DUMP_FILTER_SHIFT;
 }
 
@@ -492,7 +491,7 @@ static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 	/* It cannot be taken back, and would hold for what is mapped here. */
 	if (test_bit(MMF_HAS_MDWE, &current->mm->flags))
 		return ckpt_err(ctx, -EPERM, "PR_SET_MDWE is in force for the caller");
-	if (rec->nr_auxv > ARRAY_SIZE(current->mm->saved_auxv) || rec->pad ||
+	if (rec->nr_auxv > ARRAY_SIZE(current->mm->saved_auxv) ||
 	    struct_size(rec, auxv, rec->nr_auxv) != rec->h.len)
 		return ckpt_err(ctx, -EINVAL, "%u auxv words in %u bytes",
 				rec->nr_auxv, rec->h.len);
@@ -835,6 +834,9 @@ int ckpt_mm_end_restore(struct ckpt_ctx *ctx)
 	if (err)
 		return err;
 	set_layout(current->mm, &m->mm_rec);
+	err = membarrier_register_again(m->mm_rec.membarrier);
+	if (err)
+		return ckpt_err(ctx, err, "membarrier registrations %#x", m->mm_rec.membarrier);
 	m->own_mm = rec->objref;
 	return 0;
 }

@@ -224,6 +224,17 @@ static long member_leave(struct ckpt_member *m)
 	return ret;
 }
 
+/* Serve as a member, and become the task or be killed. */
+static long member_run(struct ckpt_member *m)
+{
+	if (member_serve(m))
+		return member_leave(m);
+	member_put(m);
+	if (!(current->flags & PF_EXITING))
+		force_fatal_sig(SIGKILL);
+	return -EINTR;
+}
+
 /**
  * ckpt_restart_member - become a task of the image
  * @pid: what the image calls it
@@ -247,25 +258,13 @@ long ckpt_restart_member(pid_t pid)
 	spin_unlock(&members_lock);
 	wake_up_all(&members_wait);
 
-	if (member_serve(m))
-		return member_leave(m);
-	member_put(m);
-	force_fatal_sig(SIGKILL);
-	return -EINTR;
+	return member_run(m);
 }
 
 /* A thread has been made, and is about to go to user mode for the first time. */
 static void thread_serve(struct callback_head *work)
 {
-	struct ckpt_member *m = container_of(work, struct ckpt_member, work);
-
-	if (member_serve(m)) {
-		member_leave(m);
-		return;
-	}
-	member_put(m);
-	if (!(current->flags & PF_EXITING))
-		force_fatal_sig(SIGKILL);
+	member_run(container_of(work, struct ckpt_member, work));
 }
 
 /**

@@ -51,8 +51,6 @@ static const char *task_in_the_way(struct task_struct *task)
 		return "traces another task";
 	if (task->seccomp.mode != SECCOMP_MODE_DISABLED)
 		return "is under seccomp";
-	if (task->user_cpus_ptr)
-		return "has a CPU affinity";
 	if (ckpt_has_mempolicy(task))
 		return "has a memory policy";
 	if (task->atomic_flags & ~BIT(PFA_NO_NEW_PRIVS))

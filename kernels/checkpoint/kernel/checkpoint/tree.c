@@ -199,7 +199,7 @@ static int fill_ids(struct ckpt_ctx *ctx)
 	return 0;
 }
 
-static bool is_member(struct ckpt_ctx *ctx, struct task_struct *task)
+bool ckpt_is_member(struct ckpt_ctx *ctx, struct task_struct *task)
 {
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
 		if (ctx->tasks[i].task == task)
@@ -225,7 +225,7 @@ static bool has_dead_leader(struct ckpt_ctx *ctx, int nr, int roots, enum pid_ty
 	if (pid && !pid_has_task(pid, PIDTYPE_PID)) {
 		dead = true;
 		do_each_pid_task(pid, type, task) {
-			if (!is_member(ctx, task))
+			if (!ckpt_is_member(ctx, task))
 				dead = false;
 		} while_each_pid_task(pid, type, task);
 	}

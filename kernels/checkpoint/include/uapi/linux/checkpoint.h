@@ -234,6 +234,7 @@ struct ckpt_rec_rlimits {
  * @timer_slack, @default_timer_slack: by how many nanoseconds its sleeps may be late
  * @parent_death_signal: PR_GET_PDEATHSIG
  * @oom_score_adj: the process's, 0 in a thread
+ * @cpus:	CPUs that sched_setaffinity(2) named, bit N for CPU N, or 0 if it was not called
  */
 struct ckpt_rec_attributes {
 	struct ckpt_hdr h;
@@ -246,6 +247,7 @@ struct ckpt_rec_attributes {
 	__u64 default_timer_slack;
 	__u32 parent_death_signal;
 	__s32 oom_score_adj;
+	__u64 cpus;
 };
 
 #define CKPT_ATTR_RESET_ON_FORK	0x01	/* children have the usual policy */
@@ -573,6 +575,7 @@ struct ckpt_rec_cred {
  * @dumpable:	PR_GET_DUMPABLE
  * @flags:	CKPT_MM_*
  * @dump_filter: /proc/PID/coredump_filter
+ * @membarrier:	what membarrier(2) has registered, as MEMBARRIER_CMD_REGISTER_*
  */
 struct ckpt_rec_mm {
 	struct ckpt_hdr h;
@@ -593,7 +596,7 @@ struct ckpt_rec_mm {
 	__u32 nr_auxv;
 	__u32 flags;
 	__u32 dump_filter;
-	__u32 pad;
+	__u32 membarrier;
 	__u64 auxv[];
 };
 
