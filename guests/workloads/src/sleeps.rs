@@ -38,6 +38,14 @@ pub(crate) fn left(stage: &mut Stage, args: &Args) -> Result<()> {
         "select" => (select, true),
         "poll" => (poll, false),
         "futex" => (futex, false),
+        "nanosleep_itself" => (nanosleep_itself, true),
+        "pselect" => (pselect, true),
+        #[cfg(target_pointer_width = "32")]
+        "clock_nanosleep_time32" => (clock_nanosleep_time32, true),
+        #[cfg(target_pointer_width = "32")]
+        "ppoll_time64" => (ppoll_time64, true),
+        #[cfg(target_pointer_width = "32")]
+        "futex_time64" => (futex_time64, false),
         other => return Err(Error::Argument(format!("call={other}"))),
     };
     let child = stage.spawn("sleeper", |child| {
@@ -169,6 +177,95 @@ fn futex() -> (Option<i32>, Option<Duration>) {
         None,
     )
 }
+
+/// `nanosleep(2)` itself: the C library's calls `clock_nanosleep(2)`.
+fn nanosleep_itself() -> (Option<i32>, Option<Duration>) {
+    let (time, mut left) = (sys::timespec(LONG), sys::timespec(Duration::ZERO));
+    // SAFETY: both live.
+    let returned = unsafe { libc::syscall(libc::SYS_nanosleep, &raw const time, &raw mut left) };
+    (errno(returned), Some(sys::duration(left)))
+}
+
+/// `pselect(2)` itself: the C library's hides what is left.
+fn pselect() -> (Option<i32>, Option<Duration>) {
+    let mut time = sys::timespec(LONG);
+    // SAFETY: no descriptors, no mask; the time lives.
+    let returned = unsafe { libc::syscall(libc::SYS_pselect6, 0, 0, 0, 0, &raw mut time, 0) };
+    (errno(returned), Some(sys::duration(time)))
+}
+
+/// The calls of a 32-bit system whose time is not that of the C library's types.
+#[cfg(target_pointer_width = "32")]
+mod other_time {
+    use super::{Duration, LONG, c_int, errno, sys};
+
+    /// `struct __kernel_timespec`.
+    #[repr(C)]
+    struct Time64 {
+        seconds: i64,
+        nanoseconds: i64,
+    }
+
+    impl Time64 {
+        fn long() -> Self {
+            Self {
+                seconds: LONG.as_secs().cast_signed(),
+                nanoseconds: 0,
+            }
+        }
+
+        fn duration(&self) -> Duration {
+            let nanoseconds = u32::try_from(self.nanoseconds).unwrap_or(0);
+            Duration::new(self.seconds.cast_unsigned(), nanoseconds)
+        }
+    }
+
+    /// `clock_nanosleep(2)` with times of 32 bits, which returns the errno of no C library.
+    pub(super) fn clock_nanosleep_time32() -> (Option<i32>, Option<Duration>) {
+        let (time, mut left) = (sys::timespec(LONG), sys::timespec(Duration::ZERO));
+        let clock: c_int = libc::CLOCK_MONOTONIC;
+        // SAFETY: both live.
+        let returned = unsafe {
+            libc::syscall(
+                libc::SYS_clock_nanosleep,
+                clock,
+                0,
+                &raw const time,
+                &raw mut left,
+            )
+        };
+        (errno(returned), Some(sys::duration(left)))
+    }
+
+    /// `ppoll_time64(2)`.
+    pub(super) fn ppoll_time64() -> (Option<i32>, Option<Duration>) {
+        let mut time = Time64::long();
+        // SAFETY: no descriptors, no mask; the time lives.
+        let returned = unsafe { libc::syscall(libc::SYS_ppoll_time64, 0, 0, &raw mut time, 0, 0) };
+        (errno(returned), Some(time.duration()))
+    }
+
+    /// `FUTEX_WAIT` with a timeout of 64 bits.
+    pub(super) fn futex_time64() -> (Option<i32>, Option<Duration>) {
+        let (word, time) = (5_u32, Time64::long());
+        // SAFETY: word and time live.
+        let returned = unsafe {
+            libc::syscall(
+                libc::SYS_futex_time64,
+                &raw const word,
+                libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+                5,
+                &raw const time,
+                0,
+                0,
+            )
+        };
+        (errno(returned), None)
+    }
+}
+
+#[cfg(target_pointer_width = "32")]
+use other_time::{clock_nanosleep_time32, futex_time64, ppoll_time64};
 
 /// The first poll: its time, and how much later the second one starts.
 const FIRST: Duration = Duration::from_millis(2400);
