@@ -3,12 +3,12 @@
 use std::ffi::c_int;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::stage::Stage;
-use crate::sys::{self, Pid};
+use crate::sys;
+use crate::threads::{Gate, Seat, join, spawn};
 
 /// include/uapi/linux/prctl.h: what the C library does not name yet.
 const PR_SET_IO_FLUSHER: c_int = 57;
@@ -217,44 +217,33 @@ pub(crate) fn kept(stage: &mut Stage, args: &Args) -> Result<()> {
 
 /// Attributes that each thread has of its own.
 pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
-    static OPEN: AtomicBool = AtomicBool::new(false);
-    let names = ["nice", "batch", "fifo", "timer_slack"];
     sys::one_heap();
-    let mut handles = Vec::new();
-    for name in names {
-        let attribute = ATTRIBUTES.iter().find(|known| known.name == name);
-        let attribute = attribute.ok_or_else(|| Error::Situation(name.to_owned()))?;
-        let (tell, told) = mpsc::channel::<(Pid, i64)>();
-        let body = move || -> Result<i64> {
-            (attribute.set)()?;
-            let _ = tell.send((sys::tid(), (attribute.get)()?));
-            while !OPEN.load(Ordering::SeqCst) {
-                std::thread::park();
-            }
-            (attribute.get)()
-        };
-        let thread = std::thread::Builder::new().stack_size(256 << 10);
-        let handle = thread
-            .spawn(body)
-            .map_err(Error::from_io("start a thread"))?;
-        let (tid, before) = told
-            .recv()
-            .map_err(|_| Error::Situation("a thread has ended".to_owned()))?;
-        while sys::state(tid)? != 'S' {
-            sys::pause();
+    let names = ["nice", "batch", "fifo", "timer_slack", "affinity"];
+    let seats = names.map(|_| Seat::default());
+    let gate = &Gate::default();
+    std::thread::scope(|scope| {
+        let mut handles = Vec::new();
+        for (name, seat) in names.into_iter().zip(&seats) {
+            let attribute = ATTRIBUTES.iter().find(|known| known.name == name);
+            let attribute = attribute.ok_or_else(|| Error::Situation(name.to_owned()))?;
+            let handle = spawn(scope, name, move || {
+                (attribute.set)()?;
+                let before = (attribute.get)()?;
+                seat.take();
+                gate.wait();
+                Ok((before, (attribute.get)()?))
+            })?;
+            seat.await_asleep()?;
+            handles.push((name, handle));
         }
-        handles.push((name, before, handle));
-    }
-    stage.hold()?;
-    OPEN.store(true, Ordering::SeqCst);
-    for (name, before, handle) in handles {
-        handle.thread().unpark();
-        let after = handle
-            .join()
-            .map_err(|_| Error::Situation("a thread panicked".to_owned()))?;
-        stage.equal(name, &after?, &before);
-    }
-    Ok(())
+        stage.hold()?;
+        gate.open();
+        for (name, handle) in handles {
+            let (before, after) = join(handle)?;
+            stage.equal(name, &after, &before);
+        }
+        Ok(())
+    })
 }
 
 /// The slack that a task goes back to is what its parent had.
