@@ -242,7 +242,7 @@ fn memory(objref: i32, shmem: i32) -> Vec<Record> {
         pages(0x2000, 0x5a),
         vma(1, 0x8000, 0xb000, 0),
         pages(0x9000, 0xa5),
-        vma(5, 0x10000, 0x12000, shmem),
+        vma(5, 0x20_0000, 0x20_2000, shmem),
         Record::MmEnd(MmEnd { objref, pad: 0 }),
     ]
 }
