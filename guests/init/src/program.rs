@@ -12,7 +12,7 @@ use crossthaw_protocol::{
     Enclosure, Program, ROOTFS_FOLDER, Readiness, Reply, SCENARIO_DIR, STDERR_FILE, STDOUT_FILE,
     Surroundings,
 };
-use crossthaw_tools::fork::Private;
+use crossthaw_tools::fork::{Kind, Private};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
@@ -67,10 +67,9 @@ fn folder(surroundings: Surroundings) -> PathBuf {
 
 /// What the agent's child, or the tool that restarts, makes of them.
 pub(crate) fn private(surroundings: Surroundings) -> Private {
-    Private {
-        mount: surroundings.mount,
-        network: surroundings.network,
-    }
+    Private::default()
+        .with(Kind::Mount, surroundings.mount)
+        .with(Kind::Network, surroundings.network)
 }
 
 /// Make ready what the tree's root directory needs beside the scenario's folder.

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::ptr;
 
-use crate::fork::{Namespaces, Private};
+use crate::fork::{Kind, Namespaces, Private};
 
 const ROOT: &CStr = c"/";
 const PROC: &CStr = c"/proc";
@@ -20,10 +20,15 @@ fn check(ret: libc::c_int) -> io::Result<()> {
 
 /// Take over the namespaces that [`crate::fork::fork`] gave the calling task:
 /// mounts are made private in a mount namespace of its own, `root` becomes the root directory,
-/// and in a container `/proc` is its pid namespace's. No memory is allocated.
+/// and in a pid namespace of its own, as a container has one, `/proc` is made anew. No memory is allocated.
 pub fn enter(namespaces: Namespaces, private: Private, root: Option<&CStr>) -> io::Result<()> {
     let container = namespaces == Namespaces::Container;
-    if container || private.mount {
+    let pid = container || private.has(Kind::Pid);
+    if private.has(Kind::Cgroup) {
+        // SAFETY: takes a number, and nothing of the memory is shared.
+        check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) })?;
+    }
+    if pid || private.has(Kind::Mount) {
         // SAFETY: the string ends with a zero byte, and null is allowed for what a change of propagation does not use.
         check(unsafe {
             libc::mount(
@@ -41,7 +46,7 @@ pub fn enter(namespaces: Namespaces, private: Private, root: Option<&CStr>) -> i
         // SAFETY: the string ends with a zero byte.
         check(unsafe { libc::chdir(ROOT.as_ptr()) })?;
     }
-    if !container {
+    if !pid {
         return Ok(());
     }
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;

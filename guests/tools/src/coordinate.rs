@@ -13,7 +13,7 @@ use crate::members::{self, Complaint, Step, Surroundings};
 use crate::plan::Plan;
 use crate::stream::{self, Replay};
 use crate::sys::{self, Leave};
-use crate::{errno, orphans, remedy};
+use crate::{errno, orphans, remedy, signal, wait};
 
 /// How the image is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,15 @@ pub enum Source {
     Seek,
     /// From anything, once: what the tool has read is replayed through a pipe.
     Stream,
+}
+
+/// What the caller does when the tree runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Wait for the root, by [`crate::wait::Held::wait`].
+    Wait,
+    /// Leave the tree alone.
+    Detach,
 }
 
 /// What is to be restarted, and how.
@@ -41,6 +50,8 @@ pub struct Options {
     pub cgroup: Option<OwnedFd>,
     /// How the tasks are left.
     pub leave: Leave,
+    /// What becomes of the tree afterwards.
+    pub then: Then,
 }
 
 /// How long tasks that the kernel kills may take to end.
@@ -78,6 +89,9 @@ pub enum RestartError {
     /// The container, or what else the tree has of its own, could not be set up.
     #[error("cannot set up what the tree has of its own: {}{}", errno::describe(.0), hint(remedy::fork(.0)))]
     Container(io::Error),
+    /// SIGINT or SIGTERM came before the kernel had the image.
+    #[error("a signal came while the tree was made")]
+    Interrupted,
     /// The kernel refused, and did not kill the tree.
     #[error("the kernel refused the image and left tasks of the tree alive")]
     Left,
@@ -176,6 +190,7 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
                     pid: complaint.pid,
                     source: complaint.error,
                 },
+                Step::Execute => unreachable!("a member of a tree executes no program"),
             })
         }
     }
@@ -198,6 +213,13 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<i32, RestartError>
     };
     let head = head::read(&mut options.image).map_err(RestartError::Read)?;
     let plan = plan(&head, options.namespaces)?;
+    if options.then == Then::Wait {
+        // Until here a signal ends the tool, and from here on it must not end the tool alone.
+        wait::note().map_err(|source| RestartError::Prepare {
+            what: "handle signals",
+            source,
+        })?;
+    }
     let image = options.image.try_clone().map_err(RestartError::Read)?;
     let image = choose(&head, image, options.source, start)?;
     let fd = match &image {
@@ -205,6 +227,9 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<i32, RestartError>
         Image::Pipe(replay) => replay.image.as_fd(),
     };
     let outcome = fork_tree(&plan, &options).and_then(|root| {
+        if wait::noted() {
+            return Err(RestartError::Interrupted);
+        }
         sys::restart(root, fd, options.leave, Some(log.fd())).map_err(RestartError::Kernel)?;
         Ok(root)
     });
@@ -224,7 +249,8 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<i32, RestartError>
         (Ok(_), Image::File(_)) => {}
         (Ok(_), Image::Pipe(Replay { image, feeder })) => {
             drop(image);
-            // It ends by itself, with what the kernel has not read.
+            // The kernel has read all that there is of the image, and whoever writes it may not close it soon.
+            let _ = signal::send(feeder, libc::SIGKILL);
             let _ = orphans::wait(feeder);
         }
     }

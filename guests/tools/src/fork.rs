@@ -12,13 +12,62 @@ pub enum Namespaces {
     Container,
 }
 
+/// A kind of namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Mounts.
+    Mount,
+    /// Network devices, addresses and ports.
+    Network,
+    /// Host and domain name.
+    Uts,
+    /// Users and capabilities.
+    User,
+    /// System V IPC and POSIX message queues.
+    Ipc,
+    /// Pids: the child is PID 1, with mounts and a `/proc` of its own.
+    Pid,
+    /// Offsets of the monotonic and the boot-time clock.
+    Time,
+    /// What the child sees of the cgroup hierarchy. Its root is the child's cgroup, which may not be that of its parent, so the
+    /// namespace is made by [`crate::container::enter`] and not by the fork.
+    Cgroup,
+}
+
+/// `CLONE_NEWTIME`, which libc does not have.
+const CLONE_NEWTIME: u64 = 0x80;
+
+impl Kind {
+    /// Its `CLONE_NEW...` flag.
+    fn flag(self) -> u64 {
+        match self {
+            Self::Mount => flag(libc::CLONE_NEWNS),
+            Self::Network => flag(libc::CLONE_NEWNET),
+            Self::Uts => flag(libc::CLONE_NEWUTS),
+            Self::User => flag(libc::CLONE_NEWUSER),
+            Self::Ipc => flag(libc::CLONE_NEWIPC),
+            Self::Pid => flag(libc::CLONE_NEWPID | libc::CLONE_NEWNS),
+            Self::Time => CLONE_NEWTIME,
+            Self::Cgroup => flag(libc::CLONE_NEWCGROUP),
+        }
+    }
+}
+
 /// Namespaces of its own that a child gets beside those of [`Namespaces`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Private {
-    /// A mount namespace.
-    pub mount: bool,
-    /// A network namespace.
-    pub network: bool,
+pub struct Private(u64);
+
+impl Private {
+    /// These, and one of this kind if it is wanted.
+    #[must_use]
+    pub fn with(self, kind: Kind, wanted: bool) -> Self {
+        Self(self.0 | if wanted { kind.flag() } else { 0 })
+    }
+
+    /// Is one of this kind among them?
+    pub fn has(self, kind: Kind) -> bool {
+        self.0 & kind.flag() == kind.flag()
+    }
 }
 
 /// How to fork.
@@ -83,12 +132,7 @@ pub unsafe fn fork(how: &Fork<'_>) -> io::Result<Forked> {
         args.flags |=
             flag(libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNS);
     }
-    if how.private.mount {
-        args.flags |= flag(libc::CLONE_NEWNS);
-    }
-    if how.private.network {
-        args.flags |= flag(libc::CLONE_NEWNET);
-    }
+    args.flags |= how.private.0 & !Kind::Cgroup.flag();
     if how.pid.is_some() {
         args.set_tid = (&raw const pid) as u64;
         args.set_tid_size = 1;
@@ -105,5 +149,19 @@ pub unsafe fn fork(how: &Fork<'_>) -> io::Result<Forked> {
         pid => i32::try_from(pid)
             .map(Forked::Parent)
             .map_err(|_| io::Error::other(format!("clone3 returned {pid}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_namespace_comes_with_a_mount_namespace() {
+        let pid = Private::default().with(Kind::Pid, true);
+        assert!(pid.has(Kind::Mount) && pid.has(Kind::Pid));
+        let mount = Private::default().with(Kind::Mount, true);
+        assert!(mount.has(Kind::Mount) && !mount.has(Kind::Pid));
+        assert_eq!(mount.with(Kind::User, false), mount);
     }
 }

@@ -18,6 +18,8 @@ pub enum Step {
     Container,
     /// Forking the task with this pid.
     Fork,
+    /// Executing a program, which a member of a tree never does.
+    Execute,
 }
 
 /// A member's complaint, 12 bytes on the pipe to the coordinator.
@@ -39,6 +41,7 @@ impl Complaint {
         let step: i32 = match self.step {
             Step::Container => 0,
             Step::Fork => 1,
+            Step::Execute => 2,
         };
         let mut bytes = [0; Self::SIZE];
         bytes[0..4].copy_from_slice(&self.pid.to_ne_bytes());
@@ -57,17 +60,18 @@ impl Complaint {
         };
         Self {
             pid: number(0),
-            step: if number(4) == 0 {
-                Step::Container
-            } else {
-                Step::Fork
+            step: match number(4) {
+                0 => Step::Container,
+                1 => Step::Fork,
+                _ => Step::Execute,
             },
             error: io::Error::from_raw_os_error(number(8)),
         }
     }
 }
 
-fn give_up(complaint: &Complaint, report: BorrowedFd<'_>) -> ! {
+/// End the calling task, and tell the tool why.
+pub(crate) fn give_up(complaint: &Complaint, report: BorrowedFd<'_>) -> ! {
     complaint.send(report);
     // SAFETY: ends this copy of the tool without running anything of the parent's.
     unsafe { libc::_exit(1) }
@@ -151,12 +155,11 @@ mod tests {
     use std::io::Read;
     use std::os::fd::AsFd;
 
-    #[test]
-    fn complaints_travel_through_a_pipe() {
+    fn check(step: Step) {
         let (mut from, to) = io::pipe().unwrap();
         Complaint {
             pid: 7,
-            step: Step::Fork,
+            step,
             error: io::Error::from_raw_os_error(libc::EEXIST),
         }
         .send(to.as_fd());
@@ -169,7 +172,14 @@ mod tests {
                 complaint.step,
                 complaint.error.raw_os_error()
             ),
-            (7, Step::Fork, Some(libc::EEXIST))
+            (7, step, Some(libc::EEXIST))
         );
+    }
+
+    #[test]
+    fn complaints_travel_through_a_pipe() {
+        check(Step::Container);
+        check(Step::Fork);
+        check(Step::Execute);
     }
 }

@@ -37,6 +37,7 @@ pub fn restart(error: &io::Error) -> Option<&'static str> {
         }
         libc::EPERM => "run it as root, or with CAP_CHECKPOINT_RESTORE and CAP_SYS_ADMIN",
         libc::ENOENT => "the files that the tasks had open must be where they were",
+        libc::EINTR => "a signal came: start it again",
         libc::ENOMEM => "there is not enough memory for the tree",
         libc::EBADF => {
             "the descriptor of the image must be open for reading, that of the log for writing"
@@ -61,5 +62,18 @@ pub fn fork(error: &io::Error) -> Option<&'static str> {
         }
         libc::EBUSY => "the cgroup must be a leaf of the cgroup v2 hierarchy",
         _ => return None,
+    })
+}
+
+/// For `clone3(2)` with namespaces that were asked for one by one, and for making them ready.
+pub fn launch(error: &io::Error) -> Option<&'static str> {
+    Some(match error.raw_os_error()? {
+        libc::EPERM => "run it as root, or with --user as well",
+        libc::EEXIST => "that pid is taken: end the task that has it, or choose another",
+        libc::EINVAL => {
+            "that pid is beyond /proc/sys/kernel/pid_max, or this kernel was built without one of the namespaces"
+        }
+        libc::ENOSPC => "the limit of namespaces is reached: see /proc/sys/user/max_*_namespaces",
+        _ => return fork(error),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
-use std::io::Seek;
+use std::io::{self, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use crossthaw_tools::coordinate::{self, Options, RestartError, Source};
-use crossthaw_tools::fork::{Namespaces, Private};
+use crossthaw_tools::coordinate::{self, Options, RestartError, Source, Then};
+use crossthaw_tools::fork::{Kind, Namespaces, Private};
 use crossthaw_tools::log::Log;
 use crossthaw_tools::sys::Leave;
-use crossthaw_tools::{errno, orphans};
+use crossthaw_tools::{errno, inspect, orphans, signal, wait};
 
 /// Rebuild the tree of tasks that `checkpoint` wrote.
 ///
-/// Every task gets the pid that it had. Exit status: 0 done, 1 refused, 2 usage; with --copy-status that of the root.
+/// Every task gets the pid that it had. Exit status: 0 done, 1 refused, 2 usage; 128 + N if the tool was asked to end by signal N while it
+/// waited; with --copy-status that of the root.
 #[derive(Debug, Parser)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -51,11 +52,22 @@ struct Args {
     #[arg(long, requires = "cgroup")]
     frozen: bool,
     /// Do not wait for the root to end: print its pid and leave the tree to init
-    #[arg(long, visible_alias = "no-wait", conflicts_with = "copy_status")]
+    #[arg(long, visible_alias = "no-wait", conflicts_with_all = ["copy_status", "show_status", "signal"])]
     detach: bool,
     /// Exit as the root does
     #[arg(long)]
     copy_status: bool,
+    /// Say how the root ended
+    #[arg(long)]
+    show_status: bool,
+    /// What the root gets when this tool gets SIGINT or SIGTERM while it waits; what the root then leaves behind is killed
+    #[arg(long, value_name = "SIG", default_value = "KILL", value_parser = signal::parse)]
+    signal: i32,
+    /// Make no task: read the image, and fail if it is damaged or of a checkpoint that failed, and say why that was
+    #[arg(long, conflicts_with_all = [
+        "log", "container", "mount", "network", "root", "cgroup", "frozen", "detach", "copy_status", "show_status", "signal", "stream",
+    ])]
+    inspect: bool,
     /// Read the image only once, even if it is a file: what the tool has read is replayed through a pipe
     #[arg(long)]
     stream: bool,
@@ -126,16 +138,20 @@ fn run(args: &Args) -> Result<i32, String> {
         } else {
             Namespaces::Inherited
         },
-        private: Private {
-            mount: args.mount,
-            network: args.network,
-        },
+        private: Private::default()
+            .with(Kind::Mount, args.mount)
+            .with(Kind::Network, args.network),
         root: args.root.clone().map(root_directory).transpose()?,
         cgroup: args.cgroup.as_deref().map(open_cgroup).transpose()?,
         leave: if args.frozen {
             Leave::Frozen
         } else {
             Leave::Running
+        },
+        then: if args.detach {
+            Then::Detach
+        } else {
+            Then::Wait
         },
     };
     coordinate::restart(options, &mut log).map_err(|error| match error {
@@ -147,30 +163,51 @@ fn run(args: &Args) -> Result<i32, String> {
     })
 }
 
+/// Wait for the tree, and say what there is to say about its root.
+fn wait(root: i32, args: &Args) -> io::Result<ExitCode> {
+    let (status, asked) = wait::tree(root, args.signal)?;
+    if args.show_status {
+        eprintln!("restart: the root {}", signal::describe_end(status));
+    }
+    let code = match asked {
+        _ if args.copy_status => orphans::exit_code(status),
+        Some(signal) => 128 + signal,
+        None => 0,
+    };
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("restart: {message}");
+    ExitCode::FAILURE
+}
+
+fn inspect_image(args: &Args) -> Result<(), String> {
+    let image = open_image(args.input.as_deref())?;
+    inspect::inspect(image).map_err(|error| error.to_string())
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.inspect {
+        return match inspect_image(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => fail(&message),
+        };
+    }
     let root = match run(&args) {
         Ok(root) => root,
-        Err(message) => {
-            eprintln!("restart: {message}");
-            return ExitCode::FAILURE;
-        }
+        Err(message) => return fail(&message),
     };
     if args.detach {
         println!("{root}");
         return ExitCode::SUCCESS;
     }
-    match orphans::wait(root) {
-        Ok(status) if args.copy_status => {
-            ExitCode::from(u8::try_from(orphans::exit_code(status)).unwrap_or(u8::MAX))
-        }
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!(
-                "restart: cannot wait for pid {root}: {}",
-                errno::describe(&error)
-            );
-            ExitCode::FAILURE
-        }
-    }
+    wait(root, &args).unwrap_or_else(|error| {
+        orphans::end_all(&[root]);
+        fail(&format!(
+            "cannot wait for pid {root}: {}",
+            errno::describe(&error)
+        ))
+    })
 }
