@@ -40,6 +40,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("checkpoint", "bin/checkpoint"),
     ("restart", "bin/restart"),
     ("self-checkpoint", "bin/self-checkpoint"),
+    ("nsexec", "bin/nsexec"),
     ("workloads", "bin/workloads"),
 ];
 
