@@ -526,9 +526,12 @@ fn posix_timers(it: &PosixTimers) -> Result<(), Wrong> {
         expect(timer.flags & !7 == 0, &field("flags"), || {
             format!("{:#x} has unknown bits", timer.flags)
         })?;
-        expect((0..=64).contains(&timer.signo), &field("signo"), || {
-            format!("{} is no signal", timer.signo)
-        })?;
+        let nobody = timer.notify == 1;
+        expect(
+            nobody || (0..=64).contains(&timer.signo),
+            &field("signo"),
+            || format!("{} is no signal", timer.signo),
+        )?;
         let armed = timer.flags & 1 == 0 || timer.time_left != 0;
         expect(armed, &field("time_left"), || {
             format!(

@@ -337,7 +337,8 @@ void ckpt_attributes_finish(const struct ckpt_member *m);
 void ckpt_itimers_sample(struct task_struct *task, struct ckpt_rec_itimers *rec);
 int ckpt_itimers_save(struct ckpt_ctx *ctx, struct ckpt_rec_itimers *rec);
 int ckpt_itimers_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_ITIMERS */
-void ckpt_itimers_arm(const struct ckpt_member *m);
+/* All timers of a member. */
+void ckpt_timers_arm(const struct ckpt_member *m);
 /* posix_timers.c; likewise */
 int ckpt_posix_timers_sample(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_posix_timers_room(struct ckpt_ctx *ctx);

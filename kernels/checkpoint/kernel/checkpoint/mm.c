@@ -342,7 +342,7 @@ static int write_back(struct ckpt_ctx *ctx, const struct vma_copy *v)
 	if (!(v->flags & VM_SHARED))
 		return 0;
 	err = filemap_fdatawrite_range(mapping, first, last);
-	/* Errors stay for the task to see; check_file() finds them, too. */
+	/* Errors stay for the task to see. */
 	if (!err)
 		err = filemap_fdatawait_range_keep_errors(mapping, first, last);
 	if (err)
@@ -369,13 +369,13 @@ static int save_files(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vma_cop
 		}
 		if (copies[i].kind != CKPT_VMA_FILE)
 			continue;
-		err = write_back(ctx, &copies[i]);
-		if (err)
-			return err;
 		snprintf(name, sizeof(name), "mapping %#lx-%#lx", copies[i].start, copies[i].end);
 		copies[i].objref = ckpt_file_save(ctx, copies[i].file, &holder);
 		if (copies[i].objref < 0)
 			return copies[i].objref;
+		err = write_back(ctx, &copies[i]);
+		if (err)
+			return err;
 	}
 	*exe = 0;
 	file = get_mm_exe_file(mm);
@@ -543,6 +543,7 @@ static int empty_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 	if (err)
 		return ckpt_err(ctx, err, "the restarting task's memory cannot be unmapped");
 	mm->def_flags = 0;
+	membarrier_exec_mmap(mm);
 	set_bit(MMF_TOPDOWN, &mm->flags);
 	ckpt_arch_mm_reset(mm);
 	return 0;

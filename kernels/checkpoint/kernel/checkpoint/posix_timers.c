@@ -21,9 +21,10 @@
 
 #include "internal.h"
 
-/* Bounds what is allocated for them. */
-#define TIMERS_MAX	((CKPT_RECORD_MAX - sizeof(struct ckpt_rec_posix_timers)) / \
-			 sizeof(struct ckpt_posix_timer))
+/* Bounds what is allocated for them, and how long they are looked for with interrupts off. */
+#define TIMERS_MAX	1024
+/* How long ago a timer may have expired: no sum with it is out of range. */
+#define TIME_MIN	(-(KTIME_MAX / 2))
 
 /* Clocks whose timers are timers of the kernel; those of CPU time are negative. */
 static bool is_supported(clockid_t clock)
@@ -74,11 +75,15 @@ static void sample_cpu_time(struct k_itimer *timr, struct ckpt_posix_timer *out)
 static const char *sample(struct ckpt_ctx *ctx, struct task_struct *task, struct k_itimer *timr,
 			  struct ckpt_posix_timer *out)
 {
+	bool to_thread = timr->it_sigev_notify & SIGEV_THREAD_ID;
 	struct task_struct *target;
 
 	guard(rcu)();
 	if (!is_supported(timr->it_clock))
 		return "a timer on an alarm clock or a device";
+	target = pid_task(timr->it_pid, to_thread ? PIDTYPE_PID : PIDTYPE_TGID);
+	if (!target || !same_thread_group(target, task))
+		return "a timer that tells a thread that has exited";
 	*out = (struct ckpt_posix_timer) {
 		.id = timr->it_id,
 		.clock = timr->it_clock,
@@ -205,14 +210,20 @@ static int check_timer(struct ckpt_ctx *ctx, const struct ckpt_posix_timer *t)
 	    (t->notify & SIGEV_THREAD_ID && notify != SIGEV_SIGNAL) ||
 	    (notify == SIGEV_NONE && t->flags & ~CKPT_POSIX_TIMER_ABSOLUTE))
 		return ckpt_err(ctx, -EINVAL, "timer %d: notification %#x", t->id, t->notify);
-	if ((notify != SIGEV_NONE && !t->signo) || !valid_signal(t->signo) ||
+	/* Where nobody is told, timer_create(2) takes any number for a signal. */
+	if ((notify != SIGEV_NONE && (!t->signo || !valid_signal(t->signo))) ||
 	    (unsigned long)t->value != t->value)
 		return ckpt_err(ctx, -EINVAL, "timer %d: signal %d with value %#llx", t->id,
 				t->signo, t->value);
 	if ((t->time_left < 0 && (t->flags & CKPT_POSIX_TIMER_ABSOLUTE || t->clock < 0)) ||
-	    (t->flags & CKPT_POSIX_TIMER_ARMED && !t->time_left) || t->interval > KTIME_MAX)
+	    (t->flags & CKPT_POSIX_TIMER_ARMED && !t->time_left) || t->time_left < TIME_MIN ||
+	    (t->interval && !t->time_left && notify != SIGEV_NONE) || t->interval > KTIME_MAX)
 		return ckpt_err(ctx, -EINVAL, "timer %d: %lld ns, then every %llu", t->id,
 				t->time_left, t->interval);
+	/* One that runs is not to be started by the signal of its last expiration. */
+	if (t->flags & CKPT_POSIX_TIMER_ARMED && t->requeue & REQUEUE_PENDING)
+		return ckpt_err(ctx, -EINVAL, "timer %d runs, and waits for its signal %u", t->id,
+				t->requeue);
 	return 0;
 }
 
@@ -304,6 +315,9 @@ int ckpt_posix_timer_check_queued(struct ckpt_ctx *ctx, const struct ckpt_siginf
 	kernel_siginfo_t of;
 
 	ckpt_siginfo_from_image(info, &of);
+	/* 0, or what @requeue was when it expired */
+	if (of.si_sys_private && !(of.si_sys_private & REQUEUE_PENDING))
+		return ckpt_err(ctx, -EINVAL, "signal %d is of no expiration", info->signo);
 	for (u32 i = 0; rec && i < rec->nr_timers; i++) {
 		const struct ckpt_posix_timer *t = &rec->timers[i];
 
@@ -333,19 +347,22 @@ struct sigqueue *ckpt_posix_timer_entry(struct task_struct *task, const struct c
 	return timr->sigq;
 }
 
-/* Called by the member when it is let go: the time that is left runs from here on. */
+/* Called while all members are held: the time that is left runs from here on. */
 void ckpt_posix_timers_arm(const struct ckpt_member *m)
 {
 	const struct ckpt_rec_posix_timers *rec = m->posix_timers;
+	struct k_itimer *timr;
+	unsigned long flags;
+	u32 i = 0;
 
-	for (u32 i = 0; rec && i < rec->nr_timers; i++) {
-		struct k_itimer *timr = find_timer(current->signal, rec->timers[i].id);
-		unsigned long flags;
-
-		if (!timr)
-			continue;
+	if (!rec)
+		return;
+	/* They were made from the last one on, and each comes before those that were there. */
+	hlist_for_each_entry(timr, &m->task->signal->posix_timers, list) {
+		if (WARN_ON_ONCE(i == rec->nr_timers || timr->it_id != rec->timers[i].id))
+			return;
 		spin_lock_irqsave(&timr->it_lock, flags);
-		posix_timer_restore_time(timr, &rec->timers[i]);
+		posix_timer_restore_time(timr, &rec->timers[i++]);
 		spin_unlock_irqrestore(&timr->it_lock, flags);
 	}
 }

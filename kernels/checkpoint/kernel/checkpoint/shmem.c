@@ -10,6 +10,7 @@
  */
 #include <linux/checkpoint.h>
 #include <linux/dcache.h>
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
@@ -61,6 +62,8 @@ static int get_run(struct ckpt_ctx *ctx, struct inode *inode, pgoff_t index, pgo
 			break;
 		folio_unlock(folio);
 		pages[(*nr)++] = folio_file_page(folio, index);
+		if (folio_test_hwpoison(folio) || folio_test_has_hwpoisoned(folio))
+			return ckpt_err(ctx, -EIO, "page %#lx of shared memory is damaged", index);
 	}
 	return 0;
 }
@@ -114,9 +117,12 @@ int ckpt_shmem_save(struct ckpt_ctx *ctx, struct file *file)
 	if (objref < 0 || !first)
 		return objref;
 	ctx->current_objref = objref;
-	/* By /proc/PID/map_files it may have been opened once more. */
-	if (d_count(file->f_path.dentry) > 1)
-		return ckpt_err(ctx, -EBUSY, "shared memory is open as a file, too");
+	/* By /proc/PID/map_files it may have been opened once more, or looked at for a moment. */
+	for (int tries = 0; d_count(file->f_path.dentry) > 1; tries++) {
+		if (tries == CKPT_LOOKS)
+			return ckpt_err(ctx, -EBUSY, "shared memory is open as a file, too");
+		usleep_range(200, 1000);
+	}
 	rec.objref = objref;
 	end.objref = objref;
 	if (SHMEM_I(inode)->flags & VM_NORESERVE)

@@ -235,12 +235,21 @@ int ckpt_pending_restore(struct ckpt_ctx *ctx)
 
 static int make_queue(struct ckpt_ctx *ctx, struct ckpt_pending *pending, bool shared)
 {
-	for (u32 i = 0; pending->rec && i < pending->rec->nr_infos; i++) {
+	const struct ckpt_rec_posix_timers *timers;
+	u32 left;
+
+	if (!pending->rec)
+		return 0;
+	timers = ckpt_group_member(ctx, ctx->member)->posix_timers;
+	left = timers ? timers->nr_timers : 0;
+	for (u32 i = 0; i < pending->rec->nr_infos; i++) {
 		const struct ckpt_siginfo *info = &pending->rec->infos[i];
 		struct sigqueue *q;
 		int err;
 
 		if (info->flags & CKPT_SIGINFO_TIMER) {
+			if (!left--)
+				return ckpt_err(ctx, -EINVAL, "more signals of timers than timers");
 			err = ckpt_posix_timer_check_queued(ctx, info, shared);
 			if (err)
 				return err;

@@ -315,6 +315,12 @@ int ckpt_task_restore(struct ckpt_ctx *ctx)
 	current->clear_child_tid = NULL;
 	ckpt_robust_list_set(current, 0);
 	rseq_execve(current);
+	/* So do its timers; threads are made without. */
+	if (!m->is_thread) {
+		exit_itimers(current);
+		flush_itimer_signals();
+		current->signal->next_posix_timer_id = 0;
+	}
 	set_task_comm(current, rec->comm);
 	return 0;
 }
@@ -403,6 +409,7 @@ int ckpt_task_end_restore(struct ckpt_ctx *ctx)
 	struct ckpt_member *m = ctx->member;
 	const struct cred *cred;
 	int dumpable, err;
+	sigset_t all;
 
 	if (rec->pid != m->pid || rec->pad)
 		return ckpt_err(ctx, -EINVAL, "end of the section of pid %d", rec->pid);
@@ -434,6 +441,9 @@ int ckpt_task_end_restore(struct ckpt_ctx *ctx)
 		ckpt_attributes_finish(m);
 	if (m->has_group)
 		set_rlimits(&m->rlimits);
+	/* Timers expire from before it has its own mask on. */
+	sigfillset(&all);
+	set_current_blocked(&all);
 	return 0;
 }
 
@@ -448,8 +458,6 @@ void ckpt_task_finish(struct ckpt_member *m)
 	ckpt_robust_list_set(current, rec->robust_list);
 	ckpt_rseq_set(current, rec);
 	ckpt_restart_block_arm(m);
-	ckpt_itimers_arm(m);
-	ckpt_posix_timers_arm(m);
 
 	current->sas_ss_sp = sig->altstack_sp;
 	current->sas_ss_size = sig->altstack_size;

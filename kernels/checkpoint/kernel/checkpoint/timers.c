@@ -43,6 +43,7 @@ static void sample_cpu(struct task_struct *task, int which, struct ckpt_itimer *
 void ckpt_itimers_sample(struct task_struct *task, struct ckpt_rec_itimers *rec)
 {
 	lockdep_assert_held(&task->sighand->siglock);
+	memset(rec->timers, 0, sizeof(rec->timers));
 	sample_real(task->signal, &rec->timers[CKPT_ITIMER_REAL]);
 	sample_cpu(task, CKPT_ITIMER_VIRTUAL, &rec->timers[CKPT_ITIMER_VIRTUAL]);
 	sample_cpu(task, CKPT_ITIMER_PROF, &rec->timers[CKPT_ITIMER_PROF]);
@@ -78,31 +79,37 @@ int ckpt_itimers_restore(struct ckpt_ctx *ctx)
 	return 0;
 }
 
-static void arm_cpu(int which, const struct ckpt_itimer *timer)
+static void arm_cpu(struct task_struct *task, int which, const struct ckpt_itimer *timer)
 {
-	struct cpu_itimer *it = &current->signal->it[cpu_clocks[which]];
+	struct cpu_itimer *it = &task->signal->it[cpu_clocks[which]];
 	u64 value = timer->value, old = 0;
 
 	if (!value)
 		return;
-	set_process_cpu_timer(current, cpu_clocks[which], &value, &old);
+	set_process_cpu_timer(task, cpu_clocks[which], &value, &old);
 	it->expires = value;
 	it->incr = timer->interval;
 }
 
-/* Called by the member when it is let go: the time that is left runs from here on. */
-void ckpt_itimers_arm(const struct ckpt_member *m)
+static void arm_itimers(const struct ckpt_member *m)
 {
 	const struct ckpt_itimer *real = &m->itimers.timers[CKPT_ITIMER_REAL];
+	struct signal_struct *sig = m->task->signal;
 
 	if (!m->have_itimers)
 		return;
-	spin_lock_irq(&current->sighand->siglock);
-	current->signal->it_real_incr = ns_to_ktime(real->interval);
+	spin_lock_irq(&m->task->sighand->siglock);
+	sig->it_real_incr = ns_to_ktime(real->interval);
 	if (real->value)
-		hrtimer_start(&current->signal->real_timer, ns_to_ktime(real->value),
-			      HRTIMER_MODE_REL);
-	arm_cpu(CKPT_ITIMER_VIRTUAL, &m->itimers.timers[CKPT_ITIMER_VIRTUAL]);
-	arm_cpu(CKPT_ITIMER_PROF, &m->itimers.timers[CKPT_ITIMER_PROF]);
-	spin_unlock_irq(&current->sighand->siglock);
+		hrtimer_start(&sig->real_timer, ns_to_ktime(real->value), HRTIMER_MODE_REL);
+	arm_cpu(m->task, CKPT_ITIMER_VIRTUAL, &m->itimers.timers[CKPT_ITIMER_VIRTUAL]);
+	arm_cpu(m->task, CKPT_ITIMER_PROF, &m->itimers.timers[CKPT_ITIMER_PROF]);
+	spin_unlock_irq(&m->task->sighand->siglock);
+}
+
+/* Called by the coordinator while all members are held: the time that is left runs from here on. */
+void ckpt_timers_arm(const struct ckpt_member *m)
+{
+	arm_itimers(m);
+	ckpt_posix_timers_arm(m);
 }
