@@ -199,6 +199,9 @@ fn pselect() -> (Option<i32>, Option<Duration>) {
 mod other_time {
     use super::{Duration, LONG, c_int, errno, sys};
 
+    /// `include/uapi/asm-generic/unistd.h`, the same on each 32-bit architecture; the libc crate has no name for it everywhere.
+    const PPOLL_TIME64: libc::c_long = 414;
+
     /// `struct __kernel_timespec`.
     #[repr(C)]
     struct Time64 {
@@ -241,7 +244,7 @@ mod other_time {
     pub(super) fn ppoll_time64() -> (Option<i32>, Option<Duration>) {
         let mut time = Time64::long();
         // SAFETY: no descriptors, no mask; the time lives.
-        let returned = unsafe { libc::syscall(libc::SYS_ppoll_time64, 0, 0, &raw mut time, 0, 0) };
+        let returned = unsafe { libc::syscall(PPOLL_TIME64, 0, 0, &raw mut time, 0, 0) };
         (errno(returned), Some(time.duration()))
     }
 
