@@ -199,8 +199,9 @@ fn pselect() -> (Option<i32>, Option<Duration>) {
 mod other_time {
     use super::{Duration, LONG, c_int, errno, sys};
 
-    /// `include/uapi/asm-generic/unistd.h`, the same on each 32-bit architecture; the libc crate has no name for it everywhere.
+    /// `include/uapi/asm-generic/unistd.h`, the same on each 32-bit architecture; the libc crate does not name them everywhere.
     const PPOLL_TIME64: libc::c_long = 414;
+    const FUTEX_TIME64: libc::c_long = 422;
 
     /// `struct __kernel_timespec`.
     #[repr(C)]
@@ -254,7 +255,7 @@ mod other_time {
         // SAFETY: word and time live.
         let returned = unsafe {
             libc::syscall(
-                libc::SYS_futex_time64,
+                FUTEX_TIME64,
                 &raw const word,
                 libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
                 5,
