@@ -20,7 +20,7 @@ const AT_MOST: Duration = Duration::from_secs(1800);
 const INTERVAL: Duration = Duration::from_secs(77);
 
 /// Between two ticks.
-const TICK: Duration = Duration::from_millis(30);
+const TICK: Duration = Duration::from_millis(120);
 
 /// How many ticks have come.
 static TICKS: AtomicI32 = AtomicI32::new(0);
@@ -108,6 +108,10 @@ pub(crate) fn ticks(stage: &mut Stage, args: &Args) -> Result<()> {
     sys::handle(signal, tick, 0, &[])?;
     set(timer, TICK, TICK)?;
     while sys::pending()? & bit == 0 {
+        spin();
+    }
+    // One of CPU time runs on, and the way to and from the freezer takes some.
+    while timer != libc::ITIMER_REAL && get(timer)?.0 < TICK / 2 {
         spin();
     }
     stage.hold()?;
