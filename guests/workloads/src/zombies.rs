@@ -62,6 +62,10 @@ pub(crate) fn exits(stage: &mut Stage, _args: &Args) -> Result<()> {
     };
     await_end(other_user)?;
     children.push((other_user, Status::Exited(0)));
+    // A child is seen to have ended a moment before its parent is told.
+    while usize::try_from(CAME.load(Ordering::Relaxed)).unwrap_or(0) < children.len() {
+        sys::pause();
+    }
     let before = CAME.load(Ordering::Relaxed);
     stage.hold()?;
     stage.equal("SIGCHLD", &CAME.load(Ordering::Relaxed), &before);
