@@ -4,7 +4,7 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use crate::args::Args;
@@ -252,6 +252,22 @@ pub(crate) fn processes(stage: &mut Stage, args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Threads that say in their seats that they are about to wait, and wait; each is made when the one before sleeps.
+fn waiters<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    seats: &'scope [Seat],
+    body: impl Fn(usize, &Seat) -> Result<T> + Copy + Send + 'scope,
+) -> Result<Vec<ScopedJoinHandle<'scope, Result<T>>>> {
+    let start = |(number, seat): (usize, &'scope Seat)| {
+        let waiter = spawn(scope, &format!("waiter{number}"), move || {
+            body(number, seat)
+        })?;
+        seat.await_asleep()?;
+        Ok(waiter)
+    };
+    seats.iter().enumerate().map(start).collect()
+}
+
 /// Threads wait for a condition: one for as long as it takes, one until a point in time that does not come.
 pub(crate) fn condition(stage: &mut Stage, _args: &Args) -> Result<()> {
     struct Condition(UnsafeCell<libc::pthread_cond_t>);
@@ -265,28 +281,23 @@ pub(crate) fn condition(stage: &mut Stage, _args: &Args) -> Result<()> {
     let until = sys::timespec(sys::clock(libc::CLOCK_REALTIME)? + LONG);
     let seats = [Seat::default(), Seat::default()];
     thread::scope(|scope| {
-        let mut waiters = Vec::new();
-        for (number, seat) in seats.iter().enumerate() {
-            let waiter = spawn(scope, &format!("waiter{number}"), move || {
-                pthread("mutex_lock", mutex.lock())?;
-                seat.take();
-                let mut returned = 0;
-                while come.load(Ordering::SeqCst) == 0 && returned == 0 {
-                    let (at, held) = (condition.0.get(), mutex.0.get());
-                    // SAFETY: both live, and the mutex is held.
-                    returned = unsafe {
-                        if number == 0 {
-                            libc::pthread_cond_wait(at, held)
-                        } else {
-                            libc::pthread_cond_timedwait(at, held, &raw const until)
-                        }
-                    };
-                }
-                Ok((returned, mutex.unlock()))
-            })?;
-            seat.await_asleep()?;
-            waiters.push(waiter);
-        }
+        let waiters = waiters(scope, &seats, move |number, seat| {
+            pthread("mutex_lock", mutex.lock())?;
+            seat.take();
+            let mut returned = 0;
+            while come.load(Ordering::SeqCst) == 0 && returned == 0 {
+                let (at, held) = (condition.0.get(), mutex.0.get());
+                // SAFETY: both live, and the mutex is held.
+                returned = unsafe {
+                    if number == 0 {
+                        libc::pthread_cond_wait(at, held)
+                    } else {
+                        libc::pthread_cond_timedwait(at, held, &raw const until)
+                    }
+                };
+            }
+            Ok((returned, mutex.unlock()))
+        })?;
         stage.hold()?;
         pthread("mutex_lock", mutex.lock())?;
         come.store(1, Ordering::SeqCst);
@@ -334,16 +345,11 @@ pub(crate) fn bitset(stage: &mut Stage, _args: &Args) -> Result<()> {
     let seats = [Seat::default(), Seat::default(), Seat::default()];
     let order = &AtomicI32::new(0);
     thread::scope(|scope| {
-        let mut waiters = Vec::new();
-        for (number, seat) in seats.iter().enumerate() {
-            let waiter = spawn(scope, &format!("waiter{number}"), move || {
-                seat.take();
-                let returned = futex(word, libc::FUTEX_WAIT_BITSET, 3, [0, 0, 1 << number]);
-                Ok((returned?, order.fetch_add(1, Ordering::SeqCst)))
-            })?;
-            seat.await_asleep()?;
-            waiters.push(waiter);
-        }
+        let waiters = waiters(scope, &seats, move |number, seat| {
+            seat.take();
+            let returned = futex(word, libc::FUTEX_WAIT_BITSET, 3, [0, 0, 1 << number]);
+            Ok((returned?, order.fetch_add(1, Ordering::SeqCst)))
+        })?;
         stage.hold()?;
         for seat in &seats {
             seat.await_asleep()?;
@@ -368,15 +374,10 @@ pub(crate) fn requeue(stage: &mut Stage, _args: &Args) -> Result<()> {
     let (word, other) = (&AtomicU32::new(5), &AtomicU32::new(6));
     let seats = [Seat::default(), Seat::default(), Seat::default()];
     thread::scope(|scope| {
-        let mut waiters = Vec::new();
-        for (number, seat) in seats.iter().enumerate() {
-            let waiter = spawn(scope, &format!("waiter{number}"), move || {
-                seat.take();
-                wait(word, 5)
-            })?;
-            seat.await_asleep()?;
-            waiters.push(waiter);
-        }
+        let waiters = waiters(scope, &seats, move |_, seat| {
+            seat.take();
+            wait(word, 5)
+        })?;
         stage.hold()?;
         for seat in &seats {
             seat.await_asleep()?;
@@ -459,22 +460,17 @@ pub(crate) fn barrier(stage: &mut Stage, _args: &Args) -> Result<()> {
     }
     let seats = [Seat::default(), Seat::default(), Seat::default()];
     thread::scope(|scope| {
-        let mut waiters = Vec::new();
-        for (number, seat) in seats.iter().enumerate() {
-            let waiter = spawn(scope, &format!("waiter{number}"), move || {
-                seat.take();
-                // SAFETY: both were made.
-                Ok(unsafe {
-                    if number == 2 {
-                        libc::sem_wait(shared.1.get().cast())
-                    } else {
-                        libc::pthread_barrier_wait(shared.0.get().cast())
-                    }
-                })
-            })?;
-            seat.await_asleep()?;
-            waiters.push(waiter);
-        }
+        let mut waiters = waiters(scope, &seats, move |number, seat| {
+            seat.take();
+            // SAFETY: both were made.
+            Ok(unsafe {
+                if number == 2 {
+                    libc::sem_wait(shared.1.get().cast())
+                } else {
+                    libc::pthread_barrier_wait(shared.0.get().cast())
+                }
+            })
+        })?;
         stage.hold()?;
         // SAFETY: both were made.
         let mut serial = unsafe {

@@ -1,7 +1,6 @@
 //! POSIX timers: number, clock, time that is left, interval, target, and the signal of one that has expired.
 
 use std::ffi::{c_int, c_void};
-use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc;
@@ -11,6 +10,7 @@ use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::stage::Stage;
 use crate::sys::{self, Pid};
+use crate::timers::spin;
 
 /// Nobody waits for its end.
 const LONG: Duration = Duration::from_secs(36_000);
@@ -155,13 +155,6 @@ fn clock(args: &Args) -> Result<libc::clockid_t> {
     })
 }
 
-/// Uses some CPU time.
-fn spin() {
-    for number in 0..20_000_u32 {
-        black_box(number);
-    }
-}
-
 /// Timers of a clock: one that is armed, one that tells nobody, one that was never set, and a gap in their numbers; the next new one gets the number that it would have got.
 pub(crate) fn kept(stage: &mut Stage, args: &Args) -> Result<()> {
     let clock = clock(args)?;
@@ -210,16 +203,6 @@ pub(crate) fn kept(stage: &mut Stage, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Sends a signal with a value to this process.
-fn queue(signal: c_int, value: usize) -> Result<()> {
-    let value = libc::sigval {
-        sival_ptr: std::ptr::without_provenance_mut(value),
-    };
-    // SAFETY: the value is a number, which nobody takes for an address.
-    let returned = unsafe { libc::sigqueue(sys::pid(), signal, value) };
-    sys::check("sigqueue", returned).map(drop)
-}
-
 /// A timer has expired, and its signal is pending between two of the same number: it comes in its place and once, and the timer goes on if it has an interval.
 pub(crate) fn pending(stage: &mut Stage, args: &Args) -> Result<()> {
     let clock = clock(args)?;
@@ -231,7 +214,7 @@ pub(crate) fn pending(stage: &mut Stage, args: &Args) -> Result<()> {
     };
     sys::block(&[signal])?;
     let timer = Timer::new(clock, Notify::Process(signal), 22)?;
-    queue(signal, 11)?;
+    sys::queue(sys::pid(), signal, 11)?;
     timer.set(0, TICK, interval)?;
     // The time that is left goes up again when it expires, or is over.
     let mut left = timer.get()?.0;
@@ -243,7 +226,7 @@ pub(crate) fn pending(stage: &mut Stage, args: &Args) -> Result<()> {
         }
         left = now;
     }
-    queue(signal, 33)?;
+    sys::queue(sys::pid(), signal, 33)?;
     stage.hold()?;
     let all = [take(signal), take(signal), take(signal)];
     let found = all.map(|info| (info.code, info.value.addr()));

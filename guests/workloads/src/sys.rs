@@ -187,6 +187,15 @@ pub(crate) fn kill_thread(tid: Pid, signal: c_int) -> Result<()> {
     }
 }
 
+/// Sends a signal with a value to a process.
+pub(crate) fn queue(pid: Pid, signal: c_int, value: usize) -> Result<()> {
+    let value = libc::sigval {
+        sival_ptr: ptr::without_provenance_mut(value),
+    };
+    // SAFETY: the value is a number, which nobody takes for an address.
+    check("sigqueue", unsafe { libc::sigqueue(pid, signal, value) }).map(drop)
+}
+
 /// All threads take their memory from one heap: how many heaps there are depends on who comes first.
 pub(crate) fn one_heap() {
     // SAFETY: plain numbers; only where new threads allocate from changes.

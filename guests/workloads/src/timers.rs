@@ -128,7 +128,7 @@ pub(crate) fn ticks(stage: &mut Stage, args: &Args) -> Result<()> {
 }
 
 /// Uses some CPU time.
-fn spin() {
+pub(crate) fn spin() {
     for number in 0..20_000_u32 {
         black_box(number);
     }

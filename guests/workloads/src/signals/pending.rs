@@ -1,22 +1,12 @@
 //! Signals that were sent and not delivered: the queues of the process and of each thread, with what came with each signal.
 
 use std::ffi::c_int;
-use std::ptr;
 use std::sync::Mutex;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::stage::Stage;
 use crate::sys::{self, Pid, Status};
-
-/// Sends a signal with a value to a process.
-fn queue(pid: Pid, signal: c_int, value: usize) -> Result<()> {
-    let value = libc::sigval {
-        sival_ptr: ptr::without_provenance_mut(value),
-    };
-    // SAFETY: the value is a number, which nobody takes for an address.
-    sys::check("sigqueue", unsafe { libc::sigqueue(pid, signal, value) }).map(drop)
-}
 
 /// What came with a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,19 +80,19 @@ pub(crate) fn pending(stage: &mut Stage, _args: &Args) -> Result<()> {
     let child = stage.spawn("child", |child| {
         // SAFETY: plain numbers; the child only sends a signal after that.
         sys::check("setresuid", unsafe { libc::setresuid(7, 0, 0) })?;
-        queue(own, second, 0x1234)?;
+        sys::queue(own, second, 0x1234)?;
         child.check("sent", true, "");
         Ok(())
     })?;
     stage.join(&child)?;
     for value in [30, 10, 20] {
-        queue(own, first, value)?;
+        sys::queue(own, first, value)?;
     }
     sys::kill(own, libc::SIGTERM)?;
     // The second one of a standard signal is dropped.
     sys::kill(own, libc::SIGTERM)?;
     sys::kill_thread(own, second)?;
-    queue(own, second, usize::MAX)?;
+    sys::queue(own, second, usize::MAX)?;
     let mask = sys::pending()?;
     stage.hold()?;
     stage.equal("pending", &sys::pending()?, &mask);
@@ -148,8 +138,8 @@ pub(crate) fn delivered(stage: &mut Stage, _args: &Args) -> Result<()> {
     sys::set_action(ignored, libc::SIG_IGN, 0, &[])?;
     sys::block(&[handled, ignored])?;
     for value in [5, 6, 7] {
-        queue(sys::pid(), handled, value)?;
-        queue(sys::pid(), ignored, value)?;
+        sys::queue(sys::pid(), handled, value)?;
+        sys::queue(sys::pid(), ignored, value)?;
     }
     let mask = sys::pending()?;
     stage.hold()?;
