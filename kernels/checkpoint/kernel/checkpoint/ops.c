@@ -84,10 +84,11 @@ const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
 		.users	= ckpt_mm_users,
 	},
 	[CKPT_OBJ_SHMEM] = {
+		/* A file, too, and counted as one. */
 		.name	= "shared memory",
-		.grab	= ckpt_shmem_grab,
-		.drop	= ckpt_shmem_drop,
-		.users	= ckpt_shmem_users,
+		.grab	= ckpt_file_grab,
+		.drop	= ckpt_file_drop,
+		.users	= ckpt_file_users,
 	},
 };
 

@@ -25,21 +25,6 @@
 /* The name that /proc/PID/maps shows; that of System V memory is another one. */
 #define SHMEM_NAME	"dev/zero"
 
-void ckpt_shmem_grab(void *obj)
-{
-	get_file(obj);
-}
-
-void ckpt_shmem_drop(void *obj)
-{
-	fput(obj);
-}
-
-int ckpt_shmem_users(void *obj)
-{
-	return file_count((struct file *)obj) - 1;
-}
-
 /* Is this the file behind shared anonymous memory? */
 bool ckpt_is_shmem(const struct file *file)
 {
