@@ -54,6 +54,12 @@ impl Flavor {
         }
     }
 
+    /// Whether its kernels have the patch of that name: those of one flavor lie in a folder of its name.
+    fn has(self, patch: &Path) -> bool {
+        let mut folders = patch.parent().into_iter().flat_map(Path::iter);
+        folders.all(|folder| folder == self.name())
+    }
+
     /// How many times longer than a `fast` kernel it may take for anything.
     pub fn patience(self) -> u32 {
         match self {
@@ -276,7 +282,9 @@ impl Inputs {
         let folder = Path::new("kernels/patches").join(VERSION);
         let patches: Vec<_> = read_all(&ctx.repo.join(&folder))?
             .into_iter()
-            .filter(|(name, _)| name.extension().is_some_and(|it| it == "patch"))
+            .filter(|(name, _)| {
+                name.extension().is_some_and(|it| it == "patch") && flavor.has(name)
+            })
             .map(|(name, bytes)| (folder.join(name), bytes))
             .collect();
         let mut patches_key = KeyBuilder::new("patches");

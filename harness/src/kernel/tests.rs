@@ -209,6 +209,17 @@ fn a_changed_source_or_patch_begins_a_fresh_tree() {
 }
 
 #[test]
+fn a_patch_in_the_folder_of_a_flavor_is_for_that_flavor_alone() {
+    let world = World::new();
+    let debug = PATCH.replace("+hook", "+checked");
+    world.write("repo/kernels/patches/6.12/debug/0001-check.patch", &debug);
+    let image = fs::read_to_string(world.build().unwrap().image).unwrap();
+    assert_eq!(image, "filesmmone\nhook\ntwo\nthree\n");
+    assert!(Flavor::Debug.has(Path::new("debug/0001-check.patch")));
+    assert!(Flavor::Debug.has(Path::new("0001-hook.patch")));
+}
+
+#[test]
 fn a_patch_that_does_not_apply_names_patch_and_hunk() {
     let world = World::new();
     world.write("linux/kernel/fork.c", "one\n2\nthree\n");
