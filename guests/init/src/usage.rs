@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crossthaw_protocol::IMAGE_DIR;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use crate::error::{AgentError, Context, Result};
 use crate::mounts::{self, CGROUP_ROOT, DEBUGFS, Debugfs};
@@ -90,6 +91,12 @@ pub(crate) fn prepare() -> Result<()> {
     }
     // Where caches are counted. The probe joins the namespaces of trees and comes back: from the first time on the agent has an nsproxy
     // of its own, and not the one of the boot, which no cache has.
+    // A network namespace that nobody is in any more is only freed when the next one ends: that of the last trial is there, or this one.
+    // SAFETY: the thread leaves no table of descriptors.
+    std::thread::spawn(|| unsafe { unshare_unsafe(UnshareFlags::NEWNET) })
+        .join()
+        .unwrap_or(Err(Errno::CANCELED))
+        .context(|| "make a network namespace".to_owned())?;
     let path = "/proc/self/ns/uts";
     let uts = File::open(path).context(|| format!("open {path}"))?;
     let kind = LinkNameSpaceType::HostNameAndNISDomainName;
