@@ -124,6 +124,7 @@ fn fields(part: &Part, other: &Part, passed: Option<Duration>) -> Vec<Difference
             How::Remaining => {
                 !is_absolute(part) && !is_absolute(other) && ran_out(before, after, passed)
             }
+            How::Advancing => ran_out(after, before, passed),
             How::BitsGo(bits) => match (register(before), register(after)) {
                 (Some(before), Some(after)) => {
                     before & !bits == after & !bits && after & !before == 0

@@ -89,6 +89,13 @@ impl Record {
             Self::Itimers(it) => it.encode(order, to),
             Self::Shmem(it) => it.encode(order, to),
             Self::ShmemEnd(it) => it.encode(order, to),
+            Self::UtsNs(it) => it.encode(order, to),
+            Self::IpcNs(it) => it.encode(order, to),
+            Self::TimeNs(it) => it.encode(order, to),
+            Self::Seccomp(it) => {
+                it.head.encode(order, to);
+                list(&it.insns, order, to);
+            }
             Self::PosixTimers(it) => {
                 it.head.encode(order, to);
                 list(&it.timers, order, to);

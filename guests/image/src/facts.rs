@@ -243,6 +243,15 @@ impl<'a> Sorter<'a> {
                 self.push(name, kind, facts);
             }
             Record::Sighand(it) => self.plain(name, record, it),
+            Record::UtsNs(it) => self.plain(name, record, it),
+            Record::IpcNs(it) => self.plain(name, record, it),
+            Record::TimeNs(it) => self.plain(name, record, it),
+            Record::Seccomp(it) => {
+                self.plain(name.clone(), record, &it.head);
+                for (place, insn) in it.insns.iter().enumerate() {
+                    self.plain(format!("{name} instruction {place}"), record, insn);
+                }
+            }
             Record::Cred(it) => {
                 let mut facts = facts(&self.names, &it.head);
                 facts.extend(numbers("ckpt_rec_cred", "groups", &it.groups));

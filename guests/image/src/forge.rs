@@ -145,7 +145,7 @@ type List = (&'static str, usize, Option<fn() -> Layout>);
 
 /// The lists of a record: what follows its fixed part, or is in it.
 fn elements(record: &str) -> &'static [List] {
-    use crate::records::{Fd, Itimer, PosixTimer, Siginfo, TreeTask};
+    use crate::records::{Fd, Insn, Itimer, PosixTimer, Siginfo, TreeTask};
     match record {
         "HEADER" => &[
             ("magic", 1, None),
@@ -168,6 +168,8 @@ fn elements(record: &str) -> &'static [List] {
         "TRAILER" => &[("magic", 1, None)],
         "PENDING" => &[("infos", Siginfo::SIZE, Some(Siginfo::layout))],
         "POSIX_TIMERS" => &[("timers", PosixTimer::SIZE, Some(PosixTimer::layout))],
+        "SECCOMP" => &[("insns", Insn::SIZE, Some(Insn::layout))],
+        "UTS_NS" => &[("nodename", 1, None), ("domainname", 1, None)],
         "ITIMERS" => &[("timers", Itimer::SIZE, Some(Itimer::layout))],
         _ => &[],
     }

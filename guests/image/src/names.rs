@@ -41,6 +41,10 @@ pub(crate) fn objref(record: &Record) -> Option<i32> {
         Record::Cred(it) => it.head.objref,
         Record::Mm(it) => it.head.objref,
         Record::Shmem(it) => it.objref,
+        Record::UtsNs(it) => it.objref,
+        Record::IpcNs(it) => it.objref,
+        Record::TimeNs(it) => it.objref,
+        Record::Seccomp(it) => it.head.objref,
         _ => return None,
     })
 }
@@ -105,6 +109,15 @@ impl<'a> Names<'a> {
         }
         self.mention(objs.fs, || called("fs"));
         self.mention(objs.sighand, || called("sighand"));
+        self.mention(objs.uts_ns, || called("uts namespace"));
+        self.mention(objs.ipc_ns, || called("ipc namespace"));
+        self.mention(objs.time_ns, || called("time namespace"));
+        let (mut filter, mut nth) = (objs.seccomp, 0);
+        while let Some(Record::Seccomp(it)) =
+            self.mention(filter, || called(&format!("filter {nth} from the last")))
+        {
+            (filter, nth) = (it.head.before, nth + 1);
+        }
         if let Some(Record::Mm(mm)) = self.mention(objs.mm, || called("mm")) {
             self.file(mm.head.exe, called("exe"));
             for vma in self.maps.get(&objs.mm).cloned().unwrap_or_default() {

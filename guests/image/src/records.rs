@@ -77,7 +77,7 @@ fixed!(Task = "ckpt_rec_task" at 8 {
     pid: i32, personality: u32, comm: Text<16>, set_child_tid: u64, clear_child_tid: u64, robust_list: u64, rseq: u64,
     robust_list_len: u32, rseq_len: u32, rseq_sig: u32, pad: u32,
 });
-fixed!(TaskObjs = "ckpt_rec_task_objs" at 8 { cred: i32, files: i32, fs: i32, sighand: i32, mm: i32, pad: u32 });
+fixed!(TaskObjs = "ckpt_rec_task_objs" at 8 { cred: i32, files: i32, fs: i32, sighand: i32, mm: i32, uts_ns: i32, ipc_ns: i32, time_ns: i32, seccomp: i32, pad: u32 });
 fixed!(TaskEnd = "ckpt_rec_task_end" at 8 { pid: i32, pad: u32 });
 fixed!(#[derive(Copy)] Rlimit = "limits" at 0 { soft: u64, hard: u64 });
 fixed!(Rlimits = "ckpt_rec_rlimits" at 8 { limits: [Rlimit; 16] });
@@ -124,6 +124,15 @@ fixed!(#[derive(Copy)] PosixTimer = "ckpt_posix_timer" at 0 {
 fixed!(PosixTimersHead = "ckpt_rec_posix_timers" at 8 { nr_timers: u32, next_id: u32 });
 fixed!(Shmem = "ckpt_rec_shmem" at 8 { objref: i32, flags: u32, size: u64 });
 fixed!(ShmemEnd = "ckpt_rec_shmem_end" at 8 { objref: i32, pad: u32 });
+fixed!(UtsNs = "ckpt_rec_uts_ns" at 8 { objref: i32, pad: u32, nodename: Text<72>, domainname: Text<72> });
+fixed!(IpcNs = "ckpt_rec_ipc_ns" at 8 {
+    objref: i32, pad: u32, shmmax: u64, shmall: u64, shmmni: u32, shm_rmid_forced: u32, msgmax: u32, msgmnb: u32, msgmni: u32,
+    semmsl: u32, semmns: u32, semopm: u32, semmni: u32, mq_queues_max: u32, mq_msg_max: u32, mq_msgsize_max: u32,
+    mq_msg_default: u32, mq_msgsize_default: u32,
+});
+fixed!(TimeNs = "ckpt_rec_time_ns" at 8 { objref: i32, pad: u32, monotonic: i64, boottime: i64 });
+fixed!(#[derive(Copy)] Insn = "ckpt_insn" at 0 { code: u16, jt: u8, jf: u8, k: u32 });
+fixed!(SeccompHead = "ckpt_rec_seccomp" at 8 { objref: i32, before: i32, flags: u32, nr_insns: u32 });
 fixed!(Trailer = "ckpt_rec_trailer" at 8 { magic: [u8; 8], bytes: u64, checksum: u64 });
 
 /// The layouts of all structs of the C header, to be compared with it.
@@ -162,6 +171,11 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     ShmemEnd::layout,
     PosixTimer::layout,
     PosixTimersHead::layout,
+    UtsNs::layout,
+    IpcNs::layout,
+    TimeNs::layout,
+    Insn::layout,
+    SeccompHead::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -205,6 +219,7 @@ variable!(Files: FilesHead { fds: Vec<Fd> });
 variable!(Fs: FsHead { root: Name, cwd: Name });
 variable!(Cred: CredHead { groups: Vec<u32> });
 variable!(Pending: PendingHead { infos: Vec<Siginfo> });
+variable!(Seccomp: SeccompHead { insns: Vec<Insn> });
 variable!(PosixTimers: PosixTimersHead { timers: Vec<PosixTimer> });
 variable!(Mm: MmHead { auxv: Vec<u64> });
 variable!(Pages: PagesHead { #[serde(serialize_with = "digest")] data: Vec<u8> });
@@ -290,10 +305,14 @@ pub enum Record {
     Shmem(Shmem),
     ShmemEnd(ShmemEnd),
     PosixTimers(PosixTimers),
+    UtsNs(UtsNs),
+    IpcNs(IpcNs),
+    TimeNs(TimeNs),
+    Seccomp(Seccomp),
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 29] = [
+const NAMES: [&str; 33] = [
     "",
     "HEADER",
     "TREE",
@@ -323,6 +342,10 @@ const NAMES: [&str; 29] = [
     "SHMEM",
     "SHMEM_END",
     "POSIX_TIMERS",
+    "UTS_NS",
+    "IPC_NS",
+    "TIME_NS",
+    "SECCOMP",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -382,6 +405,10 @@ impl Record {
             Self::Shmem(_) => 26,
             Self::ShmemEnd(_) => 27,
             Self::PosixTimers(_) => 28,
+            Self::UtsNs(_) => 29,
+            Self::IpcNs(_) => 30,
+            Self::TimeNs(_) => 31,
+            Self::Seccomp(_) => 32,
         }
     }
 
@@ -467,6 +494,14 @@ impl Record {
                 let head = PosixTimersHead::decode(from)?;
                 let timers = from.list(head.nr_timers).of("timers")?;
                 Self::PosixTimers(PosixTimers { head, timers })
+            }
+            29 => Self::UtsNs(Fixed::decode(from)?),
+            30 => Self::IpcNs(Fixed::decode(from)?),
+            31 => Self::TimeNs(Fixed::decode(from)?),
+            32 => {
+                let head = SeccompHead::decode(from)?;
+                let insns = from.list(head.nr_insns).of("insns")?;
+                Self::Seccomp(Seccomp { head, insns })
             }
             _ => return Err(Shape::Unknown),
         };

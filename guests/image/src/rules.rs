@@ -9,6 +9,8 @@ pub(crate) enum How {
     Reference,
     /// It may shrink, by no more than the time that has passed.
     Remaining,
+    /// It may grow, by no more than the time that has passed.
+    Advancing,
     /// The mark of a task that checkpointed itself may go; its other bits must be equal.
     SelfMark,
     /// These bits of a register may go; the others must be equal.
@@ -19,7 +21,7 @@ pub(crate) enum How {
     Volatile,
 }
 
-use How::{BitsGo, Merged, Reference, Remaining, SelfMark, Volatile};
+use How::{Advancing, BitsGo, Merged, Reference, Remaining, SelfMark, Volatile};
 
 /// A field that has a rule of its own.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Rule {
 const PPC_UNITS: u64 = 0x0280_2000;
 
 const NUMBERS: &str = "objrefs are numbers of one image; what they stand for is compared";
+
+const CLOCKS: &str = "the clocks of a time namespace go on from the restart on";
 
 const fn row(of: &'static str, name: &'static str, how: How, reason: &'static str) -> Rule {
     Rule {
@@ -90,6 +94,8 @@ pub(crate) const RULES: &[Rule] = &[
         Remaining,
         "time runs out from the restart on",
     ),
+    row("ckpt_rec_time_ns", "monotonic", Advancing, CLOCKS),
+    row("ckpt_rec_time_ns", "boottime", Advancing, CLOCKS),
     row(
         "ckpt_rec_cpu",
         "flags",
@@ -113,6 +119,10 @@ pub(crate) const RULES: &[Rule] = &[
     row("ckpt_rec_task_objs", "fs", Reference, NUMBERS),
     row("ckpt_rec_task_objs", "sighand", Reference, NUMBERS),
     row("ckpt_rec_task_objs", "mm", Reference, NUMBERS),
+    row("ckpt_rec_task_objs", "uts_ns", Reference, NUMBERS),
+    row("ckpt_rec_task_objs", "ipc_ns", Reference, NUMBERS),
+    row("ckpt_rec_task_objs", "time_ns", Reference, NUMBERS),
+    row("ckpt_rec_task_objs", "seccomp", Reference, NUMBERS),
     row("ckpt_rec_exit", "cred", Reference, NUMBERS),
     row("ckpt_rec_exit", "sighand", Reference, NUMBERS),
     row("ckpt_rec_file", "objref", Reference, NUMBERS),
@@ -128,6 +138,11 @@ pub(crate) const RULES: &[Rule] = &[
     row("ckpt_rec_mm_end", "objref", Reference, NUMBERS),
     row("ckpt_rec_shmem", "objref", Reference, NUMBERS),
     row("ckpt_rec_shmem_end", "objref", Reference, NUMBERS),
+    row("ckpt_rec_uts_ns", "objref", Reference, NUMBERS),
+    row("ckpt_rec_ipc_ns", "objref", Reference, NUMBERS),
+    row("ckpt_rec_time_ns", "objref", Reference, NUMBERS),
+    row("ckpt_rec_seccomp", "objref", Reference, NUMBERS),
+    row("ckpt_rec_seccomp", "before", Reference, NUMBERS),
     row("ckpt_rec_error", "objref", Reference, NUMBERS),
 ];
 

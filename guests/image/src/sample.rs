@@ -5,10 +5,11 @@ use crate::fixed::{Name, Text};
 use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
     Actions, Arch, Attributes, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd, FileHead,
-    FileRecord, Files, FilesHead, Fs, FsHead, Header, Itimer, Itimers, Mm, MmEnd, MmHead, Pages,
-    PagesHead, Pending, PendingHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset,
-    RegsetHead, RestartBlock, Rlimit, Rlimits, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo,
-    Signals, Task, TaskEnd, TaskObjs, Tree, TreeHead, TreeTask, Vma,
+    FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers, Mm, MmEnd,
+    MmHead, Pages, PagesHead, Pending, PendingHead, PosixTimer, PosixTimers, PosixTimersHead,
+    Record, Regset, RegsetHead, RestartBlock, Rlimit, Rlimits, Seccomp, SeccompHead, Shmem,
+    ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Tree,
+    TreeHead, TreeTask, UtsNs, Vma,
 };
 
 /// Bytes of a page.
@@ -183,6 +184,61 @@ fn pages(start: u64, byte: u8) -> Record {
 }
 
 /// Shared memory of four pages, with one that was touched.
+fn uts_ns(objref: i32) -> Record {
+    Record::UtsNs(UtsNs {
+        objref,
+        pad: 0,
+        nodename: text("node"),
+        domainname: text("(none)"),
+    })
+}
+
+fn seccomp(objref: i32, before: i32) -> Record {
+    let load = Insn {
+        code: 0x20,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let allow = Insn {
+        code: 0x06,
+        k: 0x7fff_0000,
+        ..load
+    };
+    Record::Seccomp(Seccomp {
+        head: SeccompHead {
+            objref,
+            before,
+            flags: 1,
+            nr_insns: 2,
+        },
+        insns: vec![load, allow],
+    })
+}
+
+fn ipc_ns(objref: i32) -> Record {
+    Record::IpcNs(IpcNs {
+        objref,
+        pad: 0,
+        shmmax: u64::MAX - (1 << 24),
+        shmall: u64::MAX - (1 << 24),
+        shmmni: 4096,
+        shm_rmid_forced: 0,
+        msgmax: 8192,
+        msgmnb: 16384,
+        msgmni: 32000,
+        semmsl: 32000,
+        semmns: 1_024_000_000,
+        semopm: 500,
+        semmni: 32000,
+        mq_queues_max: 256,
+        mq_msg_max: 10,
+        mq_msgsize_max: 8192,
+        mq_msg_default: 10,
+        mq_msgsize_default: 8192,
+    })
+}
+
 fn shmem(objref: i32) -> [Record; 3] {
     [
         Record::Shmem(Shmem {
@@ -291,6 +347,10 @@ fn own(pid: i32, mm: i32) -> Vec<Record> {
             fs: 5,
             sighand: 6,
             mm,
+            uts_ns: 10,
+            ipc_ns: 11,
+            time_ns: if pid == 1 { 0 } else { 12 },
+            seccomp: if pid == 1 { 0 } else { 14 },
             pad: 0,
         }),
         Record::Rlimits(Rlimits {
@@ -392,9 +452,17 @@ pub fn records(arch: Arch) -> Vec<Record> {
     ]);
     records.extend(shmem(9));
     records.extend(memory(7, 9));
+    records.extend([uts_ns(10), ipc_ns(11)]);
     records.extend(own(1, 7));
     records.push(task(2));
     records.extend(memory(8, 9));
+    records.push(Record::TimeNs(TimeNs {
+        objref: 12,
+        pad: 0,
+        monotonic: 77_000_000_001,
+        boottime: 78_000_000_001,
+    }));
+    records.extend([seccomp(13, 0), seccomp(14, 13)]);
     records.extend(own(2, 8));
     records.extend([
         task(3),

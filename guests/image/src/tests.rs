@@ -26,13 +26,15 @@ fn images_of_all_architectures_decode_to_the_same_records() {
             .collect();
         let memory = [16, 17, 18, 17, 18, 17, 19];
         let own = [4, 6, 25, 7, 23, 24, 28, 8, 9, 10, 5];
-        let parts: [&[u32]; 10] = [
+        let parts: [&[u32]; 12] = [
             &[1, 2, 3, 15, 11, 11, 12, 13, 14],
             &[26, 18, 27],
             &memory,
+            &[29, 30],
             &own,
             &[3],
             &memory,
+            &[31, 32, 32],
             &own,
             &[3, 22, 5],
             &[21],

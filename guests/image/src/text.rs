@@ -5,8 +5,9 @@ use std::fmt::Write;
 use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
-    Arch, Attributes, Cred, Files, Header, Itimers, Mm, Pending, PosixTimers, Record, RestartBlock,
-    Rlimits, Sighand, Task, Tree, Vma, describe_bytes, hex_digits,
+    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Mm, Pending, PosixTimers,
+    Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, Tree, Vma, describe_bytes,
+    hex_digits,
 };
 use crate::regs;
 
@@ -133,6 +134,7 @@ fn attributes(it: &Attributes) -> String {
                 (8, "MCE_EARLY"),
                 (0x10, "IO_FLUSHER"),
                 (0x20, "SUBREAPER"),
+                (0x40, "SECCOMP_STRICT"),
             ],
             it.flags
         ),
@@ -357,14 +359,93 @@ fn vma(vma: &Vma) -> String {
     )
 }
 
+fn file(it: &FileRecord) -> String {
+    format!(
+        "#{} {} {:?} flags {:#o} mode {:#o} pos {} size {} device {}:{} opened with cred #{}",
+        it.head.objref,
+        named(&["", "regular", "directory", "character"], it.head.kind),
+        it.path.as_str(),
+        it.head.flags,
+        it.head.mode,
+        it.head.pos,
+        it.head.size,
+        it.head.rdev_major,
+        it.head.rdev_minor,
+        it.head.cred,
+    )
+}
+
+fn regset(it: &Regset, arch: Arch, order: ByteOrder) -> String {
+    let name = regs::note_name(it.head.note)
+        .map_or_else(|| format!("note {:#x}", it.head.note), str::to_owned);
+    let mut out = format!("{name} {}", describe_bytes(&it.data));
+    for chunk in regs::decode(arch, order, it).unwrap_or_default().chunks(4) {
+        out.push_str("\n ");
+        for register in chunk {
+            let _ = write!(out, " {}={}", register.name, register.value);
+        }
+    }
+    out
+}
+
+fn seccomp(it: &Seccomp) -> String {
+    let mut out = format!(
+        "#{} behind #{}, flags {}, {} instructions",
+        it.head.objref,
+        it.head.before,
+        flags(&[(1, "LOG")], it.head.flags),
+        it.head.nr_insns
+    );
+    for insn in &it.insns {
+        let _ = write!(
+            out,
+            "\n  {:#06x} {} {} {:#x}",
+            insn.code, insn.jt, insn.jf, insn.k
+        );
+    }
+    out
+}
+
+fn ipc_ns(it: &IpcNs) -> String {
+    format!(
+        "#{} shm {} bytes, {} pages, {} segments, rmid forced {}; msg {} bytes, {} bytes a queue, {} queues; \
+         sem {} a set, {} in all, {} operations, {} sets; mqueue {} queues, {} messages of {} bytes, {} of {} by default",
+        it.objref,
+        it.shmmax,
+        it.shmall,
+        it.shmmni,
+        it.shm_rmid_forced,
+        it.msgmax,
+        it.msgmnb,
+        it.msgmni,
+        it.semmsl,
+        it.semmns,
+        it.semopm,
+        it.semmni,
+        it.mq_queues_max,
+        it.mq_msg_max,
+        it.mq_msgsize_max,
+        it.mq_msg_default,
+        it.mq_msgsize_default
+    )
+}
+
 fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
     match record {
         Record::Header(it) => header(it, order),
         Record::Tree(it) => tree(it),
         Record::Task(it) => task(it),
         Record::TaskObjs(it) => format!(
-            "cred #{} files #{} fs #{} sighand #{} mm #{}",
-            it.cred, it.files, it.fs, it.sighand, it.mm
+            "cred #{} files #{} fs #{} sighand #{} mm #{} uts #{} ipc #{} time #{} seccomp #{}",
+            it.cred,
+            it.files,
+            it.fs,
+            it.sighand,
+            it.mm,
+            it.uts_ns,
+            it.ipc_ns,
+            it.time_ns,
+            it.seccomp
         ),
         Record::Exit(it) => format!(
             "status {:#x} cred #{} sighand #{} blocked {:#x} pending {:#x} shared {:#x}",
@@ -397,31 +478,8 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
             flags(&[(1, "SELF")], it.flags),
             it.word
         ),
-        Record::Regset(it) => {
-            let name = regs::note_name(it.head.note)
-                .map_or_else(|| format!("note {:#x}", it.head.note), str::to_owned);
-            let mut out = format!("{name} {}", describe_bytes(&it.data));
-            for chunk in regs::decode(arch, order, it).unwrap_or_default().chunks(4) {
-                out.push_str("\n ");
-                for register in chunk {
-                    let _ = write!(out, " {}={}", register.name, register.value);
-                }
-            }
-            out
-        }
-        Record::File(it) => format!(
-            "#{} {} {:?} flags {:#o} mode {:#o} pos {} size {} device {}:{} opened with cred #{}",
-            it.head.objref,
-            named(&["", "regular", "directory", "character"], it.head.kind),
-            it.path.as_str(),
-            it.head.flags,
-            it.head.mode,
-            it.head.pos,
-            it.head.size,
-            it.head.rdev_major,
-            it.head.rdev_minor,
-            it.head.cred,
-        ),
+        Record::Regset(it) => regset(it, arch, order),
+        Record::File(it) => file(it),
         Record::Files(it) => files(it),
         Record::Fs(it) => format!(
             "#{} root {:?} cwd {:?} umask {:#o}",
@@ -448,6 +506,18 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
             flags(&[(1, "NORESERVE")], it.flags)
         ),
         Record::ShmemEnd(it) => format!("#{}", it.objref),
+        Record::UtsNs(it) => format!(
+            "#{} host {:?} domain {:?}",
+            it.objref,
+            it.nodename.as_str(),
+            it.domainname.as_str()
+        ),
+        Record::IpcNs(it) => ipc_ns(it),
+        Record::Seccomp(it) => seccomp(it),
+        Record::TimeNs(it) => format!(
+            "#{} monotonic {} ns, boottime {} ns",
+            it.objref, it.monotonic, it.boottime
+        ),
         Record::Error(it) => format!(
             "errno {} pid {} objref {}: {}",
             it.head.error,

@@ -405,7 +405,7 @@ impl Verifier {
     }
 
     fn attributes(&self, it: &Attributes) -> Result<(), Wrong> {
-        expect(it.flags & !0x3f == 0, "flags", || {
+        expect(it.flags & !0x7f == 0, "flags", || {
             format!("{:#x} has unknown bits", it.flags)
         })?;
         expect((-20..20).contains(&it.nice), "nice", || {
@@ -485,6 +485,16 @@ impl Verifier {
             ("mm", "MM", it.mm),
         ] {
             self.objects.mention(field, kind, number)?;
+        }
+        for (field, kind, number) in [
+            ("uts_ns", "UTS_NS", it.uts_ns),
+            ("ipc_ns", "IPC_NS", it.ipc_ns),
+            ("time_ns", "TIME_NS", it.time_ns),
+            ("seccomp", "SECCOMP", it.seccomp),
+        ] {
+            if number != 0 {
+                self.objects.mention(field, kind, number)?;
+            }
         }
         Ok(())
     }
@@ -603,6 +613,10 @@ impl Record {
             Self::Itimers(it) => it.visit(id, to),
             Self::Shmem(it) => it.visit(id, to),
             Self::ShmemEnd(it) => it.visit(id, to),
+            Self::UtsNs(it) => it.visit(id, to),
+            Self::IpcNs(it) => it.visit(id, to),
+            Self::TimeNs(it) => it.visit(id, to),
+            Self::Seccomp(it) => it.head.visit(id, to),
             Self::PosixTimers(it) => {
                 let timers: Vec<&dyn Visited> = it.timers.iter().map(|timer| timer as _).collect();
                 list("timers", &timers);

@@ -71,6 +71,7 @@ impl Parser {
     fn size_of(&self, name: &str) -> (usize, usize) {
         match name {
             "__u8" | "char" => (1, 1),
+            "__u16" => (2, 2),
             "__u32" | "__s32" => (4, 4),
             "__u64" | "__s64" => (8, 8),
             other => {

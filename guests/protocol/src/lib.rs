@@ -15,7 +15,9 @@ mod state;
 
 use serde::{Deserialize, Serialize};
 
-pub use state::{FdState, Fields, MapState, Object, RegisterSet, SignalState, State, TaskState};
+pub use state::{
+    FdState, Fields, Filter, MapState, Object, RegisterSet, SignalState, State, TaskState,
+};
 
 /// Raised whenever a message changes; both sides refuse another value.
 pub const VERSION: u32 = 4;

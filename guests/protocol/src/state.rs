@@ -67,8 +67,8 @@ pub struct TaskState {
     pub timers: Vec<Fields>,
     /// Queued signals (`PTRACE_PEEKSIGINFO`).
     pub signals: Vec<SignalState>,
-    /// Seccomp filters, newest first: number of instructions and xxh64 of the program.
-    pub filters: Vec<(u32, u64)>,
+    /// Seccomp filters, newest first.
+    pub filters: Vec<Filter>,
     /// Register sets (`PTRACE_GETREGSET`).
     pub registers: Vec<RegisterSet>,
     /// Mappings in address order.
@@ -148,4 +148,15 @@ pub struct FdState {
     pub details: Fields,
     /// Smallest (pid, fd) of the tree that refers to the same open file (kcmp), so that sharing shows.
     pub same_as: (i32, i32),
+}
+
+/// A filter on system calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// Number of instructions.
+    pub instructions: u32,
+    /// xxh64 of the program.
+    pub hash: u64,
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u64,
 }

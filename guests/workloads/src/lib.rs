@@ -20,11 +20,13 @@ mod hold;
 mod images;
 mod iterated;
 mod memory;
+mod namespaces;
 mod pattern;
 mod posix_timers;
 mod process_tree;
 mod refusals;
 mod registers;
+mod seccomp;
 mod shmem;
 mod signals;
 mod simple;
@@ -68,14 +70,16 @@ registry! {
     iterated: counter;
     memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros heap holes(mib step) locked(how) mappings(count)
         protections said(what) sparse(gib) stack_deep(depth) vdso;
+    namespaces: ipc ipc_in_use mixed time uts uts_root uts_threads;
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
     refusals: aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
-        inherited_lock inotify lease memfd message_queue namespace
+        inherited_lock inotify lease memfd message_queue
         other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer proc_file
-        seccomp semaphore_undo semaphores shared_mm signalfd socket sysv_shm
+        seccomp_listener semaphore_undo semaphores shared_mm signalfd socket sysv_shm
         timerfd traced unlinked unlinked_mapping vfork;
     registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
+    seccomp: chain long strict threads trap;
     shmem: device dirty(mib) futex_wait parts siblings sparse(mib) tasks;
     signals: altstack autodisarm delivered handlers in_handler mask pending pending_child sigsuspend;
     simple: blocked(call) counter identity self_file self_pipe;

@@ -18,5 +18,5 @@ pub(crate) use ipc::{aio, message_queue, posix_queue, semaphore_undo, semaphores
 pub(crate) use memory::{sysv_shm, unlinked_mapping};
 pub(crate) use outside::outside_user;
 pub(crate) use tasks::{
-    deleted_cwd, namespace, outside_group, posix_timer, seccomp, shared_mm, traced, vfork,
+    deleted_cwd, outside_group, posix_timer, seccomp_listener, shared_mm, traced, vfork,
 };

@@ -77,6 +77,12 @@ pub(crate) fn prctl(option: c_int, value: usize) -> Result<usize> {
     unsafe { raw("prctl", libc::SYS_prctl, [option, value, 0, 0, 0]) }
 }
 
+/// Leaves what the calling thread shares with others, as the `CLONE_*` flags say.
+pub(crate) fn unshare(what: c_int) -> Result<()> {
+    // SAFETY: plain numbers; only the calling thread is meant.
+    check("unshare", unsafe { libc::unshare(what) }).map(drop)
+}
+
 /// fork(2): the child's pid in the parent, `None` in the child.
 pub(crate) fn fork() -> Result<Option<Pid>> {
     // SAFETY: the program has one thread, so the child's memory is consistent.

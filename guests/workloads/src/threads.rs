@@ -432,7 +432,7 @@ pub(crate) fn unshared(stage: &mut Stage, _args: &Args) -> Result<()> {
     let prepare: [(&str, Prepare); 4] = [
         ("shares", |_| Ok(())),
         ("files", |stage| {
-            unshare(libc::CLONE_FILES)?;
+            sys::unshare(libc::CLONE_FILES)?;
             let file = sys::open(&stage.path("file"), libc::O_RDONLY)?;
             // SAFETY: the number is not in use.
             sys::check("dup2", unsafe { libc::dup2(file, 77) })?;
@@ -440,7 +440,7 @@ pub(crate) fn unshared(stage: &mut Stage, _args: &Args) -> Result<()> {
             sys::close(file)
         }),
         ("fs", |stage| {
-            unshare(libc::CLONE_FS)?;
+            sys::unshare(libc::CLONE_FS)?;
             let path = sys::c_path(&stage.path("elsewhere"))?;
             // SAFETY: the path lives.
             sys::check("chdir", unsafe { libc::chdir(path.as_ptr()) })?;
@@ -492,11 +492,6 @@ const SETRESUID: c_long = libc::SYS_setresuid32;
 /// The call with 32-bit ids.
 #[cfg(not(target_arch = "x86"))]
 const SETRESUID: c_long = libc::SYS_setresuid;
-
-fn unshare(what: c_int) -> Result<()> {
-    // SAFETY: plain numbers; only the calling thread is meant.
-    sys::check("unshare", unsafe { libc::unshare(what) }).map(drop)
-}
 
 /// What a thread need not share with its group.
 #[derive(Clone, Debug, PartialEq, Eq)]

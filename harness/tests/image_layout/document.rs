@@ -115,7 +115,7 @@ impl Document {
         for part in &self.parts {
             for row in &part.rows {
                 let kind = match row.kind.as_str() {
-                    "u8" | "u32" | "u64" | "s32" | "s64" => format!("__{}", row.kind),
+                    "u8" | "u16" | "u32" | "u64" | "s32" | "s64" => format!("__{}", row.kind),
                     "char" => "char".to_owned(),
                     // A struct without a name, whose size is compared.
                     anonymous if anonymous.starts_with('{') => continue,

@@ -325,6 +325,7 @@ fn every_rule_names_a_field_and_has_a_reason() {
     for (of, field) in fields {
         let objref = matches!(field, "objref" | "exe")
             || (of == "ckpt_rec_task_objs" && field != "pad")
+            || (of == "ckpt_rec_seccomp" && field == "before")
             || (matches!(of, "ckpt_fd" | "ckpt_rec_vma") && field == "file")
             || (of == "ckpt_rec_file" && field == "cred")
             || (of == "ckpt_rec_exit" && matches!(field, "cred" | "sighand"));

@@ -70,8 +70,22 @@ fn a_wrong_field_is_named() {
         Exit "EXIT"."cred": |it| it.cred = 2;
         TaskObjs "TASK_OBJS"."cred": |it| it.cred = 99;
         TaskObjs "TASK_OBJS"."mm": |it| it.mm = 1;
+        TaskObjs "TASK_OBJS"."uts_ns": |it| it.uts_ns = 11;
+        TaskObjs "TASK_OBJS"."ipc_ns": |it| it.ipc_ns = 99;
+        TaskObjs "TASK_OBJS"."time_ns": |it| it.time_ns = -1;
+        TaskObjs "TASK_OBJS"."seccomp": |it| it.seccomp = 1;
         TaskObjs "TASK_OBJS"."pad": |it| it.pad = 1;
-        Attributes "ATTRIBUTES"."flags": |it| it.flags = 0x40;
+        Seccomp "SECCOMP"."flags": |it| it.head.flags = 2;
+        Seccomp "SECCOMP"."before": |it| it.head.before = 1;
+        UtsNs "UTS_NS"."pad": |it| it.pad = 1;
+        UtsNs "UTS_NS"."nodename": |it| it.nodename.0[..65].fill(b'n');
+        UtsNs "UTS_NS"."domainname": |it| it.domainname.0[71] = b'n';
+        IpcNs "IPC_NS"."shm_rmid_forced": |it| it.shm_rmid_forced = 2;
+        IpcNs "IPC_NS"."semmni": |it| it.semmni = u32::MAX;
+        IpcNs "IPC_NS"."mq_msg_max": |it| it.mq_msg_max = 65537;
+        TimeNs "TIME_NS"."monotonic": |it| it.monotonic = -1;
+        TimeNs "TIME_NS"."boottime": |it| it.boottime = i64::MAX;
+        Attributes "ATTRIBUTES"."flags": |it| it.flags = 0x80;
         Attributes "ATTRIBUTES"."nice": |it| it.nice = 20;
         Attributes "ATTRIBUTES"."oom_score_adj": |it| it.oom_score_adj = 1001;
         Pending "PENDING"."flags": |it| it.head.flags = 2;
@@ -130,7 +144,7 @@ fn order_and_completeness_are_checked() {
         (|it| drop(it.remove(first(it, "VMA"))), "PAGES", "h.type"),
         (
             |it| drop(it.remove(first(it, "MM_END"))),
-            "TASK_OBJS",
+            "UTS_NS",
             "h.type",
         ),
         (

@@ -1,9 +1,9 @@
 //! Shared objects: numbered once, there before their first use, and of the right kind.
 
 use super::{HashMap, HashSet, Wrong, expect, wrong};
-use crate::fixed::Name;
+use crate::fixed::{Name, Text};
 use crate::names::objref;
-use crate::records::{Files, Mm, Pages, Record, Shmem, Vma};
+use crate::records::{Files, IpcNs, Mm, Pages, Record, Seccomp, Shmem, Vma};
 
 /// An address space whose mappings are being read.
 #[derive(Debug)]
@@ -129,6 +129,16 @@ impl Objects {
                 Some(_) => Ok(()),
                 None => wrong("h.type", "there is no SHMEM"),
             },
+            Record::UtsNs(it) => {
+                host_name("nodename", &it.nodename)?;
+                host_name("domainname", &it.domainname)
+            }
+            Record::IpcNs(it) => limits(it),
+            Record::Seccomp(it) => self.seccomp(it),
+            Record::TimeNs(it) => {
+                clock("monotonic", it.monotonic)?;
+                clock("boottime", it.boottime)
+            }
             Record::Pages(it) => self.pages(it),
             Record::MmEnd(it) => match self.open.take() {
                 Some(open) if open.objref != it.objref => {
@@ -174,6 +184,21 @@ impl Objects {
             size: it.size,
             at: 0,
         });
+        Ok(())
+    }
+
+    fn seccomp(&mut self, it: &Seccomp) -> Result<(), Wrong> {
+        expect(it.head.flags & !1 == 0, "flags", || {
+            format!("{:#x} has unknown bits", it.head.flags)
+        })?;
+        expect(
+            (1..=BPF_MAXINSNS).contains(&it.head.nr_insns),
+            "nr_insns",
+            || format!("{} instructions are no program", it.head.nr_insns),
+        )?;
+        if it.head.before != 0 {
+            self.mention("before", "SECCOMP", it.head.before)?;
+        }
         Ok(())
     }
 
@@ -266,6 +291,54 @@ impl Objects {
         *at = start + bytes;
         Ok(())
     }
+}
+
+/// Instructions of a classic program, at most.
+const BPF_MAXINSNS: u32 = 4096;
+
+/// `__NEW_UTS_LEN`: bytes of a host or domain name, at most.
+const HOST_NAME_MAX: usize = 64;
+
+fn host_name<const N: usize>(field: &str, text: &Text<N>) -> Result<(), Wrong> {
+    let len = text.0.iter().position(|&byte| byte == 0);
+    let good = len
+        .is_some_and(|len| len <= HOST_NAME_MAX && text.0.iter().skip(len).all(|&byte| byte == 0));
+    expect(good, field, || {
+        format!("{text:?} is no name of at most {HOST_NAME_MAX} bytes")
+    })
+}
+
+/// Objects of a kind of System V ipc, at most.
+const IPC_IDS_MAX: u32 = 1 << 24;
+/// `HARD_MSGMAX` and `HARD_MSGSIZEMAX`.
+const MQ_MESSAGES_MAX: u32 = 65536;
+const MQ_BYTES_MAX: u32 = 16 << 20;
+
+fn limits(it: &IpcNs) -> Result<(), Wrong> {
+    let int = i32::MAX.unsigned_abs();
+    for (field, value, most) in [
+        ("shmmni", it.shmmni, IPC_IDS_MAX),
+        ("shm_rmid_forced", it.shm_rmid_forced, 1),
+        ("msgmax", it.msgmax, int),
+        ("msgmnb", it.msgmnb, int),
+        ("msgmni", it.msgmni, IPC_IDS_MAX),
+        ("semmni", it.semmni, IPC_IDS_MAX),
+        ("mq_msg_max", it.mq_msg_max, MQ_MESSAGES_MAX),
+        ("mq_msgsize_max", it.mq_msgsize_max, MQ_BYTES_MAX),
+        ("mq_msg_default", it.mq_msg_default, MQ_MESSAGES_MAX),
+        ("mq_msgsize_default", it.mq_msgsize_default, MQ_BYTES_MAX),
+    ] {
+        expect(value <= most, field, || {
+            format!("{value} is above {most}, the most that its sysctl takes")
+        })?;
+    }
+    Ok(())
+}
+
+fn clock(field: &str, nanoseconds: i64) -> Result<(), Wrong> {
+    expect((0..=i64::MAX / 2).contains(&nanoseconds), field, || {
+        format!("{nanoseconds} ns are no time of this clock")
+    })
 }
 
 /// A path begins at the root and ends with its only zero.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use std::{io, ptr};
 
-use crossthaw_protocol::{Fields, RegisterSet, SignalState};
+use crossthaw_protocol::{Fields, Filter, RegisterSet, SignalState};
 use xxhash_rust::xxh64::xxh64;
 
 use super::Task;
@@ -37,6 +37,7 @@ const SEIZE: u32 = 0x4206;
 const INTERRUPT: u32 = 0x4207;
 const PEEKSIGINFO: u32 = 0x4209;
 const SECCOMP_GET_FILTER: u32 = 0x420c;
+const SECCOMP_GET_METADATA: u32 = 0x420d;
 const GET_RSEQ_CONFIGURATION: u32 = 0x420f;
 const PEEKSIGINFO_SHARED: u32 = 1;
 
@@ -45,7 +46,7 @@ const PEEKSIGINFO_SHARED: u32 = 1;
 pub(super) struct Traced {
     pub(super) registers: Vec<RegisterSet>,
     pub(super) signals: Vec<SignalState>,
-    pub(super) filters: Vec<(u32, u64)>,
+    pub(super) filters: Vec<Filter>,
     pub(super) attributes: Fields,
 }
 
@@ -163,8 +164,16 @@ fn queue(pid: i32, shared: bool, found: &mut Vec<SignalState>) {
     }
 }
 
+/// A struct `sock_filter`, the same on every architecture: a program has one hash.
+fn instruction(word: u64) -> [u8; 8] {
+    let [code0, code1, jt, jf, k0, k1, k2, k3] = word.to_ne_bytes();
+    let [code0, code1] = u16::from_ne_bytes([code0, code1]).to_le_bytes();
+    let [k0, k1, k2, k3] = u32::from_ne_bytes([k0, k1, k2, k3]).to_le_bytes();
+    [code0, code1, jt, jf, k0, k1, k2, k3]
+}
+
 /// The seccomp filters, newest first.
-fn filters(pid: i32) -> Vec<(u32, u64)> {
+fn filters(pid: i32) -> Vec<Filter> {
     let mut all = Vec::new();
     while let Some(count) = ptrace(SECCOMP_GET_FILTER, pid, all.len(), ptr::null_mut()) {
         let count = u32::try_from(count).unwrap_or(0);
@@ -180,8 +189,21 @@ fn filters(pid: i32) -> Vec<(u32, u64)> {
         {
             break;
         }
-        let bytes: Vec<u8> = program.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        all.push((count, xxh64(&bytes, 0)));
+        let bytes: Vec<u8> = program.iter().flat_map(|word| instruction(*word)).collect();
+        // struct seccomp_metadata: which filter, and its flags.
+        let mut metadata = [all.len() as u64, 0];
+        let size = size_of_val(&metadata);
+        ptrace(
+            SECCOMP_GET_METADATA,
+            pid,
+            size,
+            metadata.as_mut_ptr().cast(),
+        );
+        all.push(Filter {
+            instructions: count,
+            hash: xxh64(&bytes, 0),
+            flags: metadata[1],
+        });
     }
     all
 }

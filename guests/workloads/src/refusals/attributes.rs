@@ -14,9 +14,9 @@ fn namespace_name(kind: &str) -> Result<String> {
 
 /// A child in a namespace of its own, of the `kind` that is named; `time_for_children` is that of its children.
 pub(crate) fn other_namespace(stage: &mut Stage, args: &Args) -> Result<()> {
-    let kind = args.text("kind", "ipc").to_owned();
+    let kind = args.text("kind", "mnt").to_owned();
     let flag = match kind.as_str() {
-        "ipc" => libc::CLONE_NEWIPC,
+        "cgroup" => libc::CLONE_NEWCGROUP,
         "mnt" => libc::CLONE_NEWNS,
         "net" => libc::CLONE_NEWNET,
         "user" => libc::CLONE_NEWUSER,
@@ -26,8 +26,7 @@ pub(crate) fn other_namespace(stage: &mut Stage, args: &Args) -> Result<()> {
     };
     let mine = namespace_name(&kind)?;
     let child = stage.spawn_ready("child", |child| {
-        // SAFETY: plain numbers.
-        sys::check("unshare", unsafe { libc::unshare(flag) })?;
+        sys::unshare(flag)?;
         let before = namespace_name(&kind)?;
         child.hold()?;
         let after = namespace_name(&kind)?;
@@ -43,8 +42,7 @@ pub(crate) fn other_namespace(stage: &mut Stage, args: &Args) -> Result<()> {
 /// A child whose own children will be in a pid namespace of theirs.
 pub(crate) fn pids_for_children(stage: &mut Stage, _args: &Args) -> Result<()> {
     let child = stage.spawn_ready("child", |child| {
-        // SAFETY: plain numbers.
-        sys::check("unshare", unsafe { libc::unshare(libc::CLONE_NEWPID) })?;
+        sys::unshare(libc::CLONE_NEWPID)?;
         child.hold()?;
         let Some(first) = sys::fork()? else {
             sys::exit(sys::pid() + 40)

@@ -31,6 +31,23 @@ pub(super) fn words(_: &mut Canon, value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Offsets of clocks in seconds and nanoseconds: whether there is one.
+pub(super) fn offsets(canon: &mut Canon, value: &str) -> String {
+    let text = words(canon, value);
+    // A zombie has no namespace any more.
+    if text.is_empty() {
+        return text;
+    }
+    let mut told: Vec<&str> = Vec::new();
+    let mut words = text.split(' ');
+    while let Some(clock) = words.next() {
+        let offset = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        told.push(clock);
+        told.push(if offset == ("0", "0") { "0 0" } else { "moved" });
+    }
+    told.join(" ")
+}
+
 /// A mount.
 pub(super) fn mount(canon: &mut Canon, value: &str) -> String {
     canon.number("mount", value)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use crossthaw_protocol::{
-    FdState, Fields, MapState, Object, RegisterSet, SignalState, State, TaskState,
+    FdState, Fields, Filter, MapState, Object, RegisterSet, SignalState, State, TaskState,
 };
 
 /// One value.
@@ -167,10 +167,15 @@ fn task(state: &TaskState, out: &mut Collector<'_>) {
     for (place, signal) in signals.iter().enumerate() {
         queued(signal, &mut out.about(format!("queued signal {place}")));
     }
-    for (place, (length, hash)) in filters.iter().enumerate() {
+    for (place, filter) in filters.iter().enumerate() {
+        let Filter {
+            instructions,
+            hash,
+            flags,
+        } = filter;
         out.add(
             format!("seccomp.filter {place}"),
-            format!("{length} instructions {hash:016x}"),
+            format!("{instructions} instructions {hash:016x} flags {flags:#x}"),
         );
     }
     for set in registers {

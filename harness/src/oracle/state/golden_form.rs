@@ -292,7 +292,7 @@ mod tests {
           timerslack_ns 50000
           timer 0 ID 0 notify signal/pid.1
           queued signal 0 queue process number 10 code 0 errno 0
-          seccomp filter 0 8 instructions 000000000000004d
+          seccomp filter 0 8 instructions 000000000000004d flags 0x0
           fd 0 /dev/null pos 0 read-write mnt_id #1 mode 0644 inode #1 capacity 4096 same as 1:0
           fd 3 /scenario/data pos 0 read-write mnt_id #1 mode 0644 inode #1 capacity 4096 same as 1:3
           map [heap] rw-p

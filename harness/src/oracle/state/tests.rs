@@ -1,6 +1,8 @@
 //! What each form sees.
 
-use crossthaw_protocol::{FdState, Fields, MapState, Object, RegisterSet, SignalState, TaskState};
+use crossthaw_protocol::{
+    FdState, Fields, Filter, MapState, Object, RegisterSet, SignalState, TaskState,
+};
 use serde_json::Value;
 
 use super::*;
@@ -75,7 +77,11 @@ pub(crate) fn task(pid: i32, parent: i32) -> TaskState {
             errno: 0,
             rest: "01".to_owned(),
         }],
-        filters: vec![(8, 77)],
+        filters: vec![Filter {
+            instructions: 8,
+            hash: 77,
+            flags: 0,
+        }],
         registers: vec![RegisterSet {
             note: 1,
             size: 216,
@@ -178,7 +184,8 @@ fn everything_else_is_seen() {
     check(|task| task.registers[0].words[0].1 = 2, true, false);
     check(|task| task.registers[0].words.clear(), true, false);
     check(|task| task.signals.clear(), true, true);
-    check(|task| task.filters[0].1 = 1, true, true);
+    check(|task| task.filters[0].hash = 1, true, true);
+    check(|task| task.filters[0].flags = 2, true, true);
     check(|task| task.maps[0].hash = Some(9), true, true);
     check(|task| task.maps[1].hash = Some(9), true, false);
     check(|task| task.maps[1].end += 0x1000, true, false);

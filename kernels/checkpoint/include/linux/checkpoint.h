@@ -24,13 +24,18 @@
 #include <uapi/linux/checkpoint.h>
 
 struct bio_vec;
+struct bpf_prog;
 struct ckpt_ctx;
 struct ckpt_member;
 struct cred;
 struct file;
 struct mm_struct;
+struct nsproxy;
 struct pid_namespace;
 struct pt_regs;
+struct seccomp_filter;
+struct sock_filter;
+struct sock_fprog_kern;
 struct user_regset;
 struct vm_area_struct;
 
@@ -74,9 +79,11 @@ struct ckpt_posix_timers {
  * @objs:	object hash, see objhash.c
  * @root:	root task of the tree; counted reference
  * @pid_ns:	its pid namespace; counted reference
+ * @namespaces:	restart: its namespaces as it came, and so those of all members; counted
  * @user_ns:	its user namespace: ids and capabilities are written as seen in it; counted
  * @root_path:	its root directory: paths are written as seen from it; counted
  * @tasks, @nr_tasks: the tree
+ * @nr_insns:	restart: instructions of all filters so far
  * @current_task: the task that is being saved or restored, for messages
  * @current_objref: the object that is being saved or restored, or 0, for messages
  * @err:	first error, negative errno, or 0
@@ -104,12 +111,14 @@ struct ckpt_ctx {
 
 	struct task_struct *root;
 	struct pid_namespace *pid_ns;
+	struct nsproxy *namespaces;
 	struct user_namespace *user_ns;
 	struct path root_path;
 	struct ckpt_task *tasks;
 	unsigned int nr_tasks;
 
 	struct ckpt_posix_timers posix_timers;
+	u64 nr_insns;
 
 	struct task_struct *current_task;
 	int current_pid;
@@ -200,6 +209,10 @@ enum ckpt_obj_type {
 	CKPT_OBJ_CRED,		/* struct cred */
 	CKPT_OBJ_MM,		/* struct mm_struct */
 	CKPT_OBJ_SHMEM,		/* struct file behind shared anonymous memory */
+	CKPT_OBJ_UTS_NS,	/* struct uts_namespace */
+	CKPT_OBJ_IPC_NS,	/* struct ipc_namespace */
+	CKPT_OBJ_TIME_NS,	/* struct time_namespace */
+	CKPT_OBJ_SECCOMP,	/* struct seccomp_filter */
 	CKPT_OBJ_MAX,
 };
 
@@ -267,6 +280,27 @@ static inline bool sem_has_undos(struct task_struct *tsk)
 	return false;
 }
 #endif
+
+/* kernel/nsproxy.c: the namespaces of current once more, to be changed before anybody uses them; ERR_PTR */
+struct nsproxy *nsproxy_copy(void);
+
+/* kernel/seccomp.c: the last filter of a task that does not run, held; NULL if it has none */
+struct seccomp_filter *seccomp_filter_of(struct task_struct *task);
+void seccomp_filter_hold(struct seccomp_filter *filter);
+void seccomp_filter_unhold(struct seccomp_filter *filter);
+struct seccomp_filter *seccomp_filter_before(struct seccomp_filter *filter);
+/* ... the program it was made from; NULL if there is none, or if that is not all of it */
+const struct sock_fprog_kern *seccomp_filter_program(struct seccomp_filter *filter, bool *log);
+/* ... a filter behind @before, held; ERR_PTR */
+struct seccomp_filter *seccomp_filter_restore(struct seccomp_filter *before,
+					      struct sock_fprog_kern *program, bool log);
+/* ... the modes of seccomp for a task that is in the kernel and has none */
+void seccomp_filter_apply(struct task_struct *task, struct seccomp_filter *filter);
+void seccomp_strict_apply(struct task_struct *task);
+
+/* net/core/filter.c: as bpf_prog_create_from_user() of instructions that the kernel has */
+int bpf_prog_create_checked(struct bpf_prog **pfp, struct sock_fprog_kern *fprog,
+			    int (*trans)(struct sock_filter *filter, unsigned int flen));
 
 /* kernel/time/posix-timers.c, posix-cpu-timers.c */
 /* What timer_gettime(2) says; under it_lock. */
@@ -386,6 +420,25 @@ int ckpt_fs_install(struct ckpt_ctx *ctx, int objref);
 char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf,
 		     const struct ckpt_holder *holder);
 
+/* namespaces.c: may the task's differ from the root's as they do? */
+int ckpt_namespaces_check(struct ckpt_ctx *ctx, struct task_struct *task);
+/* ... write those that are not the caller's, and fill in their objrefs */
+int ckpt_namespaces_save(struct ckpt_ctx *ctx, struct task_struct *task,
+			 struct ckpt_rec_task_objs *rec);
+int ckpt_namespaces_begin(struct ckpt_ctx *ctx);	/* coordinator: where the members come from */
+int ckpt_uts_ns_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_UTS_NS */
+int ckpt_ipc_ns_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_IPC_NS */
+int ckpt_time_ns_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_TIME_NS */
+int ckpt_namespaces_install(struct ckpt_ctx *ctx, const struct ckpt_rec_task_objs *rec);
+
+/* seccomp.c: filters on system calls */
+int ckpt_seccomp_save(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_seccomp_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_SECCOMP */
+int ckpt_seccomp_install(struct ckpt_ctx *ctx, int objref);	/* kept in the member */
+int ckpt_seccomp_check(struct ckpt_ctx *ctx);
+void ckpt_seccomp_apply(struct ckpt_member *m);
+void ckpt_seccomp_free(struct ckpt_member *m);
+
 /* mm.c, pages.c: address spaces */
 int ckpt_mm_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_mm_restore(struct ckpt_ctx *ctx);		/* empties current->mm and lays it out */
@@ -439,7 +492,7 @@ struct ckpt_member {
 	bool have_cpu;
 
 	/* objrefs of TASK_OBJS as far as they were restored in this task */
-	int own_cred, own_files, own_fs, own_sighand, own_mm;
+	int own_cred, own_files, own_fs, own_sighand, own_mm, own_time_ns;
 	/* Registrations that may only be put back when the memory is there */
 	struct ckpt_rec_task task_rec;
 	bool have_task, have_objs, have_rlimits, have_signals, have_restart_block, have_itimers;
@@ -455,6 +508,7 @@ struct ckpt_member {
 	struct ckpt_pending pending, shared_pending;
 	struct ckpt_rec_itimers itimers;
 	struct ckpt_rec_posix_timers *posix_timers;	/* or NULL */
+	struct seccomp_filter *seccomp;	/* held; or NULL */
 	struct ckpt_rec_exit exit_rec;
 	struct ckpt_rec_attributes attributes;
 };

@@ -16,6 +16,7 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/sched/rt.h>
+#include <linux/seccomp.h>
 #include <linux/signal.h>
 #include <uapi/linux/sched/types.h>
 
@@ -72,6 +73,8 @@ int ckpt_attributes_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 			rec.flags |= task_flags[i].image;
 	if (task_no_new_privs(task))
 		rec.flags |= CKPT_ATTR_NO_NEW_PRIVS;
+	if (seccomp_mode(&task->seccomp) == SECCOMP_MODE_STRICT)
+		rec.flags |= CKPT_ATTR_SECCOMP_STRICT;
 	if (ckpt_has_group(ctx, t->pid)) {
 		rec.oom_score_adj = task->signal->oom_score_adj;
 		if (task->signal->is_child_subreaper)

@@ -88,6 +88,14 @@ void ckpt_sighand_drop(void *obj);
 int ckpt_sighand_users(void *obj);
 void ckpt_cred_grab(void *obj);
 void ckpt_cred_drop(void *obj);
+void ckpt_uts_ns_grab(void *obj);
+void ckpt_uts_ns_drop(void *obj);
+void ckpt_ipc_ns_grab(void *obj);
+void ckpt_ipc_ns_drop(void *obj);
+void ckpt_time_ns_grab(void *obj);
+void ckpt_time_ns_drop(void *obj);
+void ckpt_seccomp_grab(void *obj);
+void ckpt_seccomp_drop(void *obj);
 
 /* Masks are 64 bits in the image; bit N-1 is signal N. */
 static inline u64 ckpt_mask_from_sigset(const sigset_t *set)

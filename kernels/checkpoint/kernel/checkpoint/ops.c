@@ -45,6 +45,10 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	       .restore = ckpt_posix_timers_restore),
 	RECORD(SHMEM, ckpt_rec_shmem, .restore = ckpt_shmem_restore),
 	RECORD(SHMEM_END, ckpt_rec_shmem_end, .restore = ckpt_shmem_end_restore),
+	RECORD(UTS_NS, ckpt_rec_uts_ns, .restore = ckpt_uts_ns_restore),
+	RECORD(IPC_NS, ckpt_rec_ipc_ns, .restore = ckpt_ipc_ns_restore),
+	RECORD(TIME_NS, ckpt_rec_time_ns, .restore = ckpt_time_ns_restore),
+	RECORD(SECCOMP, ckpt_rec_seccomp, .variable = true, .restore = ckpt_seccomp_restore),
 };
 
 const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
@@ -89,6 +93,26 @@ const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
 		.grab	= ckpt_file_grab,
 		.drop	= ckpt_file_drop,
 		.users	= ckpt_file_users,
+	},
+	[CKPT_OBJ_UTS_NS] = {
+		.name	= "uts namespace",
+		.grab	= ckpt_uts_ns_grab,
+		.drop	= ckpt_uts_ns_drop,
+	},
+	[CKPT_OBJ_IPC_NS] = {
+		.name	= "ipc namespace",
+		.grab	= ckpt_ipc_ns_grab,
+		.drop	= ckpt_ipc_ns_drop,
+	},
+	[CKPT_OBJ_TIME_NS] = {
+		.name	= "time namespace",
+		.grab	= ckpt_time_ns_grab,
+		.drop	= ckpt_time_ns_drop,
+	},
+	[CKPT_OBJ_SECCOMP] = {
+		.name	= "filter on system calls",
+		.grab	= ckpt_seccomp_grab,
+		.drop	= ckpt_seccomp_drop,
 	},
 };
 

@@ -84,6 +84,7 @@ static void member_put(struct ckpt_member *m)
 		return;
 	ckpt_cpu_free(m);
 	ckpt_pending_free(m);
+	ckpt_seccomp_free(m);
 	if (m->ctx)
 		ckpt_ctx_put(m->ctx);
 	if (m->task)
@@ -388,9 +389,11 @@ static int find_members(struct ckpt_ctx *ctx)
 					task_pid_nr_ns(m->task, ctx->pid_ns));
 		if (!i && m->task != ctx->root)
 			return ckpt_err(ctx, -ESRCH, "is not the root of the tree");
+		if (!i && ckpt_namespaces_begin(ctx))
+			return ctx->err;
 		if (!ptrace_may_access(m->task, PTRACE_MODE_ATTACH_REALCREDS))
 			return ckpt_err(ctx, -EPERM, "the caller may not trace it");
-		if (READ_ONCE(m->task->nsproxy) != READ_ONCE(ctx->root->nsproxy) ||
+		if (READ_ONCE(m->task->nsproxy) != ctx->namespaces ||
 		    task_cred_xxx(m->task, user_ns) != task_cred_xxx(ctx->root, user_ns))
 			return ckpt_err(ctx, -EPERM,
 					"is not in the namespaces of the root of the tree");
@@ -676,6 +679,9 @@ static void release(struct ckpt_ctx *ctx)
 		ckpt_zombie_wait(ctx->members[i], ctx->tasks[i].exit_signal);
 	}
 	/* All of them, before the first can have one expire, set it or delete it. */
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
+		if (!ctx->members[i]->has_exited)
+			ckpt_seccomp_apply(ctx->members[i]);
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
 		if (!ctx->members[i]->has_exited)
 			ckpt_timers_arm(ctx->members[i]);

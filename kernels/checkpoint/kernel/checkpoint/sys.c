@@ -7,6 +7,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/fs_struct.h>
+#include <linux/nsproxy.h>
 #include <linux/pid_namespace.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
@@ -72,6 +73,8 @@ void ckpt_ctx_put(struct ckpt_ctx *ctx)
 		put_task_struct(ctx->root);
 	if (ctx->pid_ns)
 		put_pid_ns(ctx->pid_ns);
+	if (ctx->namespaces)
+		put_nsproxy(ctx->namespaces);
 	put_user_ns(ctx->user_ns);
 	path_put(&ctx->root_path);
 	if (ctx->file)

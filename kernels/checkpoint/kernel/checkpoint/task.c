@@ -23,7 +23,6 @@
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
-#include <linux/seccomp.h>
 #include <linux/uaccess.h>
 
 #include "internal.h"
@@ -49,8 +48,6 @@ static const char *task_in_the_way(struct task_struct *task)
 		return "was made by vfork and has not called exec";
 	if (!list_empty(&task->ptraced))
 		return "traces another task";
-	if (task->seccomp.mode != SECCOMP_MODE_DISABLED)
-		return "is under seccomp";
 	if (ckpt_has_mempolicy(task))
 		return "has a memory policy";
 	if (task->atomic_flags & ~BIT(PFA_NO_NEW_PRIVS))
@@ -146,6 +143,7 @@ static int save_objs(struct ckpt_ctx *ctx, struct task_struct *task)
 {
 	struct ckpt_rec_task_objs rec = {};
 	const struct cred *cred;
+	int err;
 
 	if (rcu_access_pointer(task->cred) != rcu_access_pointer(task->real_cred) &&
 	    task != current)
@@ -167,6 +165,12 @@ static int save_objs(struct ckpt_ctx *ctx, struct task_struct *task)
 	rec.mm = ckpt_mm_save(ctx, task);
 	if (rec.mm < 0)
 		return rec.mm;
+	err = ckpt_namespaces_save(ctx, task, &rec);
+	if (err)
+		return err;
+	rec.seccomp = ckpt_seccomp_save(ctx, task);
+	if (rec.seccomp < 0)
+		return rec.seccomp;
 	ctx->current_objref = 0;
 	return ckpt_write_record(ctx, CKPT_REC_TASK_OBJS, &rec, sizeof(rec));
 }
@@ -347,6 +351,10 @@ int ckpt_task_objs_restore(struct ckpt_ctx *ctx)
 		err = ckpt_files_install(ctx, rec->files);
 	if (!err && m->own_fs != rec->fs)
 		err = ckpt_fs_install(ctx, rec->fs);
+	if (!err)
+		err = ckpt_namespaces_install(ctx, rec);
+	if (!err)
+		err = ckpt_seccomp_install(ctx, rec->seccomp);
 	m->have_objs = !err;
 	return err;
 }
@@ -425,7 +433,7 @@ int ckpt_task_end_restore(struct ckpt_ctx *ctx)
 	if (err)
 		return err;
 	if (!m->has_exited)
-		err = ckpt_attributes_apply(ctx);
+		err = ckpt_seccomp_check(ctx) ?: ckpt_attributes_apply(ctx);
 	if (err)
 		return err;
 	/* Changing credentials resets it. A thread's group has it by now. */

@@ -8,8 +8,6 @@
  * finds it there with the same count of switches afterwards.
  */
 #include <linux/checkpoint.h>
-#include <linux/ipc_namespace.h>
-#include <linux/nsproxy.h>
 #include <linux/pid_namespace.h>
 #include <linux/ptrace.h>
 #include <linux/sched/signal.h>
@@ -96,18 +94,6 @@ struct ckpt_task *ckpt_tree_leader(struct ckpt_ctx *ctx, int pid)
 	return t ? ckpt_tree_task(ctx, t->tgid) : NULL;
 }
 
-/* The task's namespaces with a counted reference; NULL when it has exited. */
-static struct nsproxy *task_nsproxy(struct task_struct *task)
-{
-	struct nsproxy *ns;
-
-	guard(task_lock)(task);
-	ns = task->nsproxy;
-	if (ns)
-		get_nsproxy(ns);
-	return ns;
-}
-
 /* The namespaces of its own pid, and of its user and group ids. */
 static int check_ids(struct ckpt_ctx *ctx, struct task_struct *task)
 {
@@ -116,66 +102,6 @@ static int check_ids(struct ckpt_ctx *ctx, struct task_struct *task)
 	if (task_cred_xxx(task, user_ns) != ctx->user_ns)
 		return ckpt_err(ctx, -EPERM,
 				"is in another user namespace than the root of the tree");
-	return 0;
-}
-
-static int check_namespaces(struct ckpt_ctx *ctx, struct task_struct *task)
-{
-	const char *other = NULL;
-	struct nsproxy *mine, *its;
-	int err;
-
-	err = check_ids(ctx, task);
-	if (err)
-		return err;
-	mine = task_nsproxy(ctx->root);
-	its = task_nsproxy(task);
-	if (!its || !mine)
-		other = "no";
-	else if (its->pid_ns_for_children != ctx->pid_ns)
-		other = "(for its children) another pid";
-	else if (its->time_ns_for_children != its->time_ns)
-		other = "(for its children) another time";
-	else if (its == mine)
-		other = NULL;
-	else if (its->mnt_ns != mine->mnt_ns)
-		other = "another mount";
-	else if (its->net_ns != mine->net_ns)
-		other = "another network";
-	else if (its->uts_ns != mine->uts_ns)
-		other = "another uts";
-	else if (its->ipc_ns != mine->ipc_ns)
-		other = "another ipc";
-	else if (its->time_ns != mine->time_ns)
-		other = "another time";
-	else if (its->cgroup_ns != mine->cgroup_ns)
-		other = "another cgroup";
-	if (mine)
-		put_nsproxy(mine);
-	if (its)
-		put_nsproxy(its);
-	if (other)
-		return ckpt_err(ctx, -EPERM, "is in %s namespace than the root of the tree", other);
-	return 0;
-}
-
-/* What a container's namespaces hold beside its tasks. */
-static int check_container(struct ckpt_ctx *ctx)
-{
-	struct nsproxy *ns = task_nsproxy(ctx->root);
-	int sysv = 0, mqueues;
-
-	if (!ns)
-		return ckpt_err(ctx, -EBUSY, "has exited");
-	for (int i = 0; i < ARRAY_SIZE(ns->ipc_ns->ids); i++)
-		sysv += ns->ipc_ns->ids[i].in_use;
-	mqueues = ns->ipc_ns->mq_queues_count;
-	put_nsproxy(ns);
-	if (sysv)
-		return ckpt_err(ctx, -EBUSY, "its ipc namespace holds %d System V objects", sysv);
-	if (mqueues)
-		return ckpt_err(ctx, -EBUSY, "its ipc namespace holds %d POSIX message queues",
-				mqueues);
 	return 0;
 }
 
@@ -328,14 +254,13 @@ int ckpt_tree_collect(struct ckpt_ctx *ctx, struct task_struct *root)
 		if (!i && t->has_exited)
 			return ckpt_err(ctx, -EBUSY, "has exited");
 		/* A zombie is in none any more, but for those that its ids are from. */
-		err = t->has_exited ? check_ids(ctx, t->task) : check_namespaces(ctx, t->task);
+		err = check_ids(ctx, t->task);
+		if (!err && !t->has_exited)
+			err = ckpt_namespaces_check(ctx, t->task);
 		if (err)
 			return err;
 	}
-	err = resolve_groups(ctx);
-	if (err)
-		return err;
-	return ctx->flags & CHECKPOINT_SUBTREE ? 0 : check_container(ctx);
+	return resolve_groups(ctx);
 }
 
 int ckpt_tree_recheck(struct ckpt_ctx *ctx)

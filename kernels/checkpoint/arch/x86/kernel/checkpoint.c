@@ -27,6 +27,7 @@
 #include <linux/perf_event.h>
 #include <linux/regset.h>
 #include <linux/sched/task_stack.h>
+#include <linux/seccomp.h>
 #include <asm/checkpoint.h>
 #include <asm/cpufeature.h>
 #include <asm/desc.h>
@@ -81,7 +82,9 @@ static const char *in_the_way(struct task_struct *task)
 		return "is single-stepped";
 	if (ckpt_ioports_in_use(task))
 		return "may access I/O ports";
-	if (test_tsk_thread_flag(task, TIF_NOTSC))
+	/* Strict mode takes it away, and gives it back to nobody. */
+	if (test_tsk_thread_flag(task, TIF_NOTSC) &&
+	    seccomp_mode(&task->seccomp) != SECCOMP_MODE_STRICT)
 		return "may not read the time stamp counter (PR_SET_TSC)";
 	if (test_tsk_thread_flag(task, TIF_NOCPUID))
 		return "may not execute CPUID (ARCH_SET_CPUID)";

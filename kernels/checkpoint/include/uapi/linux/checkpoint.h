@@ -14,9 +14,9 @@
  * task that has exited is TASK CRED SIGHAND EXIT TASK_END, and if it led threads that
  * have not, the section of the first of them has the RLIMITS.
  *
- * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MM) carry
- * an objref, a number above zero that is unique in the image, and come before
- * their first use.  MM is followed by its VMA and PAGES records and MM_END,
+ * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MM, UTS_NS,
+ * IPC_NS, TIME_NS, SECCOMP) carry an objref, a number above zero that is unique in the
+ * image, and come before their first use.  MM is followed by its VMA and PAGES records and MM_END,
  * SHMEM by its PAGES records and SHMEM_END.
  * A checkpoint that fails ends its image with an ERROR record.
  */
@@ -73,7 +73,11 @@ enum ckpt_record {
 	CKPT_REC_SHMEM		= 26,
 	CKPT_REC_SHMEM_END	= 27,
 	CKPT_REC_POSIX_TIMERS	= 28,
-	CKPT_REC_MAX		= CKPT_REC_POSIX_TIMERS,
+	CKPT_REC_UTS_NS		= 29,
+	CKPT_REC_IPC_NS		= 30,
+	CKPT_REC_TIME_NS	= 31,
+	CKPT_REC_SECCOMP	= 32,
+	CKPT_REC_MAX		= CKPT_REC_SECCOMP,
 };
 
 /**
@@ -175,7 +179,10 @@ struct ckpt_rec_task {
 	__u32 pad;
 };
 
-/* The objects that the task uses, by objref. */
+/*
+ * The objects that the task uses, by objref.  Where that of a namespace is 0,
+ * it is the one of whoever restarts the tree.
+ */
 struct ckpt_rec_task_objs {
 	struct ckpt_hdr h;
 	__s32 cred;
@@ -183,6 +190,10 @@ struct ckpt_rec_task_objs {
 	__s32 fs;
 	__s32 sighand;
 	__s32 mm;
+	__s32 uts_ns;
+	__s32 ipc_ns;
+	__s32 time_ns;
+	__s32 seccomp;	/* its last filter, or 0 */
 	__u32 pad;
 };
 
@@ -256,7 +267,8 @@ struct ckpt_rec_attributes {
 #define CKPT_ATTR_MCE_EARLY	0x08	/* ... and is to be told early */
 #define CKPT_ATTR_IO_FLUSHER	0x10	/* PR_SET_IO_FLUSHER */
 #define CKPT_ATTR_SUBREAPER	0x20	/* the process is PR_SET_CHILD_SUBREAPER */
-#define CKPT_ATTR_ALL		0x3f
+#define CKPT_ATTR_SECCOMP_STRICT 0x40	/* SECCOMP_MODE_STRICT */
+#define CKPT_ATTR_ALL		0x7f
 
 /**
  * struct ckpt_rec_signals - the task's own signal state
@@ -700,6 +712,98 @@ struct ckpt_rec_mm_end {
 	__s32 objref;
 	__u32 pad;
 };
+
+#define CKPT_UTS_NAME_LEN	72	/* with its terminating zero, and padded with zeros */
+
+/* A uts namespace.  What else uname(2) says is the kernel's. */
+struct ckpt_rec_uts_ns {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 pad;
+	char  nodename[CKPT_UTS_NAME_LEN];
+	char  domainname[CKPT_UTS_NAME_LEN];
+};
+
+/**
+ * struct ckpt_rec_ipc_ns - an ipc namespace, which is empty: its limits
+ * @objref:	its number
+ * @shmmax:	bytes of a segment, at most
+ * @shmall:	pages of all segments, at most
+ * @shmmni:	segments, at most
+ * @shm_rmid_forced: 1 if segments go with their last user
+ * @msgmax:	bytes of a message, at most
+ * @msgmnb:	bytes of a queue, at most
+ * @msgmni:	queues, at most
+ * @semmsl:	semaphores of a set, at most
+ * @semmns:	semaphores of all sets, at most
+ * @semopm:	operations of one semop(2), at most
+ * @semmni:	sets, at most
+ * @mq_queues_max: POSIX queues, at most
+ * @mq_msg_max:	messages that a POSIX queue of the unprivileged may hold
+ * @mq_msgsize_max: bytes of such a message, at most
+ * @mq_msg_default, @mq_msgsize_default: of a queue that is made without attributes
+ */
+struct ckpt_rec_ipc_ns {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 pad;
+	__u64 shmmax;
+	__u64 shmall;
+	__u32 shmmni;
+	__u32 shm_rmid_forced;
+	__u32 msgmax;
+	__u32 msgmnb;
+	__u32 msgmni;
+	__u32 semmsl;
+	__u32 semmns;
+	__u32 semopm;
+	__u32 semmni;
+	__u32 mq_queues_max;
+	__u32 mq_msg_max;
+	__u32 mq_msgsize_max;
+	__u32 mq_msg_default;
+	__u32 mq_msgsize_default;
+};
+
+/**
+ * struct ckpt_rec_time_ns - a time namespace
+ * @objref:	its number
+ * @monotonic:	CLOCK_MONOTONIC in it, in nanoseconds
+ * @boottime:	CLOCK_BOOTTIME in it, in nanoseconds
+ */
+struct ckpt_rec_time_ns {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 pad;
+	__s64 monotonic;
+	__s64 boottime;
+};
+
+/* An instruction of classic BPF, as struct sock_filter */
+struct ckpt_insn {
+	__u16 code;
+	__u8  jt;
+	__u8  jf;
+	__u32 k;
+};
+
+/**
+ * struct ckpt_rec_seccomp - a filter on system calls
+ * @objref:	its number
+ * @before:	objref of the filter that was there before, or 0
+ * @flags:	CKPT_SECCOMP_*
+ * @nr_insns:	instructions that follow
+ */
+struct ckpt_rec_seccomp {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__s32 before;
+	__u32 flags;
+	__u32 nr_insns;
+	struct ckpt_insn insns[];
+};
+
+#define CKPT_SECCOMP_LOG	0x1	/* SECCOMP_FILTER_FLAG_LOG */
 
 /**
  * struct ckpt_rec_error - last record of an image whose checkpoint failed
