@@ -153,22 +153,26 @@ const LIMITS: [(&str, &str); 13] = [
     ("fs/mqueue/msgsize_default", "4000"),
 ];
 
+fn limit(name: &str) -> Result<String> {
+    let text = fs::read_to_string(format!("/proc/sys/{name}"));
+    let text = text.map_err(Error::from_io("read a limit"))?;
+    text.strip_suffix('\n')
+        .map(str::to_owned)
+        .ok_or_else(|| Error::Situation(format!("{name} is {text:?}")))
+}
+
 fn limits() -> Result<Vec<String>> {
-    let read = |name: &str| {
-        let text = fs::read_to_string(format!("/proc/sys/{name}"));
-        Ok(text
-            .map_err(Error::from_io("read a limit"))?
-            .trim()
-            .to_owned())
-    };
-    LIMITS.iter().map(|(name, _)| read(name)).collect()
+    LIMITS.iter().map(|(name, _)| limit(name)).collect()
+}
+
+fn set_limit(name: &str, value: &str) -> Result<()> {
+    fs::write(format!("/proc/sys/{name}"), value).map_err(Error::from_io("set a limit"))
 }
 
 fn set_limits() -> Result<()> {
-    for (name, value) in LIMITS {
-        fs::write(format!("/proc/sys/{name}"), value).map_err(Error::from_io("set a limit"))?;
-    }
-    Ok(())
+    LIMITS
+        .iter()
+        .try_for_each(|(name, value)| set_limit(name, value))
 }
 
 fn check_limits(stage: &mut Stage, expected: &[String]) -> Result<()> {
@@ -225,20 +229,11 @@ const AHEAD: Duration = Duration::from_secs(100_000);
 
 /// What the C library reads from the vdso, and what the system call says.
 fn clocks() -> Result<[Duration; 4]> {
-    let by_call = |clock: libc::clockid_t| -> Result<Duration> {
-        let mut time = sys::timespec(Duration::ZERO);
-        // SAFETY: the time lives, and has the size of the C library's.
-        let returned = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, &raw mut time) };
-        if returned != 0 {
-            return Err(Error::last("clock_gettime"));
-        }
-        Ok(sys::duration(time))
-    };
     Ok([
         sys::clock(libc::CLOCK_MONOTONIC)?,
-        by_call(libc::CLOCK_MONOTONIC)?,
+        sys::kernel_time(libc::CLOCK_MONOTONIC)?,
         sys::clock(libc::CLOCK_BOOTTIME)?,
-        by_call(libc::CLOCK_BOOTTIME)?,
+        sys::kernel_time(libc::CLOCK_BOOTTIME)?,
     ])
 }
 
@@ -343,6 +338,9 @@ pub(crate) fn time(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.join(&child)
 }
 
+/// The limit that stands for its namespace.
+const QUEUES: &str = "kernel/msgmni";
+
 /// Namespaces of three kinds in all combinations, each made once: who shares one shares it still.
 pub(crate) fn mixed(stage: &mut Stage, _args: &Args) -> Result<()> {
     let first = stage.spawn_ready("uts", |child| {
@@ -350,30 +348,30 @@ pub(crate) fn mixed(stage: &mut Stage, _args: &Args) -> Result<()> {
         set_names("mixed", "uts")?;
         let second = child.spawn_ready("ipc", |child| {
             sys::unshare(libc::CLONE_NEWIPC)?;
-            fs::write("/proc/sys/kernel/msgmni", "77").map_err(Error::from_io("set a limit"))?;
+            set_limit(QUEUES, "77")?;
             let third = child.spawn_ready("time", |child| {
                 enter_time()?;
                 let before = clocks()?;
                 child.hold()?;
                 check_names(child, "names", "mixed", "uts")?;
-                child.equal("limit", &msgmni()?, &"77\n".to_owned());
+                child.equal("limit", &limit(QUEUES)?, &"77".to_owned());
                 check_clocks(child, &before)?;
                 set_names("mixed", "renamed")?;
-                fs::write("/proc/sys/kernel/msgmni", "78").map_err(Error::from_io("set a limit"))
+                set_limit(QUEUES, "78")
             })?;
             child.hold()?;
             third.resume()?;
             child.join(&third)?;
             check_names(child, "names of another", "mixed", "renamed")?;
-            child.equal("limit of another", &msgmni()?, &"78\n".to_owned());
+            child.equal("limit of another", &limit(QUEUES)?, &"78".to_owned());
             Ok(())
         })?;
-        let usual = msgmni()?;
+        let usual = limit(QUEUES)?;
         child.hold()?;
         second.resume()?;
         child.join(&second)?;
         check_names(child, "names of another", "mixed", "renamed")?;
-        child.equal("limit", &msgmni()?, &usual);
+        child.equal("limit", &limit(QUEUES)?, &usual);
         let Some(last) = sys::fork()? else {
             let same = names().is_ok_and(|(host, _)| host == "mixed");
             sys::exit(i32::from(!same))
@@ -384,10 +382,6 @@ pub(crate) fn mixed(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.hold()?;
     first.resume()?;
     stage.join(&first)
-}
-
-fn msgmni() -> Result<String> {
-    fs::read_to_string("/proc/sys/kernel/msgmni").map_err(Error::from_io("read a limit"))
 }
 
 /// A child's own ipc namespace has a segment in it.

@@ -44,27 +44,29 @@ fn answer(call: c_long, action: u32) -> Result<()> {
         ],
         0,
     )
+    .map(drop)
 }
 
-fn install(insns: &mut [sock_filter], flags: libc::c_ulong) -> Result<()> {
+/// Makes a program the last filter; returns what seccomp(2) does.
+pub(crate) fn install(insns: &mut [sock_filter], flags: libc::c_ulong) -> Result<usize> {
     let program = libc::sock_fprog {
         len: u16::try_from(insns.len()).unwrap_or(u16::MAX),
         filter: insns.as_mut_ptr(),
     };
+    let arguments = [
+        libc::SECCOMP_SET_MODE_FILTER as usize,
+        usize::try_from(flags).unwrap_or(usize::MAX),
+        (&raw const program).expose_provenance(),
+        0,
+        0,
+    ];
     // SAFETY: the kernel copies the program, which lives.
-    let returned = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            flags,
-            &raw const program,
-        )
-    };
-    if returned == 0 {
-        Ok(())
-    } else {
-        Err(Error::last("seccomp"))
-    }
+    unsafe { sys::raw("seccomp", libc::SYS_seccomp, arguments) }
+}
+
+/// A program that lets all pass.
+pub(crate) fn allow() -> [sock_filter; 1] {
+    [insn(RETURN, 0, 0, SECCOMP_RET_ALLOW)]
 }
 
 /// The errno of a call that has no valid arguments: EINVAL where it passes, else what the filter says.
@@ -81,14 +83,10 @@ fn probe(call: c_long) -> c_int {
 
 /// How many filters `/proc` says there are, and the mode.
 fn told(pid: Pid) -> Result<(String, String)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status"))
-        .map_err(Error::from_io("read the status"))?;
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.map(|value| value.trim().to_owned())
-            .ok_or_else(|| Error::Situation(format!("the status has no {name}")))
-    };
-    Ok((field("Seccomp:")?, field("Seccomp_filters:")?))
+    Ok((
+        sys::status_field(pid, "Seccomp")?,
+        sys::status_field(pid, "Seccomp_filters")?,
+    ))
 }
 
 fn check_told(stage: &mut Stage, mode: &str, filters: &str) -> Result<()> {
@@ -112,10 +110,7 @@ pub(crate) fn chain(stage: &mut Stage, _args: &Args) -> Result<()> {
     })?;
     let more = stage.spawn_ready("more", |child| {
         // It allows all, and is asked all the same.
-        install(
-            &mut [insn(RETURN, 0, 0, SECCOMP_RET_ALLOW)],
-            libc::SECCOMP_FILTER_FLAG_LOG,
-        )?;
+        install(&mut allow(), libc::SECCOMP_FILTER_FLAG_LOG)?;
         answer(OTHER, SECCOMP_RET_ERRNO | 2)?;
         child.hold()?;
         child.equal("the call", &probe(PROBE), &1);

@@ -381,6 +381,24 @@ pub(crate) fn clock(clock: libc::clockid_t) -> Result<Duration> {
     Ok(duration(time))
 }
 
+/// The same as the kernel says it, and not the vdso.
+pub(crate) fn kernel_time(clock: libc::clockid_t) -> Result<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let arguments = [
+        usize::try_from(clock).unwrap_or(0),
+        (&raw mut time).expose_provenance(),
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel writes one timespec of the C library's size.
+    unsafe { raw("clock_gettime", libc::SYS_clock_gettime, arguments)? };
+    Ok(duration(time))
+}
+
 /// A timespec as a duration; nothing for negative ones.
 pub(crate) fn duration(time: libc::timespec) -> Duration {
     Duration::new(
@@ -409,6 +427,16 @@ pub(crate) fn state(pid: Pid) -> Result<char> {
         .map_err(Error::from_io("read /proc/PID/stat"))?;
     state_in(&stat)
         .ok_or_else(|| Error::Situation(format!("/proc/{pid}/stat has no state: {stat:?}")))
+}
+
+/// A field of `/proc/PID/status`, without the blanks around it; a thread's id serves, too.
+pub(crate) fn status_field(pid: Pid, name: &str) -> Result<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .map_err(Error::from_io("read /proc/PID/status"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .map(|value| value.trim().to_owned())
+        .ok_or_else(|| Error::Situation(format!("/proc/{pid}/status has no {name}")))
 }
 
 /// The letter behind the name, which may itself hold parentheses and blanks.

@@ -37,11 +37,11 @@ fn flags_at(address: usize) -> Result<Vec<String>> {
 
 /// KiB that a line of `/proc/self/status` shows.
 fn status_kib(name: &str) -> Result<u64> {
-    let text = fs::read_to_string("/proc/self/status")
-        .map_err(Error::from_io("read /proc/self/status"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-    number.ok_or_else(|| Error::Situation(format!("no {name} in /proc/self/status")))
+    let value = sys::status_field(sys::pid(), name)?;
+    let number = value.split_whitespace().next();
+    number
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| Error::Situation(format!("{name} in /proc/self/status is {value:?}")))
 }
 
 /// Locked memory, as `how` says: `mlock`, `onfault`, or `future` for all that is mapped from now on, and `future_onfault`.

@@ -96,37 +96,19 @@ impl Function {
         // SAFETY: the vdso's function of this name has this signature, and is called as C functions are.
         let function: ClockGettime =
             unsafe { std::mem::transmute(ptr::with_exposed_provenance::<()>(code)) };
-        let first = kernel_time(clock)?;
+        let first = sys::kernel_time(clock)?;
         let mut time = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
         let failed = function(clock, &raw mut time);
-        let last = kernel_time(clock)?;
+        let last = sys::kernel_time(clock)?;
         if failed == 0 {
             Ok([first, sys::duration(time), last])
         } else {
             Err(Error::Situation(format!("the vdso returned {failed}")))
         }
     }
-}
-
-/// `clock_gettime(2)` as a system call.
-fn kernel_time(clock: libc::clockid_t) -> Result<Duration> {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let arguments = [
-        usize::try_from(clock).unwrap_or(0),
-        (&raw mut time).expose_provenance(),
-        0,
-        0,
-        0,
-    ];
-    // SAFETY: the kernel writes one timespec of the C library's size.
-    unsafe { sys::raw("clock_gettime", libc::SYS_clock_gettime, arguments)? };
-    Ok(sys::duration(time))
 }
 
 #[cfg(target_pointer_width = "32")]

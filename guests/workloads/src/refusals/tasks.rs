@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::args::Args;
 use crate::error::{Error, Result};
+use crate::seccomp;
 use crate::stage::{Child, Stage};
 use crate::sys::{self, Mapping, Status};
 
@@ -144,29 +145,10 @@ pub(crate) fn posix_timer(stage: &mut Stage, _args: &Args) -> Result<()> {
 
 /// A filter that asks another process, which has a descriptor for that.
 pub(crate) fn seccomp_listener(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let mut allow = libc::sock_filter {
-        code: 6,
-        jt: 0,
-        jf: 0,
-        k: libc::SECCOMP_RET_ALLOW,
-    };
-    let program = libc::sock_fprog {
-        len: 1,
-        filter: &raw mut allow,
-    };
-    // SAFETY: the kernel copies the program, which lives.
-    let listener = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            &raw const program,
-        )
-    };
-    let listener = c_int::try_from(listener).map_err(|_| Error::last("seccomp"))?;
-    if listener < 0 {
-        return Err(Error::last("seccomp"));
-    }
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let listener = seccomp::install(&mut seccomp::allow(), flags)?;
+    let listener = c_int::try_from(listener)
+        .map_err(|_| Error::Situation(format!("descriptor {listener}")))?;
     stage.hold()?;
     stage.check("the listener is open", sys::is_open(listener), "it is not");
     stage.equal(
