@@ -125,12 +125,19 @@ int ckpt_namespaces_check(struct ckpt_ctx *ctx, struct task_struct *task)
 	return err;
 }
 
-/* Who owns a namespace may change it: in the image that is the root's user namespace. */
-static int check_owner(struct ckpt_ctx *ctx, const struct user_namespace *owner, const char *what)
+/*
+ * The objref of a namespace.  Who owns it may change it: in the image that is
+ * the root's user namespace.
+ */
+static int namespace_ref(struct ckpt_ctx *ctx, void *ns, enum ckpt_obj_type type,
+			 const struct user_namespace *owner, bool *first)
 {
-	if (owner == ctx->user_ns)
-		return 0;
-	return ckpt_err(ctx, -EPERM, "its %s namespace belongs to another user namespace", what);
+	int objref = ckpt_obj_ref(ctx, ns, type, first);
+
+	if (objref >= 0 && *first && owner != ctx->user_ns)
+		return ckpt_err(ctx, -EPERM, "its %s belongs to another user namespace",
+				ckpt_obj_ops[type].name);
+	return objref;
 }
 
 static int save_uts(struct ckpt_ctx *ctx, struct uts_namespace *ns)
@@ -140,12 +147,9 @@ static int save_uts(struct ckpt_ctx *ctx, struct uts_namespace *ns)
 	int err;
 
 	BUILD_BUG_ON(CKPT_UTS_NAME_LEN <= __NEW_UTS_LEN);
-	rec.objref = ckpt_obj_ref(ctx, ns, CKPT_OBJ_UTS_NS, &first);
+	rec.objref = namespace_ref(ctx, ns, CKPT_OBJ_UTS_NS, ns->user_ns, &first);
 	if (rec.objref < 0 || !first)
 		return rec.objref;
-	err = check_owner(ctx, ns->user_ns, "uts");
-	if (err)
-		return err;
 	scoped_guard(rwsem_read, &uts_sem) {
 		strscpy_pad(rec.nodename, ns->name.nodename);
 		strscpy_pad(rec.domainname, ns->name.domainname);
@@ -177,12 +181,10 @@ static int save_ipc(struct ckpt_ctx *ctx, struct ipc_namespace *ns)
 	bool first;
 	int err;
 
-	rec.objref = ckpt_obj_ref(ctx, ns, CKPT_OBJ_IPC_NS, &first);
+	rec.objref = namespace_ref(ctx, ns, CKPT_OBJ_IPC_NS, ns->user_ns, &first);
 	if (rec.objref < 0 || !first)
 		return rec.objref;
-	err = check_owner(ctx, ns->user_ns, "ipc");
-	if (!err)
-		err = ckpt_write_record(ctx, CKPT_REC_IPC_NS, &rec, sizeof(rec));
+	err = ckpt_write_record(ctx, CKPT_REC_IPC_NS, &rec, sizeof(rec));
 	return err ?: rec.objref;
 }
 
@@ -197,12 +199,9 @@ static int save_time(struct ckpt_ctx *ctx, struct time_namespace *ns)
 	bool first;
 	int err;
 
-	rec.objref = ckpt_obj_ref(ctx, ns, CKPT_OBJ_TIME_NS, &first);
+	rec.objref = namespace_ref(ctx, ns, CKPT_OBJ_TIME_NS, ns->user_ns, &first);
 	if (rec.objref < 0 || !first)
 		return rec.objref;
-	err = check_owner(ctx, ns->user_ns, "time");
-	if (err)
-		return err;
 	rec.monotonic = clock_in(ktime_get(), &ns->offsets.monotonic);
 	rec.boottime = clock_in(ktime_get_boottime(), &ns->offsets.boottime);
 	err = ckpt_write_record(ctx, CKPT_REC_TIME_NS, &rec, sizeof(rec));

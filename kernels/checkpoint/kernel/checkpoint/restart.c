@@ -678,13 +678,16 @@ static void release(struct ckpt_ctx *ctx)
 		let_go(ctx->members[i]);
 		ckpt_zombie_wait(ctx->members[i], ctx->tasks[i].exit_signal);
 	}
-	/* All of them, before the first can have one expire, set it or delete it. */
-	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
-		if (!ctx->members[i]->has_exited)
-			ckpt_seccomp_apply(ctx->members[i]);
-	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
-		if (!ctx->members[i]->has_exited)
-			ckpt_timers_arm(ctx->members[i]);
+	/*
+	 * All of them, before the first can give its filters to the others, or
+	 * have a timer expire, set it or delete it.
+	 */
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		if (ctx->members[i]->has_exited)
+			continue;
+		ckpt_seccomp_apply(ctx->members[i]);
+		ckpt_timers_arm(ctx->members[i]);
+	}
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
 		if (!ctx->members[i]->has_exited)
 			let_go(ctx->members[i]);
