@@ -96,6 +96,10 @@ impl Record {
                 it.head.encode(order, to);
                 list(&it.insns, order, to);
             }
+            Self::Memfd(it) => {
+                it.head.encode(order, to);
+                to.extend(&it.name.0);
+            }
             Self::PosixTimers(it) => {
                 it.head.encode(order, to);
                 list(&it.timers, order, to);

@@ -278,6 +278,12 @@ impl<'a> Sorter<'a> {
                 self.mm.clone_from(&name);
                 self.plain(name, record, it);
             }
+            Record::Memfd(it) => {
+                self.mm.clone_from(&name);
+                let mut facts = facts(&self.names, &it.head);
+                facts.push(text("name", &it.name.0));
+                self.push(name, kind, facts);
+            }
             Record::ShmemEnd(it) => self.plain(self.mm.clone(), record, it),
             Record::Error(it) => {
                 let mut facts = facts(&self.names, &it.head);

@@ -159,6 +159,7 @@ fn elements(record: &str) -> &'static [List] {
         "CPU" => &[("word", 8, None)],
         "REGSET" | "PAGES" => &[("data", 1, None)],
         "FILE" => &[("path", 1, None)],
+        "MEMFD" => &[("name", 1, None)],
         "FILES" => &[("fds", Fd::SIZE, Some(Fd::layout))],
         "FS" => &[("paths", 1, None)],
         "SIGHAND" => &[("action", Sigaction::SIZE, Some(Sigaction::layout))],

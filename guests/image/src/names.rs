@@ -45,6 +45,7 @@ pub(crate) fn objref(record: &Record) -> Option<i32> {
         Record::IpcNs(it) => it.objref,
         Record::TimeNs(it) => it.objref,
         Record::Seccomp(it) => it.head.objref,
+        Record::Memfd(it) => it.head.objref,
         _ => return None,
     })
 }
@@ -93,9 +94,10 @@ impl<'a> Names<'a> {
     }
 
     fn file(&mut self, number: i32, name: String) {
-        let cred = format!("{name} cred");
+        let [cred, memory] = ["cred", "memory"].map(|what| format!("{name} {what}"));
         if let Some(Record::File(file)) = self.mention(number, || name) {
             self.mention(file.head.cred, || cred);
+            self.mention(file.head.object, || memory);
         }
     }
 

@@ -89,6 +89,7 @@ fixed!(Cpu = "ckpt_rec_cpu" at 8 { syscall: i32, flags: u32, word: [u64; 6] });
 fixed!(RegsetHead = "ckpt_rec_regset" at 8 { note: u32, size: u32 });
 fixed!(FileHead = "ckpt_rec_file" at 8 {
     objref: i32, kind: u32, flags: u32, rdev_major: u32, rdev_minor: u32, cred: i32, mode: u32, path_len: u32, pos: i64, size: u64,
+    object: i32, pad: u32,
 });
 fixed!(#[derive(Copy)] Fd = "ckpt_fd" at 0 { fd: i32, file: i32, flags: u32, pad: u32 });
 fixed!(FilesHead = "ckpt_rec_files" at 8 { objref: i32, nr_fds: u32 });
@@ -133,6 +134,7 @@ fixed!(IpcNs = "ckpt_rec_ipc_ns" at 8 {
 fixed!(TimeNs = "ckpt_rec_time_ns" at 8 { objref: i32, pad: u32, monotonic: i64, boottime: i64 });
 fixed!(#[derive(Copy)] Insn = "ckpt_insn" at 0 { code: u16, jt: u8, jf: u8, k: u32 });
 fixed!(SeccompHead = "ckpt_rec_seccomp" at 8 { objref: i32, before: i32, flags: u32, nr_insns: u32 });
+fixed!(MemfdHead = "ckpt_rec_memfd" at 8 { objref: i32, seals: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, name_len: u32 });
 fixed!(Trailer = "ckpt_rec_trailer" at 8 { magic: [u8; 8], bytes: u64, checksum: u64 });
 
 /// The layouts of all structs of the C header, to be compared with it.
@@ -176,6 +178,7 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     TimeNs::layout,
     Insn::layout,
     SeccompHead::layout,
+    MemfdHead::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -220,6 +223,7 @@ variable!(Fs: FsHead { root: Name, cwd: Name });
 variable!(Cred: CredHead { groups: Vec<u32> });
 variable!(Pending: PendingHead { infos: Vec<Siginfo> });
 variable!(Seccomp: SeccompHead { insns: Vec<Insn> });
+variable!(Memfd: MemfdHead { name: Name });
 variable!(PosixTimers: PosixTimersHead { timers: Vec<PosixTimer> });
 variable!(Mm: MmHead { auxv: Vec<u64> });
 variable!(Pages: PagesHead { #[serde(serialize_with = "digest")] data: Vec<u8> });
@@ -309,10 +313,11 @@ pub enum Record {
     IpcNs(IpcNs),
     TimeNs(TimeNs),
     Seccomp(Seccomp),
+    Memfd(Memfd),
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 34] = [
     "",
     "HEADER",
     "TREE",
@@ -346,6 +351,7 @@ const NAMES: [&str; 33] = [
     "IPC_NS",
     "TIME_NS",
     "SECCOMP",
+    "MEMFD",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -409,6 +415,7 @@ impl Record {
             Self::IpcNs(_) => 30,
             Self::TimeNs(_) => 31,
             Self::Seccomp(_) => 32,
+            Self::Memfd(_) => 33,
         }
     }
 
@@ -502,6 +509,11 @@ impl Record {
                 let head = SeccompHead::decode(from)?;
                 let insns = from.list(head.nr_insns).of("insns")?;
                 Self::Seccomp(Seccomp { head, insns })
+            }
+            33 => {
+                let head = MemfdHead::decode(from)?;
+                let name = from.text(head.name_len).of("name")?;
+                Self::Memfd(Memfd { head, name })
             }
             _ => return Err(Shape::Unknown),
         };

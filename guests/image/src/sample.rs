@@ -5,11 +5,11 @@ use crate::fixed::{Name, Text};
 use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
     Actions, Arch, Attributes, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd, FileHead,
-    FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers, Mm, MmEnd,
-    MmHead, Pages, PagesHead, Pending, PendingHead, PosixTimer, PosixTimers, PosixTimersHead,
-    Record, Regset, RegsetHead, RestartBlock, Rlimit, Rlimits, Seccomp, SeccompHead, Shmem,
-    ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Tree,
-    TreeHead, TreeTask, UtsNs, Vma,
+    FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers, Memfd,
+    MemfdHead, Mm, MmEnd, MmHead, Pages, PagesHead, Pending, PendingHead, PosixTimer, PosixTimers,
+    PosixTimersHead, Record, Regset, RegsetHead, RestartBlock, Rlimit, Rlimits, Seccomp,
+    SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs,
+    TimeNs, Tree, TreeHead, TreeTask, UtsNs, Vma,
 };
 
 /// Bytes of a page.
@@ -116,9 +116,45 @@ fn file(objref: i32, path: &str) -> Record {
             path_len,
             pos: 7,
             size: 9,
+            object: 0,
+            pad: 0,
         },
         path,
     })
+}
+
+/// A memfd with a page of contents.
+fn memfd(objref: i32) -> [Record; 3] {
+    let (name, name_len) = name("sample");
+    [
+        Record::Memfd(Memfd {
+            head: MemfdHead {
+                objref,
+                seals: 6,
+                size: 0x1234,
+                mtime: 1_700_000_000_000_000_001,
+                uid: 1001,
+                gid: 20,
+                mode: 0o640,
+                name_len,
+            },
+            name,
+        }),
+        pages(0x1000, 0x66),
+        Record::ShmemEnd(ShmemEnd { objref, pad: 0 }),
+    ]
+}
+
+/// That memfd, as it was created.
+fn memfd_file(objref: i32, object: i32) -> Record {
+    let Record::File(mut it) = file(objref, "/") else {
+        unreachable!("a FILE");
+    };
+    it.head.kind = 4;
+    it.head.object = object;
+    it.head.path_len = 0;
+    it.path = Name(Vec::new());
+    Record::File(it)
 }
 
 fn files() -> Record {
@@ -131,9 +167,9 @@ fn files() -> Record {
     Record::Files(Files {
         head: FilesHead {
             objref: 4,
-            nr_fds: 3,
+            nr_fds: 4,
         },
-        fds: vec![fd(0, 2, 0), fd(1, 2, 0), fd(9, 3, 1)],
+        fds: vec![fd(0, 2, 0), fd(1, 2, 0), fd(9, 3, 1), fd(11, 17, 0)],
     })
 }
 
@@ -151,7 +187,7 @@ fn fs() -> Record {
     })
 }
 
-fn sighand() -> Record {
+fn sighand(objref: i32) -> Record {
     let none = Sigaction {
         handler: 0,
         flags: 0,
@@ -166,7 +202,7 @@ fn sighand() -> Record {
         mask: 1 << 11,
     };
     Record::Sighand(Sighand {
-        objref: 6,
+        objref,
         pad: 0,
         action: Actions(action),
     })
@@ -328,7 +364,7 @@ fn posix_timers(pid: i32) -> Record {
 }
 
 /// What a task has of its own, from `TASK_OBJS` on.
-fn own(pid: i32, mm: i32) -> Vec<Record> {
+fn own(pid: i32, mm: i32, sighand: i32) -> Vec<Record> {
     let limit = Rlimit {
         soft: 1024,
         hard: u64::MAX,
@@ -345,7 +381,7 @@ fn own(pid: i32, mm: i32) -> Vec<Record> {
             cred: 1,
             files: 4,
             fs: 5,
-            sighand: 6,
+            sighand,
             mm,
             uts_ns: 10,
             ipc_ns: 11,
@@ -438,23 +474,18 @@ fn task(pid: i32) -> Record {
     })
 }
 
-/// All records of a valid image but its trailer: two tasks that share all but their memory, and a zombie.
+/// All records of a valid image but its trailer: two tasks that share all but their memory and signal actions, and a zombie.
 pub fn records(arch: Arch) -> Vec<Record> {
     let mut records = head(arch);
     records.push(task(1));
-    records.extend([
-        cred(),
-        file(2, "/a/b"),
-        file(3, "/c"),
-        files(),
-        fs(),
-        sighand(),
-    ]);
+    records.extend([cred(), file(2, "/a/b"), file(3, "/c")]);
+    records.extend(memfd(16));
+    records.extend([memfd_file(17, 16), files(), fs(), sighand(6)]);
     records.extend(shmem(9));
     records.extend(memory(7, 9));
     records.extend([uts_ns(10), ipc_ns(11)]);
-    records.extend(own(1, 7));
-    records.push(task(2));
+    records.extend(own(1, 7, 6));
+    records.extend([task(2), sighand(15)]);
     records.extend(memory(8, 9));
     records.push(Record::TimeNs(TimeNs {
         objref: 12,
@@ -463,7 +494,7 @@ pub fn records(arch: Arch) -> Vec<Record> {
         boottime: 78_000_000_001,
     }));
     records.extend([seccomp(13, 0), seccomp(14, 13)]);
-    records.extend(own(2, 8));
+    records.extend(own(2, 8, 15));
     records.extend([
         task(3),
         Record::Exit(Exit {

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
-    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Mm, Pending, PosixTimers,
-    Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, Tree, Vma, describe_bytes,
-    hex_digits,
+    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Memfd, Mm, Pending,
+    PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, Tree, Vma,
+    describe_bytes, hex_digits,
 };
 use crate::regs;
 
@@ -327,7 +327,7 @@ fn mm(mm: &Mm) -> String {
 }
 
 fn vma(vma: &Vma) -> String {
-    const FLAGS: [(u32, &str); 19] = [
+    const FLAGS: [(u32, &str); 20] = [
         (0x001, "READ"),
         (0x002, "WRITE"),
         (0x004, "EXEC"),
@@ -347,6 +347,7 @@ fn vma(vma: &Vma) -> String {
         (0x1_0000, "HUGEPAGE"),
         (0x2_0000, "LOCKED"),
         (0x4_0000, "LOCKONFAULT"),
+        (0x8_0000, "SEALED"),
     ];
     format!(
         "{:#x}-{:#x} {} {} pgoff {:#x} file #{}",
@@ -361,9 +362,19 @@ fn vma(vma: &Vma) -> String {
 
 fn file(it: &FileRecord) -> String {
     format!(
-        "#{} {} {:?} flags {:#o} mode {:#o} pos {} size {} device {}:{} opened with cred #{}",
+        "#{} {} {:?} flags {:#o} mode {:#o} pos {} size {} device {}:{} of #{} opened with cred #{}",
         it.head.objref,
-        named(&["", "regular", "directory", "character"], it.head.kind),
+        named(
+            &[
+                "",
+                "regular",
+                "directory",
+                "character",
+                "memory",
+                "memory again"
+            ],
+            it.head.kind
+        ),
         it.path.as_str(),
         it.head.flags,
         it.head.mode,
@@ -371,6 +382,7 @@ fn file(it: &FileRecord) -> String {
         it.head.size,
         it.head.rdev_major,
         it.head.rdev_minor,
+        it.head.object,
         it.head.cred,
     )
 }
@@ -427,6 +439,29 @@ fn ipc_ns(it: &IpcNs) -> String {
         it.mq_msgsize_max,
         it.mq_msg_default,
         it.mq_msgsize_default
+    )
+}
+
+fn memfd(it: &Memfd) -> String {
+    const SEALS: [(u32, &str); 6] = [
+        (0x01, "SEAL"),
+        (0x02, "SHRINK"),
+        (0x04, "GROW"),
+        (0x08, "WRITE"),
+        (0x10, "FUTURE_WRITE"),
+        (0x20, "EXEC"),
+    ];
+    let head = &it.head;
+    format!(
+        "#{} {:?} {:#x} bytes, mode {:#o} of {}:{}, written at {} ns, seals {}",
+        head.objref,
+        it.name.as_str(),
+        head.size,
+        head.mode,
+        head.uid,
+        head.gid,
+        head.mtime,
+        flags(&SEALS, head.seals)
     )
 }
 
@@ -506,6 +541,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
             flags(&[(1, "NORESERVE")], it.flags)
         ),
         Record::ShmemEnd(it) => format!("#{}", it.objref),
+        Record::Memfd(it) => memfd(it),
         Record::UtsNs(it) => format!(
             "#{} host {:?} domain {:?}",
             it.objref,

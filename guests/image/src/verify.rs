@@ -202,6 +202,10 @@ struct Verifier {
     /// Flags of the task's queues, and all bits for its interval timers.
     queues: HashSet<u32>,
     objects: Objects,
+    /// The memory that the handlers of signal actions are in.
+    memories: HashMap<i32, i32>,
+    /// Signal actions of the first of each process that lives.
+    actions: HashMap<i32, i32>,
 }
 
 impl Verifier {
@@ -496,7 +500,19 @@ impl Verifier {
                 self.objects.mention(field, kind, number)?;
             }
         }
-        Ok(())
+        let memory = *self.memories.entry(it.sighand).or_insert(it.mm);
+        expect(memory == it.mm, "mm", || {
+            format!(
+                "{}, but the signal actions {} are used with {memory}",
+                it.mm, it.sighand
+            )
+        })?;
+        let group = self.threads.get(&self.pid()).copied();
+        let actions = self.actions.entry(group.unwrap_or(self.pid()));
+        let actions = *actions.or_insert(it.sighand);
+        expect(actions == it.sighand, "sighand", || {
+            format!("{} instead of its group's {actions}", it.sighand)
+        })
     }
 }
 
@@ -617,6 +633,7 @@ impl Record {
             Self::IpcNs(it) => it.visit(id, to),
             Self::TimeNs(it) => it.visit(id, to),
             Self::Seccomp(it) => it.head.visit(id, to),
+            Self::Memfd(it) => it.head.visit(id, to),
             Self::PosixTimers(it) => {
                 let timers: Vec<&dyn Visited> = it.timers.iter().map(|timer| timer as _).collect();
                 list("timers", &timers);

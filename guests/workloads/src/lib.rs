@@ -10,6 +10,7 @@
 //! - nothing timed, so that a slow machine changes no verdict;
 //! - names, numbers and contents that are the same in each run.
 
+mod access;
 mod args;
 mod attributes;
 mod credentials;
@@ -19,6 +20,7 @@ mod futexes;
 mod hold;
 mod images;
 mod iterated;
+mod memfd;
 mod memory;
 mod namespaces;
 mod pattern;
@@ -27,6 +29,7 @@ mod process_tree;
 mod refusals;
 mod registers;
 mod seccomp;
+mod sharing;
 mod shmem;
 mod signals;
 mod simple;
@@ -62,24 +65,27 @@ macro_rules! registry {
 }
 
 registry! {
+    access: others sysctl;
     attributes: default_slack kept(what) parent_death subreaper threads;
     credentials: capabilities dumpable ids rlimits;
     files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;
     futexes: barrier bitset condition mutex(kind) processes(protocol) requeue robust(protocol) waitv;
     images: rich;
     iterated: counter;
-    memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros heap holes(mib step) locked(how) mappings(count)
-        protections said(what) sparse(gib) stack_deep(depth) vdso;
+    memfd: busy_program contents large(mib sparse) mapped program sealed(seals);
+    memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros grows_down heap holes(mib step) locked(how) mappings(count)
+        protections said(what) sealed sparse(gib) stack_deep(depth) vdso;
     namespaces: ipc ipc_in_use mixed time uts uts_root uts_threads;
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
     refusals: aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
         inherited_lock inotify lease memfd message_queue
         other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer proc_file
-        seccomp_listener semaphore_undo semaphores shared_mm signalfd socket sysv_shm
+        sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader signalfd socket sysv_shm
         timerfd traced unlinked unlinked_mapping vfork;
     registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
     seccomp: chain long strict threads trap;
+    sharing: mixed(memory files fs) survivors with_threads;
     shmem: device dirty(mib) futex_wait parts siblings sparse(mib) tasks;
     signals: altstack autodisarm delivered handlers in_handler mask pending pending_child sigsuspend;
     simple: blocked(call) counter identity self_file self_pipe;

@@ -17,7 +17,7 @@ mod marked;
 mod vdso;
 
 pub(crate) use files::{file_readers, file_shared};
-pub(crate) use marked::{advice, locked, said};
+pub(crate) use marked::{advice, grows_down, locked, said, sealed};
 pub(crate) use vdso::vdso;
 
 /// Checks pages against their patterns: `(page, seed)`.

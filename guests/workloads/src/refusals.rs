@@ -15,8 +15,8 @@ pub(crate) use descriptors::{
     memfd, pidfd, pipe, posix_lock, proc_file, signalfd, socket, timerfd, unlinked,
 };
 pub(crate) use ipc::{aio, message_queue, posix_queue, semaphore_undo, semaphores};
-pub(crate) use memory::{sysv_shm, unlinked_mapping};
+pub(crate) use memory::{sealed_vdso, sysv_shm, unlinked_mapping};
 pub(crate) use outside::outside_user;
 pub(crate) use tasks::{
-    deleted_cwd, outside_group, posix_timer, seccomp_listener, shared_mm, traced, vfork,
+    deleted_cwd, outside_group, posix_timer, seccomp_listener, shared_mm_leader, traced, vfork,
 };

@@ -204,7 +204,7 @@ fn seen() -> Result<Vec<(&'static str, Vec<u8>)>> {
 pub(crate) const SYS_CHECKPOINT: c_long = 500;
 
 /// Flag of checkpoint(2): the task need not be a container's init.
-const CHECKPOINT_SUBTREE: c_long = 1;
+pub(crate) const CHECKPOINT_SUBTREE: c_long = 1;
 
 /// checkpoint(2) of the calling task itself: an id above 0 in the task that called, 0 in its restored copy.
 fn checkpoint_self(fd: RawFd) -> Result<c_long> {

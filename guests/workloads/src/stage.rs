@@ -5,6 +5,7 @@
 //!
 //! SIGUSR1 is blocked in every process from the start; a workload that wants a handler to get it sleeps in a call that opens the mask, or unblocks it.
 
+use std::ffi::c_int;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ use crate::Run;
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::sys::{self, Pid, Status};
+
+mod beside;
 
 /// CPU time after which a process that had nothing else to do is surely in its loop.
 const SPINNING: Duration = Duration::from_millis(5);
@@ -201,21 +204,11 @@ impl Stage {
         fork: impl FnOnce() -> Result<Option<Pid>>,
         body: impl FnOnce(&mut Stage) -> Result<()>,
     ) -> Result<Child> {
-        let name = if self.name.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.name)
-        };
-        let report = self.dir.join(format!("{REPORT_FILE}.{name}"));
+        let child = self.child_named(name);
         if let Some(pid) = fork()? {
-            return Ok(Child { pid, name, report });
+            return Ok(Child { pid, ..child });
         }
-        let mut stage = Stage {
-            dir: self.dir.clone(),
-            name,
-            report,
-            lines: Vec::new(),
-        };
+        let mut stage = self.of_child(&child);
         set_panic_report(&stage.report);
         let outcome = body(&mut stage);
         sys::exit(stage.finish(outcome).into())
@@ -232,6 +225,25 @@ impl Stage {
         Ok(child)
     }
 
+    /// Forks a child that shares its memory with this process, and what `flags` of clone(2) say beside.
+    ///
+    /// It runs on the thread-local memory of a thread of this process, which does nothing but wait for its end.
+    /// A panic in it is told by its exit code only.
+    pub(crate) fn spawn_beside(
+        &self,
+        name: &str,
+        flags: c_int,
+        body: impl FnOnce(&mut Stage) -> Result<()> + Send + 'static,
+    ) -> Result<Child> {
+        let child = self.child_named(name);
+        let mut stage = self.of_child(&child);
+        let pid = beside::start(flags, move || {
+            let outcome = body(&mut stage);
+            stage.finish(outcome).into()
+        })?;
+        Ok(Child { pid, ..child })
+    }
+
     /// Waits until a child says that it is ready.
     pub(crate) fn await_ready(&self, child: &Child) -> Result<()> {
         self.await_named(&child.name, || child.alive())
@@ -239,23 +251,40 @@ impl Stage {
 
     /// Waits until a child of a child says that it is ready; `name` is its name below this process.
     pub(crate) fn await_descendant(&self, name: &str) -> Result<()> {
-        let name = if self.name.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.name)
-        };
-        self.await_named(&name, || Ok(()))
+        self.await_named(&self.child_named(name).name, || Ok(()))
     }
 
     /// A process that this one did not fork, but is the parent of now; `name` is its name below this process.
     pub(crate) fn descendant(&self, name: &str, pid: Pid) -> Child {
+        Child {
+            pid,
+            ..self.child_named(name)
+        }
+    }
+
+    /// A child that has no pid yet.
+    fn child_named(&self, name: &str) -> Child {
         let name = if self.name.is_empty() {
             name.to_owned()
         } else {
             format!("{}.{name}", self.name)
         };
         let report = self.dir.join(format!("{REPORT_FILE}.{name}"));
-        Child { pid, name, report }
+        Child {
+            pid: 0,
+            name,
+            report,
+        }
+    }
+
+    /// The stage of a child.
+    fn of_child(&self, child: &Child) -> Self {
+        Self {
+            dir: self.dir.clone(),
+            name: child.name.clone(),
+            report: child.report.clone(),
+            lines: Vec::new(),
+        }
     }
 
     /// Waits for a ready file and deletes it; `alive` fails when there is nothing to wait for any more.

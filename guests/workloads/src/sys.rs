@@ -77,6 +77,13 @@ pub(crate) fn prctl(option: c_int, value: usize) -> Result<usize> {
     unsafe { raw("prctl", libc::SYS_prctl, [option, value, 0, 0, 0]) }
 }
 
+/// mseal(2), which has one number everywhere.
+pub(crate) fn seal(start: usize, len: usize) -> Result<()> {
+    const MSEAL: c_long = 462;
+    // SAFETY: plain numbers; what is sealed stays mapped.
+    unsafe { raw("mseal", MSEAL, [start, len, 0, 0, 0]) }.map(drop)
+}
+
 /// Leaves what the calling thread shares with others, as the `CLONE_*` flags say.
 pub(crate) fn unshare(what: c_int) -> Result<()> {
     // SAFETY: plain numbers; only the calling thread is meant.
@@ -130,6 +137,13 @@ pub(crate) fn clone_with_signal(flags: c_int, exit_signal: c_int) -> Result<Opti
 pub(crate) fn exit(code: c_int) -> ! {
     // SAFETY: runs nothing of this process.
     unsafe { libc::_exit(code) }
+}
+
+/// Ends the calling thread only; what lies on its stack is still there for the others.
+pub(crate) fn exit_thread(code: c_int) -> ! {
+    // SAFETY: plain numbers.
+    unsafe { libc::syscall(libc::SYS_exit, code) };
+    unreachable!("exit(2) returned")
 }
 
 /// The caller's pid.

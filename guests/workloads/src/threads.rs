@@ -19,7 +19,7 @@ use crate::stage::{Child, Stage};
 use crate::sys::{self, Pid, Status};
 
 /// Bytes of a thread's stack.
-const STACK: usize = 256 << 10;
+pub(crate) const STACK: usize = 256 << 10;
 
 /// Bytes that a thread keeps on its stack while it waits.
 const KEPT: usize = 2048;
@@ -40,6 +40,11 @@ extern "C" fn nothing(_signal: c_int) {}
 pub(crate) struct Seat(AtomicI32);
 
 impl Seat {
+    /// One that nobody has taken.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicI32::new(0))
+    }
+
     /// The calling thread is about to wait.
     pub(crate) fn take(&self) {
         self.0.store(sys::tid(), Ordering::SeqCst);
@@ -65,6 +70,14 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// A closed one.
+    pub(crate) const fn new() -> Self {
+        Self {
+            open: Mutex::new(false),
+            opened: Condvar::new(),
+        }
+    }
+
     pub(crate) fn wait(&self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         while !*open {
@@ -217,11 +230,8 @@ fn individual(index: usize, seat: &Seat, gate: &Gate) -> Result<(Identity, Ident
 
 /// Threads that nobody joins: they go on, and end.
 pub(crate) fn detached(stage: &mut Stage, _args: &Args) -> Result<()> {
-    static GATE: Gate = Gate {
-        open: Mutex::new(false),
-        opened: Condvar::new(),
-    };
-    static SEATS: [Seat; 3] = [const { Seat(AtomicI32::new(0)) }; 3];
+    static GATE: Gate = Gate::new();
+    static SEATS: [Seat; 3] = [const { Seat::new() }; 3];
     static DONE: AtomicUsize = AtomicUsize::new(0);
     sys::one_heap();
     for seat in &SEATS {
@@ -321,7 +331,7 @@ pub(crate) fn blocked(stage: &mut Stage, _args: &Args) -> Result<()> {
         ("sigtimedwait", End::Signal(taken), taken),
         ("waitid", End::Child, 0),
     ];
-    let seats = [const { Seat(AtomicI32::new(0)) }; 6];
+    let seats = [const { Seat::new() }; 6];
     thread::scope(|scope| {
         let mut handles = Vec::new();
         for ((call, ..), seat) in calls.iter().zip(&seats) {
@@ -355,7 +365,7 @@ pub(crate) fn blocked(stage: &mut Stage, _args: &Args) -> Result<()> {
 /// Two threads with children: each child still belongs to the thread that forked it.
 pub(crate) fn children(stage: &mut Stage, _args: &Args) -> Result<()> {
     sys::one_heap();
-    let (gate, seats) = (Gate::default(), [const { Seat(AtomicI32::new(0)) }; 2]);
+    let (gate, seats) = (Gate::default(), [const { Seat::new() }; 2]);
     let children: [Mutex<Option<Child>>; 2] = [const { Mutex::new(None) }; 2];
     let beside = stage.beside();
     thread::scope(|scope| {
@@ -427,7 +437,7 @@ pub(crate) fn unshared(stage: &mut Stage, _args: &Args) -> Result<()> {
     fs::create_dir(stage.path("elsewhere")).map_err(Error::from_io("make a directory"))?;
     fs::write(stage.path("file"), "of one thread").map_err(Error::from_io("write"))?;
     let gates: [Gate; 4] = std::array::from_fn(|_| Gate::default());
-    let seats = [const { Seat(AtomicI32::new(0)) }; 4];
+    let seats = [const { Seat::new() }; 4];
     let beside = stage.beside();
     let prepare: [(&str, Prepare); 4] = [
         ("shares", |_| Ok(())),
@@ -526,7 +536,7 @@ impl Own {
 pub(crate) fn group_exit(stage: &mut Stage, _args: &Args) -> Result<()> {
     let child = stage.spawn_ready("child", |child| {
         sys::one_heap();
-        let (never, seats) = (Gate::default(), [const { Seat(AtomicI32::new(0)) }; 2]);
+        let (never, seats) = (Gate::default(), [const { Seat::new() }; 2]);
         thread::scope(|scope| {
             let last = spawn(scope, "last", || {
                 seats[0].take();

@@ -201,10 +201,7 @@ pub(crate) fn thread_leader(stage: &mut Stage, _args: &Args) -> Result<()> {
             })
         })
         .map_err(Error::from_io("start a thread"))?;
-        // The system call ends this thread only.
-        // SAFETY: the other threads use nothing that lies on this thread's stack.
-        unsafe { libc::syscall(libc::SYS_exit, 5) };
-        Ok(())
+        sys::exit_thread(5)
     })?;
     stage.await_ready(&child)?;
     stage.hold()?;

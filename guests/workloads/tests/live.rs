@@ -34,9 +34,12 @@ const NEED_ROOT: &[&str] = &[
 
 /// Needs powers that a container's root may lack, or a kernel as new as the guests': tried in guests only.
 const NEED_A_GUEST: &[&str] = &[
+    "access::others",
+    "access::sysctl",
     "attributes::threads",
     "files::names",
     "memory::said",
+    "memory::sealed",
     "namespaces::ipc",
     "namespaces::ipc_in_use",
     "namespaces::mixed",
@@ -47,6 +50,7 @@ const NEED_A_GUEST: &[&str] = &[
     "refusals::other_namespace",
     "refusals::pids_for_children",
     "refusals::posix_queue",
+    "refusals::sealed_vdso",
 ];
 
 /// Every value of every axis that the scenarios use is here, but for those that need what only a guest gives.
@@ -73,6 +77,9 @@ const VARIANTS: &[(&str, &[&str])] = &[
     ("sleeps::left", &["call=nanosleep_itself"]),
     ("sleeps::left", &["call=pselect"]),
     ("memory::dirty", &["mib=8"]),
+    ("memfd::sealed", &["seals=none"]),
+    ("memfd::sealed", &["seals=write"]),
+    ("memfd::sealed", &["seals=future_write"]),
     ("memory::locked", &["how=onfault"]),
     ("memory::advice", &["kind=wipeonfork"]),
     ("memory::advice", &["kind=dontdump"]),
@@ -80,6 +87,13 @@ const VARIANTS: &[(&str, &[&str])] = &[
     ("memory::advice", &["kind=random"]),
     ("memory::said", &["what=small_pages"]),
     ("memory::said", &["what=dump_filter"]),
+    ("sharing::mixed", &["memory=own", "files=own", "fs=shared"]),
+    ("sharing::mixed", &["memory=own", "files=shared", "fs=own"]),
+    ("sharing::mixed", &["memory=shared", "files=own", "fs=own"]),
+    (
+        "sharing::mixed",
+        &["memory=with_actions", "files=own", "fs=own"],
+    ),
     ("shmem::dirty", &["mib=8"]),
     ("shmem::sparse", &["mib=64"]),
     ("attributes::kept", &["what=batch"]),

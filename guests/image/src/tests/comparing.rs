@@ -64,7 +64,7 @@ fn a_difference_names_object_field_before_and_after() {
         ),
         (
             told(each!(Sighand, |it| it.action.0[9].mask = 3)),
-            "@@ task 1 sighand, SIGHAND: signal 10.mask\n-2048\n+3\n",
+            "@@ task 1 sighand, SIGHAND: signal 10.mask\n-2048\n+3\n@@ task 2 sighand, SIGHAND: signal 10.mask\n-2048\n+3\n",
         ),
         (
             told(each!(Rlimits, |it| it.limits[7].hard = 9)),
@@ -327,7 +327,7 @@ fn every_rule_names_a_field_and_has_a_reason() {
             || (of == "ckpt_rec_task_objs" && field != "pad")
             || (of == "ckpt_rec_seccomp" && field == "before")
             || (matches!(of, "ckpt_fd" | "ckpt_rec_vma") && field == "file")
-            || (of == "ckpt_rec_file" && field == "cred")
+            || (of == "ckpt_rec_file" && matches!(field, "cred" | "object"))
             || (of == "ckpt_rec_exit" && matches!(field, "cred" | "sighand"));
         let rule = crate::rules::rule(of, field);
         let is = rule.is_some_and(|rule| rule.how == How::Reference);

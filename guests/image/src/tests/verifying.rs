@@ -1,5 +1,6 @@
 //! Every rule of [`verify`](crate::verify), broken once.
 
+use crate::records::{TaskObjs, TreeTask};
 use crate::sample::{error, image, records, writer};
 use crate::{Arch, Defect, Record, VerifyError, verify};
 
@@ -17,6 +18,15 @@ fn defect(change: impl FnOnce(&mut Vec<Record>)) -> Defect {
 /// The first record of this type.
 fn first(records: &[Record], name: &str) -> usize {
     let found = records.iter().position(|record| record.type_name() == name);
+    found.unwrap()
+}
+
+/// The last task's objects.
+fn last_objs(records: &mut [Record]) -> &mut TaskObjs {
+    let found = records.iter_mut().rev().find_map(|record| match record {
+        Record::TaskObjs(it) => Some(it),
+        _ => None,
+    });
     found.unwrap()
 }
 
@@ -113,8 +123,15 @@ fn a_wrong_field_is_named() {
         Shmem "SHMEM"."flags": |it| it.flags = 2;
         Shmem "SHMEM"."size": |it| it.size = 0x4001;
         ShmemEnd "SHMEM_END"."objref": |it| it.objref = 8;
+        Memfd "MEMFD"."seals": |it| it.head.seals = 0x40;
+        Memfd "MEMFD"."mode": |it| it.head.mode = 0o4755;
+        Memfd "MEMFD"."size": |it| it.head.size = u64::MAX;
+        Memfd "MEMFD"."name": |it| it.name.0[0] = 0;
+        File "FILE"."kind": |it| it.head.kind = 6;
+        File "FILE"."object": |it| it.head.object = 16;
+        File "FILE"."path": |it| it.head.kind = 5;
         Vma "VMA"."kind": |it| it.kind = 6;
-        Vma "VMA"."flags": |it| it.flags |= 0x8_0000;
+        Vma "VMA"."flags": |it| it.flags |= 0x10_0000;
         Vma "VMA"."start": |it| it.start = 1;
         Vma "VMA"."end": |it| it.end = it.start;
         Vma "VMA"."file": |it| it.file = 0;
@@ -127,8 +144,8 @@ fn a_wrong_field_is_named() {
 #[test]
 fn order_and_completeness_are_checked() {
     type Change = fn(&mut Vec<Record>);
-    let table: [(Change, &str, &str); 10] = [
-        (|it| it.swap(4, 7), "FILES", "fds[0].file"),
+    let table: [(Change, &str, &str); 12] = [
+        (|it| it.swap(4, 11), "FILES", "fds[0].file"),
         (|it| it.swap(0, 1), "HEADER", "magic"),
         (|it| drop(it.remove(1)), "TASK", "h.type"),
         (|it| drop(it.pop()), "TRAILER", "h.type"),
@@ -166,11 +183,27 @@ fn order_and_completeness_are_checked() {
                 let at = first(it, "FILES");
                 if let Record::Files(files) = &mut it[at] {
                     files.fds.pop();
-                    files.head.nr_fds = 2;
+                    files.head.nr_fds = 3;
                 }
             },
             "TRAILER",
             "objref",
+        ),
+        (|it| last_objs(it).sighand = 6, "TASK_OBJS", "mm"),
+        (
+            |it| {
+                if let Record::Tree(tree) = &mut it[1] {
+                    tree.tasks[1] = TreeTask {
+                        tgid: 1,
+                        exit_signal: 0,
+                        ..tree.tasks[0]
+                    };
+                    tree.tasks[1].pid = 2;
+                }
+                it.retain(|record| !matches!(record, Record::Itimers(_)));
+            },
+            "TASK_OBJS",
+            "sighand",
         ),
     ];
     for (change, record, field) in table {

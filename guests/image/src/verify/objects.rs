@@ -3,7 +3,7 @@
 use super::{HashMap, HashSet, Wrong, expect, wrong};
 use crate::fixed::{Name, Text};
 use crate::names::objref;
-use crate::records::{Files, IpcNs, Mm, Pages, Record, Seccomp, Shmem, Vma};
+use crate::records::{FileRecord, Files, IpcNs, Memfd, Mm, Pages, Record, Seccomp, Shmem, Vma};
 
 /// An address space whose mappings are being read.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Objects {
             (None, None) => Ok(()),
             (_, Some(open)) => wrong(
                 "h.type",
-                format!("the SHMEM {} has no SHMEM_END yet", open.objref),
+                format!("the memory {} has no SHMEM_END yet", open.objref),
             ),
             (Some(open), None) => wrong(
                 "h.type",
@@ -110,10 +110,8 @@ impl Objects {
             }
         }
         match record {
-            Record::File(it) => {
-                text("path", &it.path, it.head.path_len)?;
-                self.mention("cred", "CRED", it.head.cred)
-            }
+            Record::File(it) => self.file(it),
+            Record::Memfd(it) => self.memfd(it),
             Record::Files(it) => self.files(it),
             Record::Fs(it) => {
                 text("paths", &it.root, it.head.root_len)?;
@@ -124,10 +122,10 @@ impl Objects {
             Record::Shmem(it) => self.shmem(it),
             Record::ShmemEnd(it) => match self.shmem.take() {
                 Some(open) if open.objref != it.objref => {
-                    wrong("objref", format!("the SHMEM is {}", open.objref))
+                    wrong("objref", format!("the memory is {}", open.objref))
                 }
                 Some(_) => Ok(()),
-                None => wrong("h.type", "there is no SHMEM"),
+                None => wrong("h.type", "there is no shared memory"),
             },
             Record::UtsNs(it) => {
                 host_name("nodename", &it.nodename)?;
@@ -153,6 +151,48 @@ impl Objects {
             },
             _ => Ok(()),
         }
+    }
+
+    fn file(&mut self, it: &FileRecord) -> Result<(), Wrong> {
+        expect((1..=5).contains(&it.head.kind), "kind", || {
+            format!("{} is no kind of file", it.head.kind)
+        })?;
+        if it.head.kind < 4 {
+            text("path", &it.path, it.head.path_len)?;
+            expect(it.head.object == 0, "object", || {
+                format!("{} of a file with a name", it.head.object)
+            })?;
+        } else {
+            expect(it.head.path_len == 0, "path", || {
+                format!("{:?} of a file without a name", it.path)
+            })?;
+            self.mention("object", "MEMFD", it.head.object)?;
+        }
+        self.mention("cred", "CRED", it.head.cred)
+    }
+
+    fn memfd(&mut self, it: &Memfd) -> Result<(), Wrong> {
+        expect(it.head.seals & !0x3f == 0, "seals", || {
+            format!("{:#x} has unknown bits", it.head.seals)
+        })?;
+        expect(it.head.mode & !0o1777 == 0, "mode", || {
+            format!("{:#o} are no permissions", it.head.mode)
+        })?;
+        let zero = it.name.0.iter().position(|&byte| byte == 0);
+        let good = zero.is_some_and(|zero| zero + 1 == it.name.0.len());
+        expect(good, "name", || {
+            format!("{:?} does not end with its only zero", it.name)
+        })?;
+        let size = it.head.size.checked_next_multiple_of(self.page_size);
+        let Some(size) = size else {
+            return wrong("size", format!("{:#x} is no size", it.head.size));
+        };
+        self.shmem = Some(OpenShmem {
+            objref: it.head.objref,
+            size,
+            at: 0,
+        });
+        Ok(())
     }
 
     fn files(&mut self, it: &Files) -> Result<(), Wrong> {
@@ -250,7 +290,7 @@ impl Objects {
             5 => shared,
             _ => !shared,
         };
-        expect(it.flags & !0x7_ffff == 0 && fits, "flags", || {
+        expect(it.flags & !0xf_ffff == 0 && fits, "flags", || {
             format!("{:#x} of kind {}", it.flags, it.kind)
         })?;
         open.last = Some((it.end, matches!(it.kind, 1 | 2) && !shared));

@@ -2,6 +2,9 @@
 
 use std::ffi::c_int;
 use std::fs;
+use std::io;
+use std::ops::Range;
+use std::ptr;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
@@ -15,9 +18,14 @@ const MLOCK_ONFAULT: u32 = 1;
 
 /// The flags that `/proc/self/smaps` shows of the mapping at an address.
 fn flags_at(address: usize) -> Result<Vec<String>> {
+    mapping_at(address).map(|(_, flags)| flags)
+}
+
+/// From where to where the mapping at an address is, and its flags.
+fn mapping_at(address: usize) -> Result<(Range<usize>, Vec<String>)> {
     let text =
         fs::read_to_string("/proc/self/smaps").map_err(Error::from_io("read /proc/self/smaps"))?;
-    let mut inside = false;
+    let mut found = 0..0;
     for line in text.lines() {
         let range = line.split_once(' ').and_then(|(range, _)| {
             let (start, end) = range.split_once('-')?;
@@ -25,9 +33,10 @@ fn flags_at(address: usize) -> Result<Vec<String>> {
             Some(number(start)?..number(end)?)
         });
         match (range, line.strip_prefix("VmFlags:")) {
-            (Some(range), _) => inside = range.contains(&address),
-            (None, Some(flags)) if inside => {
-                return Ok(flags.split_whitespace().map(str::to_owned).collect());
+            (Some(range), _) => found = range,
+            (None, Some(flags)) if found.contains(&address) => {
+                let flags = flags.split_whitespace().map(str::to_owned).collect();
+                return Ok((found, flags));
             }
             _ => {}
         }
@@ -194,5 +203,96 @@ pub(crate) fn said(stage: &mut Stage, args: &Args) -> Result<()> {
     };
     let expected = i32::from(mdwe == 1);
     stage.equal("a child's", &sys::wait(pid)?, &Status::Exited(expected));
+    Ok(())
+}
+
+/// Memory that mseal(2) has sealed: it is written to as before, but stays where and what it is.
+pub(crate) fn sealed(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let mut memory = Mapping::anonymous(4)?;
+    pattern::fill(memory.page_mut(1), 21);
+    sys::seal(memory.address() + page_size(), 2 * page_size())?;
+    let places = [0, 1, 3].map(|page| memory.address() + page * page_size());
+    let flags = || -> Result<Vec<_>> { places.into_iter().map(mapping_at).collect() };
+    let before = flags()?;
+    stage.hold()?;
+    stage.equal("mappings and flags", &flags()?, &before);
+    let sealed = before
+        .iter()
+        .map(|(_, flags)| flags.contains(&"sl".to_owned()));
+    let sealed: Vec<bool> = sealed.collect();
+    stage.equal("sealed", &sealed, &vec![false, true, false]);
+    stage.equal("contents", &pattern::mismatch(memory.page(1), 21), &None);
+    pattern::fill(memory.page_mut(2), 22);
+    let start = ptr::with_exposed_provenance_mut(places[1]);
+    // SAFETY: what is to be refused; where it is not, the memory is nobody's any more.
+    let refused = unsafe {
+        [
+            libc::mprotect(start, page_size(), libc::PROT_READ),
+            libc::munmap(start, page_size()),
+            libc::madvise(start, page_size(), libc::MADV_DONTFORK),
+        ]
+    };
+    let error = io::Error::last_os_error().raw_os_error();
+    stage.equal(
+        "changes, and the last error",
+        &(refused, error),
+        &([-1, -1, 0], Some(libc::EPERM)),
+    );
+    stage.works("beside it", memory.protect(3, 1, libc::PROT_READ));
+    Ok(())
+}
+
+/// Memory that grows downwards when a page below it is touched, as a stack does, and is none.
+pub(crate) fn grows_down(stage: &mut Stage, _args: &Args) -> Result<()> {
+    const ROOM: usize = 2048;
+    let room = Mapping::new(
+        ROOM * page_size(),
+        libc::PROT_NONE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+        -1,
+        0,
+    )?;
+    let top = room.address() + (ROOM - 8) * page_size();
+    drop(room);
+    let page = |below: usize| top - (below + 1) * page_size();
+    // SAFETY: nothing has come to this place since it was free.
+    let mapped = unsafe {
+        libc::mmap64(
+            ptr::with_exposed_provenance_mut(page(3)),
+            4 * page_size(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE
+                | libc::MAP_ANONYMOUS
+                | libc::MAP_FIXED_NOREPLACE
+                | libc::MAP_GROWSDOWN,
+            -1,
+            0,
+        )
+    };
+    if mapped == libc::MAP_FAILED {
+        return Err(Error::last("mmap"));
+    }
+    let write = |below: usize| {
+        let place: *mut usize = ptr::with_exposed_provenance_mut(page(below));
+        // SAFETY: in the mapping, or right below it, where it grows to.
+        unsafe { place.write_volatile(below + 100) };
+    };
+    let read = |below: &usize| {
+        let place: *const usize = ptr::with_exposed_provenance(page(*below));
+        // SAFETY: in the mapping by now.
+        unsafe { place.read_volatile() }
+    };
+    write(1);
+    write(4);
+    let before = mapping_at(page(1))?;
+    stage.equal("it has grown", &before.0, &(page(4)..top));
+    stage.hold()?;
+    stage.equal("mapping and flags", &mapping_at(page(1))?, &before);
+    write(5);
+    write(6);
+    stage.equal("it grows on", &mapping_at(page(1))?.0, &(page(6)..top));
+    let found: Vec<usize> = [0, 1, 2, 3, 4, 5, 6].iter().map(read).collect();
+    let expected = vec![0, 101, 0, 0, 104, 105, 106];
+    stage.equal("contents", &found, &expected);
     Ok(())
 }

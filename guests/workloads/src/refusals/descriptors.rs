@@ -2,11 +2,12 @@
 
 use std::ffi::{c_int, c_short};
 use std::fs;
-use std::os::fd::RawFd;
+use std::os::fd::{IntoRawFd, RawFd};
 use std::time::Duration;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
+use crate::memfd;
 use crate::stage::Stage;
 use crate::sys;
 
@@ -61,13 +62,12 @@ pub(crate) fn socket(stage: &mut Stage, _args: &Args) -> Result<()> {
     check_bytes(stage, ends[0])
 }
 
-/// A file of memory that has no path.
+/// A file of memory that is set-user-id.
 pub(crate) fn memfd(stage: &mut Stage, _args: &Args) -> Result<()> {
-    // SAFETY: the name lives.
-    let fd = sys::check("memfd_create", unsafe {
-        libc::memfd_create(c"crossthaw".as_ptr(), 0)
-    })?;
+    let fd = memfd::create(c"crossthaw", 0)?.into_raw_fd();
     sys::write(fd, BYTES)?;
+    // SAFETY: plain numbers.
+    sys::check("fchmod", unsafe { libc::fchmod(fd, 0o4755) })?;
     sys::seek(fd, 0, libc::SEEK_SET)?;
     stage.hold()?;
     check_bytes(stage, fd)

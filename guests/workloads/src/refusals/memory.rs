@@ -46,3 +46,18 @@ pub(crate) fn unlinked_mapping(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.equal("contents", &pattern::mismatch(memory.page(0), 11), &None);
     Ok(())
 }
+
+/// The vdso, sealed as newer C libraries do.
+pub(crate) fn sealed_vdso(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let maps = || fs::read_to_string("/proc/self/maps").map_err(Error::from_io("read maps"));
+    let text = maps()?;
+    let line = text.lines().find(|line| line.ends_with("[vdso]"));
+    let range = line.and_then(|line| line.split(' ').next()?.split_once('-'));
+    let number = |text| usize::from_str_radix(text, 16).ok();
+    let range = range.and_then(|(start, end)| Some((number(start)?, number(end)?)));
+    let (start, end) = range.ok_or_else(|| Error::Situation("no vdso".to_owned()))?;
+    sys::seal(start, end - start)?;
+    stage.hold()?;
+    stage.equal("mappings", &maps()?, &text);
+    Ok(())
+}

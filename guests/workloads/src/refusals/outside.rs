@@ -9,6 +9,7 @@ use crossthaw_protocol::IMAGE_DIR;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
+use crate::memfd;
 use crate::simple::SYS_CHECKPOINT;
 use crate::stage::Stage;
 use crate::sys;
@@ -17,6 +18,7 @@ use crate::sys;
 fn shared(kind: &str) -> Result<(c_int, &'static str)> {
     Ok(match kind {
         "file" => (0, "file is in use outside of the container too"),
+        "memfd" => (0, "file of memory is in use outside of the container too"),
         "fs" => (
             libc::CLONE_FS,
             "fs context is in use outside of the container too",
@@ -39,8 +41,16 @@ pub(crate) fn outside_user(stage: &mut Stage, args: &Args) -> Result<()> {
         create(&names[0])?.into_raw_fd(),
         create(&names[1])?.into_raw_fd(),
     );
-    let own = fs::File::open("/dev/null").map_err(Error::from_io("open"))?;
+    let own = match kind.as_str() {
+        "memfd" => memfd::create(c"outside", 0)?,
+        _ => fs::File::open("/dev/null").map_err(Error::from_io("open"))?,
+    };
     let Some(pid) = sys::clone(libc::CLONE_NEWPID | flags)? else {
+        // Its own opening of it is not shared, but what is open is.
+        let again = memfd::path_of(own.as_raw_fd());
+        if kind == "memfd" && sys::open(&again, libc::O_RDONLY).is_err() {
+            sys::exit(1)
+        }
         // Every file of the parent's is shared, too.
         for fd in 0..=image.max(log).max(own.as_raw_fd()) {
             let stays = fd == image || fd == log || (kind == "file" && fd == own.as_raw_fd());

@@ -1,15 +1,15 @@
 //! States of a task.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::fs;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::seccomp;
 use crate::stage::{Child, Stage};
-use crate::sys::{self, Mapping, Status};
+use crate::sys::{self, Status};
+use crate::threads::STACK;
 
 /// A child that waits to be resumed, and ends.
 fn waiting(stage: &Stage) -> Result<Child> {
@@ -45,24 +45,27 @@ pub(crate) fn traced(stage: &mut Stage, _args: &Args) -> Result<()> {
     dismiss(stage, &child)
 }
 
-/// A child that shares its memory with the root, but is no thread.
-pub(crate) fn shared_mm(stage: &mut Stage, _args: &Args) -> Result<()> {
-    static SEEN: AtomicBool = AtomicBool::new(false);
-    extern "C" fn child(_argument: *mut c_void) -> c_int {
-        let came = sys::wait_signal(libc::SIGUSR1).is_ok();
-        SEEN.store(came, Ordering::Relaxed);
-        31
-    }
-    let stack = Mapping::anonymous(16)?;
-    let top = stack.start().wrapping_add(stack.len() - 512).cast();
-    // SAFETY: the child has a stack of its own and touches an atomic and its errno only, while the parent is told to wait for it before it unmaps that.
-    let pid = sys::check("clone", unsafe {
-        libc::clone(child, top, libc::CLONE_VM | libc::SIGCHLD, ptr::null_mut())
+/// A child that shares its memory with the root, and whose leader has exited before another thread.
+pub(crate) fn shared_mm_leader(stage: &mut Stage, _args: &Args) -> Result<()> {
+    sys::one_heap();
+    let child = stage.spawn_beside("child", libc::CLONE_SIGHAND, |child| {
+        let other = child.beside();
+        std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn(move || {
+                let outcome = other.hold();
+                sys::exit(if outcome.is_ok() { 31 } else { 1 })
+            })
+            .map_err(Error::from_io("start a thread"))?;
+        sys::exit_thread(5)
     })?;
+    stage.await_ready(&child)?;
+    while sys::state(child.pid)? != 'Z' {
+        sys::pause();
+    }
     stage.hold()?;
-    sys::kill(pid, libc::SIGUSR1)?;
-    stage.equal("the child's end", &sys::wait(pid)?, &Status::Exited(31));
-    stage.equal("what the child wrote", &SEEN.load(Ordering::Relaxed), &true);
+    child.resume()?;
+    stage.equal("its end", &sys::wait(child.pid)?, &Status::Exited(31));
     Ok(())
 }
 

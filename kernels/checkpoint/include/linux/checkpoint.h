@@ -82,6 +82,7 @@ struct ckpt_posix_timers {
  * @namespaces:	restart: its namespaces as it came, and so those of all members; counted
  * @user_ns:	its user namespace: ids and capabilities are written as seen in it; counted
  * @root_path:	its root directory: paths are written as seen from it; counted
+ * @memfd_mnt:	restart: where the kernel has files of memory; NULL before there is one
  * @tasks, @nr_tasks: the tree
  * @nr_insns:	restart: instructions of all filters so far
  * @current_task: the task that is being saved or restored, for messages
@@ -114,6 +115,7 @@ struct ckpt_ctx {
 	struct nsproxy *namespaces;
 	struct user_namespace *user_ns;
 	struct path root_path;
+	struct vfsmount *memfd_mnt;
 	struct ckpt_task *tasks;
 	unsigned int nr_tasks;
 
@@ -213,6 +215,7 @@ enum ckpt_obj_type {
 	CKPT_OBJ_IPC_NS,	/* struct ipc_namespace */
 	CKPT_OBJ_TIME_NS,	/* struct time_namespace */
 	CKPT_OBJ_SECCOMP,	/* struct seccomp_filter */
+	CKPT_OBJ_MEMFD,		/* struct dentry of a memfd */
 	CKPT_OBJ_MAX,
 };
 
@@ -351,7 +354,7 @@ int ckpt_cred_install(struct ckpt_ctx *ctx, const struct cred *cred);	/* on curr
 int ckpt_cred_check_power(struct ckpt_ctx *ctx, const struct cred *cred);
 int ckpt_sighand_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_sighand_restore(struct ckpt_ctx *ctx);		/* into current->sighand */
-int ckpt_sighand_install(struct ckpt_ctx *ctx, int objref);	/* current's are those expected */
+int ckpt_sighand_install(struct ckpt_ctx *ctx, int objref);	/* make current use those */
 int ckpt_signals_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
 int ckpt_signals_restore(struct ckpt_ctx *ctx);
 int ckpt_pending_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_PENDING */
@@ -444,7 +447,7 @@ int ckpt_mm_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_mm_restore(struct ckpt_ctx *ctx);		/* empties current->mm and lays it out */
 int ckpt_vma_restore(struct ckpt_ctx *ctx);
 int ckpt_mm_end_restore(struct ckpt_ctx *ctx);
-int ckpt_mm_install(struct ckpt_ctx *ctx, int objref);	/* current's own mm is the one expected */
+int ckpt_mm_install(struct ckpt_ctx *ctx, int objref);	/* make current use it */
 int ckpt_pages_save(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr,
 		    unsigned long end, u32 kind);
 int ckpt_pages_restore(struct ckpt_ctx *ctx);
@@ -453,6 +456,9 @@ int ckpt_pages_restore(struct ckpt_ctx *ctx);
 int ckpt_shmem_save(struct ckpt_ctx *ctx, struct file *file);
 int ckpt_shmem_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_SHMEM */
 int ckpt_shmem_end_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_SHMEM_END */
+
+/* memfd.c: files of memory; their pages and end are as those of shared memory */
+int ckpt_memfd_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_MEMFD */
 
 /* cpu.c: registers, by the architecture's register sets */
 int ckpt_cpu_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
@@ -501,6 +507,9 @@ struct ckpt_member {
 	unsigned int mm_vmas;		/* VMA records read of it */
 	struct ckpt_rec_vma vma_rec;	/* the last of them */
 	struct ckpt_rec_shmem shmem_rec; /* shared memory that is being read, or objref 0 */
+	struct inode *shmem_inode;	/* ... and what is behind it */
+	u32 memfd_seals;		/* of a memfd that is being read ... */
+	s64 memfd_mtime;		/* ... and when it was written to last, in ns */
 	u64 pages_end;			/* where the last run of pages in either ended */
 	struct ckpt_rec_rlimits rlimits;
 	struct ckpt_rec_signals signals;

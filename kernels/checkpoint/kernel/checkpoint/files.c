@@ -110,6 +110,8 @@ static u32 file_kind(const struct file *file)
 		return 0;
 	switch (inode->i_mode & S_IFMT) {
 	case S_IFREG:
+		if (ckpt_is_memfd(file))
+			return ckpt_memfd_kind(file);
 		return is_named_fs(file) ? CKPT_FILE_REG : 0;
 	case S_IFDIR:
 		return is_named_fs(file) ? CKPT_FILE_DIR : 0;
@@ -117,6 +119,12 @@ static u32 file_kind(const struct file *file)
 		return is_plain_device(inode->i_rdev) ? CKPT_FILE_CHR : 0;
 	}
 	return 0;
+}
+
+/* Is it a file that a record of its own describes, instead of a name? */
+static bool is_nameless(u32 kind)
+{
+	return kind == CKPT_FILE_MEMFD || kind == CKPT_FILE_MEMFD_AGAIN;
 }
 
 /* Say what it is instead, by the name that /proc/PID/fd shows. */
@@ -218,9 +226,9 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	char *buf __free(kfree) = NULL;
 	struct ckpt_rec_file *rec __free(kfree) = NULL;
 	const struct inode *inode = file_inode(file);
-	int objref, cred, err;
-	char *name;
-	size_t len;
+	int objref, cred, err, object = 0;
+	char *name = NULL;
+	size_t name_len = 0, len;
 	bool first;
 	u32 kind;
 
@@ -239,11 +247,18 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	cred = ckpt_cred_save(ctx, file->f_cred);
 	if (cred < 0)
 		return cred;
-	name = ckpt_path_name(ctx, &file->f_path, buf, holder);
-	if (IS_ERR(name))
-		return PTR_ERR(name);
+	if (is_nameless(kind)) {
+		object = ckpt_memfd_save(ctx, file, holder);
+		if (object < 0)
+			return object;
+	} else {
+		name = ckpt_path_name(ctx, &file->f_path, buf, holder);
+		if (IS_ERR(name))
+			return PTR_ERR(name);
+		name_len = strlen(name) + 1;
+	}
 
-	len = sizeof(*rec) + ALIGN(strlen(name) + 1, 8);
+	len = sizeof(*rec) + ALIGN(name_len, 8);
 	rec = kzalloc(len, GFP_KERNEL);
 	if (!rec)
 		return ckpt_nomem(ctx, "a record");
@@ -256,10 +271,12 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	}
 	rec->cred = cred;
 	rec->mode = inode->i_mode;
-	rec->path_len = strlen(name) + 1;
+	rec->path_len = name_len;
 	rec->pos = file->f_pos;
 	rec->size = kind == CKPT_FILE_REG ? i_size_read(inode) : 0;
-	memcpy(rec->path, name, rec->path_len);
+	rec->object = object;
+	if (name)
+		memcpy(rec->path, name, name_len);
 	err = ckpt_write_record(ctx, CKPT_REC_FILE, rec, len);
 	return err ?: objref;
 }
@@ -276,25 +293,32 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 		[CKPT_FILE_REG] = S_IFREG,
 		[CKPT_FILE_DIR] = S_IFDIR,
 		[CKPT_FILE_CHR] = S_IFCHR,
+		[CKPT_FILE_MEMFD] = S_IFREG,
+		[CKPT_FILE_MEMFD_AGAIN] = S_IFREG,
 	};
+	const char *name = rec->path;
 
 	if (!rec->kind || rec->kind >= ARRAY_SIZE(types) ||
 	    (rec->mode & S_IFMT) != types[rec->kind] || rec->mode & ~(S_IFMT | S_IALLUGO))
 		return ckpt_err(ctx, -EINVAL, "kind %u with mode %#o", rec->kind, rec->mode);
 	if (rec->path_len > PATH_MAX ||
 	    rec->h.len != sizeof(*rec) + ALIGN(rec->path_len, 8) ||
-	    !ckpt_is_path(rec->path, rec->path_len) ||
+	    (is_nameless(rec->kind) ? rec->path_len : !ckpt_is_path(name, rec->path_len)) ||
 	    !ckpt_is_padded(&rec->h, sizeof(*rec) + rec->path_len))
 		return ckpt_err(ctx, -EINVAL, "the name is not an absolute path of %u bytes",
 				rec->path_len);
+	if (is_nameless(rec->kind))
+		name = "a file without a name";
+	if (rec->pad || (!is_nameless(rec->kind) && rec->object))
+		return ckpt_err(ctx, -EINVAL, "%s: object %d", name, rec->object);
 	if (rec->flags & ~FILE_FLAGS || (rec->flags & O_ACCMODE) == O_ACCMODE)
-		return ckpt_err(ctx, -EINVAL, "%s: flags %#x", rec->path, rec->flags);
+		return ckpt_err(ctx, -EINVAL, "%s: flags %#x", name, rec->flags);
 	if (rec->pos < 0)
-		return ckpt_err(ctx, -EINVAL, "%s: offset %lld", rec->path, rec->pos);
+		return ckpt_err(ctx, -EINVAL, "%s: offset %lld", name, rec->pos);
 	if (rec->kind == CKPT_FILE_CHR ?
 	    !is_plain_device(MKDEV(rec->rdev_major, rec->rdev_minor)) :
 	    rec->rdev_major || rec->rdev_minor)
-		return ckpt_err(ctx, -EINVAL, "%s: device %u:%u", rec->path,
+		return ckpt_err(ctx, -EINVAL, "%s: device %u:%u", name,
 				rec->rdev_major, rec->rdev_minor);
 	return 0;
 }
@@ -314,6 +338,8 @@ static struct file *open_file(struct ckpt_ctx *ctx, const struct ckpt_rec_file *
 	err = ckpt_cred_check_power(ctx, cred);
 	if (err)
 		return ERR_PTR(err);
+	if (is_nameless(rec->kind))
+		return ckpt_memfd_open(ctx, rec, cred);
 	if (rec->kind == CKPT_FILE_DIR)
 		flags |= O_DIRECTORY;
 	old = override_creds(cred);
@@ -346,8 +372,7 @@ static int set_position(struct ckpt_ctx *ctx, struct file *file, const struct ck
 	pos = vfs_llseek(file, rec->pos, SEEK_SET);
 	if (pos == rec->pos)
 		return 0;
-	return ckpt_err(ctx, pos < 0 ? pos : -EINVAL, "%s cannot be set to offset %lld",
-			rec->path, rec->pos);
+	return ckpt_err(ctx, pos < 0 ? pos : -EINVAL, "cannot be set to offset %lld", rec->pos);
 }
 
 int ckpt_file_restore(struct ckpt_ctx *ctx)

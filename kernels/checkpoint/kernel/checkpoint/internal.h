@@ -47,8 +47,22 @@ int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
 int ckpt_pages_write(struct ckpt_ctx *ctx, u64 start, struct page **pages, unsigned int nr);
 /* shmem.c: is this the file behind shared anonymous memory? */
 bool ckpt_is_shmem(const struct file *file);
-/* ... read a run of pages into the one that is being read; @pages is room for them */
+/* ... write its pages, or those of a memfd */
+int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode);
+/* ... the pages that follow are of it; read a run of them, @pages is room for it */
+void ckpt_shmem_begin(struct ckpt_member *m, int objref, struct inode *inode, u64 size);
 int ckpt_shmem_fill(struct ckpt_ctx *ctx, const struct ckpt_rec_pages *rec, struct page **pages);
+
+/* memfd.c: is it a file of memory; how was it opened; what it holds, its objref */
+bool ckpt_is_memfd(const struct file *file);
+u32 ckpt_memfd_kind(const struct file *file);
+int ckpt_memfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_holder *holder);
+int ckpt_memfd_end(struct ckpt_ctx *ctx, struct inode *inode);
+struct file *ckpt_memfd_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec,
+			     const struct cred *cred);
+/* ... for the time of an mmap, if it must be; then ckpt_memfd_seal() */
+bool ckpt_memfd_unseal(struct file *file, const struct ckpt_rec_vma *rec);
+void ckpt_memfd_seal(struct file *file);
 
 /* signals.c: a queued signal as it was */
 void ckpt_siginfo_from_image(const struct ckpt_siginfo *in, kernel_siginfo_t *info);
@@ -96,6 +110,9 @@ void ckpt_time_ns_grab(void *obj);
 void ckpt_time_ns_drop(void *obj);
 void ckpt_seccomp_grab(void *obj);
 void ckpt_seccomp_drop(void *obj);
+void ckpt_memfd_grab(void *obj);
+void ckpt_memfd_drop(void *obj);
+int ckpt_memfd_users(void *obj);
 
 /* Masks are 64 bits in the image; bit N-1 is signal N. */
 static inline u64 ckpt_mask_from_sigset(const sigset_t *set)

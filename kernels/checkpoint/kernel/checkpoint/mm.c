@@ -25,6 +25,7 @@
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mmap_lock.h>
+#include <linux/mmu_context.h>
 #include <linux/pagemap.h>
 #include <linux/pkeys.h>
 #include <linux/ptrace.h>
@@ -63,6 +64,13 @@ int ckpt_mm_users(void *obj)
 	return atomic_read(&mm->mm_users) - 1;
 }
 
+/* Without 64 bits there is no room for it. */
+#ifdef VM_SEALED
+#define CKPT_SEALED	VM_SEALED
+#else
+#define CKPT_SEALED	VM_NONE
+#endif
+
 static const struct {
 	vm_flags_t vm;
 	u32 image;
@@ -87,11 +95,12 @@ static const struct {
 	{ VM_HUGEPAGE,		CKPT_VMA_HUGEPAGE },
 	{ VM_LOCKED,		CKPT_VMA_LOCKED },
 	{ VM_LOCKONFAULT,	CKPT_VMA_LOCKONFAULT },
+	{ CKPT_SEALED,		CKPT_VMA_SEALED },
 };
 
 /* Those among them that mmap(2) has no flag for. */
 #define ADVICE_FLAGS	(VM_DONTCOPY | VM_WIPEONFORK | VM_DONTDUMP | VM_SEQ_READ | VM_RAND_READ | \
-			 VM_HUGEPAGE | VM_LOCKED | VM_LOCKONFAULT)
+			 VM_HUGEPAGE | VM_LOCKED | VM_LOCKONFAULT | CKPT_SEALED)
 
 /* What has a name of its own in a refusal */
 static const struct {
@@ -149,7 +158,7 @@ static int refuse_vma(struct ckpt_ctx *ctx, const struct vma_copy *v, const char
 static int check_vma(struct ckpt_ctx *ctx, const struct vma_copy *v)
 {
 	if (is_special(v->kind))
-		return 0;
+		return v->flags & CKPT_SEALED ? refuse_vma(ctx, v, "a sealed vdso") : 0;
 	for (int i = 0; i < ARRAY_SIZE(refused_flags); i++)
 		if (v->flags & refused_flags[i].vm)
 			return refuse_vma(ctx, v, refused_flags[i].name);
@@ -660,6 +669,7 @@ static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct 
 	vm_flags_t vm_flags = flags_from_image(rec->flags, ADVICE_FLAGS);
 	long account = account_pages(rec);
 	struct mm_struct *mm = current->mm;
+	bool unsealed;
 	LIST_HEAD(uf);
 	int err;
 
@@ -688,8 +698,11 @@ static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct 
 	} else {
 		if (account)
 			vm_flags |= VM_ACCOUNT;
+		unsealed = ckpt_memfd_unseal(file, rec);
 		addr = do_mmap(file, rec->start, rec->end - rec->start, prot, flags, vm_flags,
 			       file ? rec->pgoff : 0, &populate, &uf);
+		if (unsealed)
+			ckpt_memfd_seal(file);
 		mmap_write_unlock(mm);
 	}
 	userfaultfd_unmap_complete(mm, &uf);
@@ -842,16 +855,57 @@ int ckpt_mm_end_restore(struct ckpt_ctx *ctx)
 	return 0;
 }
 
-/* Threads have that of their group already; it was complete before the next of them had its turn. */
+/* As exec(2) changes to a new address space, but to one that is in use. */
+static int change_mm(struct mm_struct *mm)
+{
+	struct mm_struct *old = current->mm;
+
+	exec_mm_release(current, old);
+	if (down_write_killable(&current->signal->exec_update_lock))
+		return -EINTR;
+	sched_mm_cid_before_execve(current);
+	mmget(mm);
+	scoped_guard(task_lock, current) {
+		local_irq_disable();
+		current->active_mm = mm;
+		WRITE_ONCE(current->mm, mm);
+		membarrier_update_current_mm(mm);
+		switch_mm_irqs_off(old, mm, current);
+		local_irq_enable();
+	}
+#ifdef finish_arch_post_lock_switch
+	finish_arch_post_lock_switch();
+#endif
+	lru_gen_use_mm(mm);
+	sched_mm_cid_after_execve(current);
+	up_write(&current->signal->exec_update_lock);
+	mm_update_next_owner(old);
+	mmput(old);
+	return 0;
+}
+
+/*
+ * Threads have that of their group already, which was complete before the next
+ * of them had its turn.  A process may share that of another one.
+ */
 int ckpt_mm_install(struct ckpt_ctx *ctx, int objref)
 {
-	struct mm_struct *mm = NULL;
+	struct mm_struct *mm = ckpt_obj_get(ctx, objref, CKPT_OBJ_MM);
+	struct ckpt_member *m = ctx->member;
+	int err;
 
-	if (!ctx->member->has_group)
-		mm = ckpt_obj_get(ctx, objref, CKPT_OBJ_MM);
 	if (IS_ERR(mm))
 		return PTR_ERR(mm);
-	if (mm != current->mm)
+	if (m->mm_rec.objref && !m->own_mm)
+		return ckpt_err(ctx, -EINVAL, "address space %d has not ended", m->mm_rec.objref);
+	if (mm == current->mm)
+		return 0;
+	if (m->is_thread || m->own_mm)
 		return ckpt_err(ctx, -EINVAL, "address space %d belongs to another task", objref);
+	err = change_mm(mm);
+	if (err)
+		return ckpt_err(ctx, err, "address space %d: the task was killed", objref);
+	/* The score of one is the score of all. */
+	set_bit(MMF_MULTIPROCESS, &mm->flags);
 	return 0;
 }

@@ -49,6 +49,7 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(IPC_NS, ckpt_rec_ipc_ns, .restore = ckpt_ipc_ns_restore),
 	RECORD(TIME_NS, ckpt_rec_time_ns, .restore = ckpt_time_ns_restore),
 	RECORD(SECCOMP, ckpt_rec_seccomp, .variable = true, .restore = ckpt_seccomp_restore),
+	RECORD(MEMFD, ckpt_rec_memfd, .variable = true, .restore = ckpt_memfd_restore),
 };
 
 const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
@@ -113,6 +114,12 @@ const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
 		.name	= "filter on system calls",
 		.grab	= ckpt_seccomp_grab,
 		.drop	= ckpt_seccomp_drop,
+	},
+	[CKPT_OBJ_MEMFD] = {
+		.name	= "file of memory",
+		.grab	= ckpt_memfd_grab,
+		.drop	= ckpt_memfd_drop,
+		.users	= ckpt_memfd_users,
 	},
 };
 

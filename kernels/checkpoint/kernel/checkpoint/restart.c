@@ -489,13 +489,16 @@ static int check_header(struct ckpt_ctx *ctx)
 static void apply_parent(struct ckpt_ctx *ctx, struct ckpt_task *t)
 {
 	struct task_struct *parent = t->ppid ? ckpt_tree_task(ctx, t->ppid)->task : NULL;
-	struct task_struct *task = t->task;
+	struct task_struct *task = t->task, *thread;
 
 	if (!parent || rcu_access_pointer(task->real_parent) == parent)
 		return;
-	if (rcu_access_pointer(task->parent) == rcu_access_pointer(task->real_parent))
-		rcu_assign_pointer(task->parent, parent);
-	rcu_assign_pointer(task->real_parent, parent);
+	/* Each thread has it, too, but only the leader is on its list. */
+	for_each_thread(task, thread) {
+		if (rcu_access_pointer(thread->parent) == rcu_access_pointer(thread->real_parent))
+			rcu_assign_pointer(thread->parent, parent);
+		rcu_assign_pointer(thread->real_parent, parent);
+	}
 	list_move_tail(&task->sibling, &parent->children);
 }
 

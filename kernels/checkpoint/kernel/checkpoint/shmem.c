@@ -53,7 +53,7 @@ static int get_run(struct ckpt_ctx *ctx, struct inode *inode, pgoff_t index, pgo
 	return 0;
 }
 
-static int save_contents(struct ckpt_ctx *ctx, struct inode *inode)
+int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode)
 {
 	loff_t pos = 0, size = i_size_read(inode);
 	struct page **pages;
@@ -68,7 +68,8 @@ static int save_contents(struct ckpt_ctx *ctx, struct inode *inode)
 		pos = mapping_seek_hole_data(inode->i_mapping, pos, size, SEEK_DATA);
 		if (pos < 0)
 			break;
-		err = get_run(ctx, inode, pos >> PAGE_SHIFT, size >> PAGE_SHIFT, pages, &nr);
+		err = get_run(ctx, inode, pos >> PAGE_SHIFT, DIV_ROUND_UP(size, PAGE_SIZE), pages,
+			      &nr);
 		if (!err && nr)
 			err = ckpt_pages_write(ctx, pos, pages, nr);
 		for (unsigned int i = 0; i < nr; i++)
@@ -114,7 +115,7 @@ int ckpt_shmem_save(struct ckpt_ctx *ctx, struct file *file)
 		rec.flags |= CKPT_SHMEM_NORESERVE;
 	err = ckpt_write_record(ctx, CKPT_REC_SHMEM, &rec, sizeof(rec));
 	if (!err)
-		err = save_contents(ctx, inode);
+		err = ckpt_shmem_save_pages(ctx, inode);
 	if (!err)
 		err = ckpt_write_record(ctx, CKPT_REC_SHMEM_END, &end, sizeof(end));
 	return err ?: objref;
@@ -141,10 +142,19 @@ int ckpt_shmem_restore(struct ckpt_ctx *ctx)
 	if (IS_ERR(file))
 		return ckpt_err(ctx, PTR_ERR(file), "%#llx bytes of shared memory", rec->size);
 	err = ckpt_obj_add(ctx, rec->objref, file, CKPT_OBJ_SHMEM);
+	if (!err)
+		ckpt_shmem_begin(m, rec->objref, file_inode(file), rec->size);
 	fput(file);
-	m->shmem_rec = *rec;
-	m->pages_end = 0;
 	return err;
+}
+
+/* The pages that come next are those of @inode, which the hash holds. */
+void ckpt_shmem_begin(struct ckpt_member *m, int objref, struct inode *inode, u64 size)
+{
+	m->shmem_rec.objref = objref;
+	m->shmem_rec.size = size;
+	m->shmem_inode = inode;
+	m->pages_end = 0;
 }
 
 /**
@@ -157,17 +167,15 @@ int ckpt_shmem_restore(struct ckpt_ctx *ctx)
  */
 int ckpt_shmem_fill(struct ckpt_ctx *ctx, const struct ckpt_rec_pages *rec, struct page **pages)
 {
-	struct file *file = ckpt_obj_get(ctx, ctx->member->shmem_rec.objref, CKPT_OBJ_SHMEM);
+	struct inode *inode = ctx->member->shmem_inode;
 	pgoff_t index = rec->start >> PAGE_SHIFT;
 	u32 want = rec->nr_pages, nr = 0;
 	int err = 0;
 
-	if (IS_ERR(file))
-		return PTR_ERR(file);
 	for (; nr < want && !err; nr++, index++) {
 		struct folio *folio;
 
-		err = shmem_get_folio(file_inode(file), index, 0, &folio, SGP_CACHE);
+		err = shmem_get_folio(inode, index, 0, &folio, SGP_CACHE);
 		if (err) {
 			ckpt_err(ctx, err, "page %#lx of shared memory cannot be made", index);
 			break;
@@ -195,5 +203,5 @@ int ckpt_shmem_end_restore(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "end of shared memory %d, %d was begun",
 				rec->objref, m->shmem_rec.objref);
 	m->shmem_rec.objref = 0;
-	return 0;
+	return IS_PRIVATE(m->shmem_inode) ? 0 : ckpt_memfd_end(ctx, m->shmem_inode);
 }

@@ -128,16 +128,43 @@ int ckpt_sighand_restore(struct ckpt_ctx *ctx)
 	return ckpt_obj_add(ctx, rec->objref, sighand, CKPT_OBJ_SIGHAND);
 }
 
-/* Threads have those of their group already. */
+/* Nobody shares them without sharing memory, where the handlers are; of those that have any. */
+static bool shares_memory(struct ckpt_ctx *ctx, const struct sighand_struct *sighand)
+{
+	if (ctx->member->has_exited)
+		return true;
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		const struct ckpt_member *m = ctx->members[i];
+
+		if (m && m != ctx->member && !m->has_exited &&
+		    rcu_access_pointer(m->task->sighand) == sighand &&
+		    READ_ONCE(m->task->mm) != current->mm)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Threads have those of their group already.  A process, which has no threads
+ * yet, may share those of another one.
+ */
 int ckpt_sighand_install(struct ckpt_ctx *ctx, int objref)
 {
-	struct sighand_struct *sighand = NULL;
+	struct sighand_struct *sighand = ckpt_obj_get(ctx, objref, CKPT_OBJ_SIGHAND);
+	struct sighand_struct *old = rcu_dereference_protected(current->sighand, true);
 
-	if (ctx->member->is_thread)
-		sighand = ckpt_obj_get(ctx, objref, CKPT_OBJ_SIGHAND);
 	if (IS_ERR(sighand))
 		return PTR_ERR(sighand);
-	if (sighand != rcu_access_pointer(current->sighand))
+	if (sighand == old)
+		return 0;
+	if (ctx->member->is_thread || ctx->member->own_sighand || !shares_memory(ctx, sighand))
 		return ckpt_err(ctx, -EINVAL, "signal actions %d belong to another task", objref);
+	ckpt_sighand_grab(sighand);
+	write_lock_irq(&tasklist_lock);
+	spin_lock(&old->siglock);
+	rcu_assign_pointer(current->sighand, sighand);
+	spin_unlock(&old->siglock);
+	write_unlock_irq(&tasklist_lock);
+	ckpt_sighand_drop(old);
 	return 0;
 }

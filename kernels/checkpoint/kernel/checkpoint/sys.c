@@ -3,6 +3,7 @@
  * checkpoint(2) and restart(2): entry, context, order of work.
  */
 #include <linux/bvec.h>
+#include <linux/capability.h>
 #include <linux/checkpoint.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -12,6 +13,7 @@
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/syscalls.h>
+#include <linux/sysctl.h>
 #include <linux/timekeeping.h>
 #include <linux/user_namespace.h>
 #include <linux/utsname.h>
@@ -19,6 +21,33 @@
 #include "internal.h"
 
 static atomic_t last_id = ATOMIC_INIT(0);
+
+/* May who has no privilege call checkpoint(2) and restart(2)?  What they may do there is another question. */
+static int unprivileged __read_mostly = 1;
+
+static struct ctl_table sysctls[] = {
+	{
+		.procname	= "unprivileged_checkpoint",
+		.data		= &unprivileged,
+		.maxlen		= sizeof(unprivileged),
+		.mode		= 0644,
+		.proc_handler	= proc_dointvec_minmax,
+		.extra1		= SYSCTL_ZERO,
+		.extra2		= SYSCTL_ONE,
+	},
+};
+
+static int __init ckpt_init_sysctls(void)
+{
+	register_sysctl_init("kernel", sysctls);
+	return 0;
+}
+late_initcall(ckpt_init_sysctls);
+
+static bool may_call(void)
+{
+	return READ_ONCE(unprivileged) || checkpoint_restore_ns_capable(&init_user_ns);
+}
 
 /**
  * ckpt_ctx_alloc - begin a checkpoint or a restart
@@ -160,6 +189,8 @@ SYSCALL_DEFINE4(checkpoint, pid_t, pid, int, fd, unsigned long, flags, int, logf
 	struct ckpt_ctx *ctx;
 	long ret;
 
+	if (!may_call())
+		return -EPERM;
 	if (flags & ~CHECKPOINT_SUBTREE || pid < 0)
 		return -EINVAL;
 	scoped_guard(rcu) {
@@ -200,6 +231,8 @@ SYSCALL_DEFINE4(restart, pid_t, pid, int, fd, unsigned long, flags, int, logfd)
 	struct ckpt_ctx *ctx;
 	long ret;
 
+	if (!may_call())
+		return -EPERM;
 	if (flags & RESTART_MEMBER) {
 		if (flags != RESTART_MEMBER || fd != -1 || logfd != -1)
 			return -EINVAL;

@@ -86,6 +86,29 @@ static int check_ioprio(struct task_struct *task)
 							    task_nice_ioprio(task));
 }
 
+/*
+ * Processes can share memory and signal actions without being threads.  On
+ * restart a process takes to those of another one before it has threads, which
+ * the threads of a leader that has exited are too late for.
+ */
+static int check_sharing(struct ckpt_ctx *ctx, struct ckpt_task *t)
+{
+	struct task_struct *task = t->task;
+
+	if (!ckpt_tree_leader(ctx, t->pid)->has_exited)
+		return 0;
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		const struct ckpt_task *other = &ctx->tasks[i];
+
+		if (other->has_exited || other->tgid == t->tgid || other->task->mm != task->mm)
+			continue;
+		return ckpt_err(ctx, -EBUSY,
+				"shares its memory with pid %d, and its leader has exited",
+				other->pid);
+	}
+	return 0;
+}
+
 static int check_task(struct ckpt_ctx *ctx, struct ckpt_task *t)
 {
 	struct task_struct *task = t->task;
@@ -108,18 +131,8 @@ static int check_task(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	}
 	if (what)
 		return ckpt_err(ctx, -EBUSY, "%s", what);
-	/* Processes can share memory and signal actions without being threads. */
-	for (unsigned int i = 0; i < ctx->nr_tasks && ctx->tasks[i].task != task; i++) {
-		if (ctx->tasks[i].has_exited || same_thread_group(ctx->tasks[i].task, task))
-			continue;
-		if (ctx->tasks[i].task->mm == task->mm)
-			return ckpt_err(ctx, -EBUSY, "shares its memory with pid %d",
-					ctx->tasks[i].pid);
-		if (ctx->tasks[i].task->sighand == task->sighand)
-			return ckpt_err(ctx, -EBUSY, "shares its signal actions with pid %d",
-					ctx->tasks[i].pid);
-	}
-	return ckpt_arch_check_task(ctx, task);
+	err = check_sharing(ctx, t);
+	return err ?: ckpt_arch_check_task(ctx, task);
 }
 
 static int save_task(struct ckpt_ctx *ctx, struct ckpt_task *t)
@@ -338,6 +351,8 @@ int ckpt_task_objs_restore(struct ckpt_ctx *ctx)
 
 	if (m->have_objs || rec->pad)
 		return ckpt_err(ctx, -EINVAL, "a second record for one task");
+	if (m->shmem_rec.objref)
+		return ckpt_err(ctx, -EINVAL, "memory %d has not ended", m->shmem_rec.objref);
 	if (rec->files <= 0 || rec->fs <= 0 || rec->sighand <= 0 || rec->mm <= 0)
 		return ckpt_err(ctx, -EINVAL, "an objref is not positive");
 	if (IS_ERR(ckpt_obj_get(ctx, rec->cred, CKPT_OBJ_CRED)))
@@ -436,8 +451,8 @@ int ckpt_task_end_restore(struct ckpt_ctx *ctx)
 		err = ckpt_seccomp_check(ctx) ?: ckpt_attributes_apply(ctx);
 	if (err)
 		return err;
-	/* Changing credentials resets it. A thread's group has it by now. */
-	dumpable = m->has_group ? m->mm_rec.dumpable : get_dumpable(current->mm);
+	/* Changing credentials resets it. With whom it shares its memory, they have it by now. */
+	dumpable = m->own_mm ? m->mm_rec.dumpable : get_dumpable(current->mm);
 	err = ckpt_cred_install(ctx, cred);
 	if (err)
 		return err;

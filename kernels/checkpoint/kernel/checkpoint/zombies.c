@@ -83,9 +83,6 @@ int ckpt_exit_restore(struct ckpt_ctx *ctx)
 
 	if (m->own_files || m->own_fs || m->mm_rec.objref || m->have_objs || rec->pad)
 		return ckpt_err(ctx, -EINVAL, "a task that has exited has no such objects");
-	if (m->own_sighand != rec->sighand)
-		return ckpt_err(ctx, -EINVAL, "signal actions %d belong to another task",
-				rec->sighand);
 	if (m->is_thread || m->task == ctx->root || has_children(ctx, m->pid))
 		return ckpt_err(ctx, -EINVAL,
 				"the root, a thread or a task with children cannot have exited");
@@ -100,7 +97,7 @@ int ckpt_exit_restore(struct ckpt_ctx *ctx)
 	m->exit_rec = *rec;
 	m->has_exited = true;
 	m->has_group = false;
-	return 0;
+	return m->own_sighand == rec->sighand ? 0 : ckpt_sighand_install(ctx, rec->sighand);
 }
 
 /* Coordinator: the member was told to go; it is a zombie afterwards, and its parent has no signal. */

@@ -77,7 +77,8 @@ enum ckpt_record {
 	CKPT_REC_IPC_NS		= 30,
 	CKPT_REC_TIME_NS	= 31,
 	CKPT_REC_SECCOMP	= 32,
-	CKPT_REC_MAX		= CKPT_REC_SECCOMP,
+	CKPT_REC_MEMFD		= 33,
+	CKPT_REC_MAX		= CKPT_REC_MEMFD,
 };
 
 /**
@@ -468,6 +469,8 @@ enum ckpt_file_kind {
 	CKPT_FILE_REG	= 1,
 	CKPT_FILE_DIR	= 2,
 	CKPT_FILE_CHR	= 3,
+	CKPT_FILE_MEMFD	= 4,		/* as memfd_create(2) returned it */
+	CKPT_FILE_MEMFD_AGAIN = 5,	/* opened once more, by /proc/PID/fd */
 };
 
 /**
@@ -480,7 +483,8 @@ enum ckpt_file_kind {
  * @mode:	type and permissions of the inode
  * @pos:	offset in bytes
  * @size:	size of a regular file in bytes, for information
- * @path_len:	bytes of @path with its terminating zero
+ * @object:	objref of the MEMFD that it is of, or 0
+ * @path_len:	bytes of @path with its terminating zero; 0 of what has an @object
  * @path:	absolute path below the root task's root, padded with zeros
  */
 struct ckpt_rec_file {
@@ -495,6 +499,8 @@ struct ckpt_rec_file {
 	__u32 path_len;
 	__s64 pos;
 	__u64 size;
+	__s32 object;
+	__u32 pad;
 	char  path[];
 };
 
@@ -634,7 +640,31 @@ struct ckpt_rec_shmem {
 
 #define CKPT_SHMEM_NORESERVE	0x1	/* pages are accounted for when they are touched */
 
-/* Ends shared memory. */
+/**
+ * struct ckpt_rec_memfd - a file of memory, memfd_create(2)
+ * @objref:	its number
+ * @seals:	F_SEAL_*
+ * @size:	bytes
+ * @mtime:	when it was last written to, in ns of CLOCK_REALTIME
+ * @uid, @gid:	its owner
+ * @mode:	permissions
+ * @name_len:	bytes of @name with its terminating zero
+ * @name:	as memfd_create(2) got it, padded with zeros
+ */
+struct ckpt_rec_memfd {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 seals;
+	__u64 size;
+	__s64 mtime;
+	__u32 uid;
+	__u32 gid;
+	__u32 mode;
+	__u32 name_len;
+	char  name[];
+};
+
+/* Ends shared memory, or a file of memory. */
 struct ckpt_rec_shmem_end {
 	struct ckpt_hdr h;
 	__s32 objref;
@@ -668,6 +698,7 @@ enum ckpt_vma_kind {
 #define CKPT_VMA_HUGEPAGE	0x10000	/* ... MADV_HUGEPAGE */
 #define CKPT_VMA_LOCKED		0x20000	/* mlock(2) ... */
 #define CKPT_VMA_LOCKONFAULT	0x40000	/* ... and MLOCK_ONFAULT */
+#define CKPT_VMA_SEALED		0x80000	/* mseal(2) */
 
 /**
  * struct ckpt_rec_vma - one mapping of the MM before it, in address order
