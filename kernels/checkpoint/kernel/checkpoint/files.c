@@ -3,8 +3,9 @@
  * Open files and tables of descriptors.
  *
  * A file is written as the name that opens it again, with its flags and its
- * offset; contents are not part of an image.  What cannot be opened again by
- * name, or holds more than flags and an offset, is refused by name: only file
+ * offset; contents are not part of an image.  A file of memory has no name, and
+ * refers to a record of what it holds, see memfd.c.  What cannot be opened
+ * again, or holds more than flags and an offset, is refused by name: only file
  * systems and devices that are known to serve are accepted.
  *
  * The table is only read while its task is frozen.  On restart a task opens

@@ -47,8 +47,8 @@ int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
 int ckpt_pages_write(struct ckpt_ctx *ctx, u64 start, struct page **pages, unsigned int nr);
 /* shmem.c: is this the file behind shared anonymous memory? */
 bool ckpt_is_shmem(const struct file *file);
-/* ... write its pages, or those of a memfd */
-int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode);
+/* ... write its pages, or those of a memfd, up to @size */
+int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode, loff_t size);
 /* ... the pages that follow are of it; read a run of them, @pages is room for it */
 void ckpt_shmem_begin(struct ckpt_member *m, int objref, struct inode *inode, u64 size);
 int ckpt_shmem_fill(struct ckpt_ctx *ctx, const struct ckpt_rec_pages *rec, struct page **pages);

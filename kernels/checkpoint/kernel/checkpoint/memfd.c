@@ -21,6 +21,7 @@
 #include <linux/fs.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/pid_namespace.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/xattr.h>
@@ -108,7 +109,7 @@ int ckpt_memfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_h
 				holder->name);
 	err = ckpt_write_record(ctx, CKPT_REC_MEMFD, rec, len);
 	if (!err)
-		err = ckpt_shmem_save_pages(ctx, inode);
+		err = ckpt_shmem_save_pages(ctx, inode, rec->size);
 	end.objref = objref;
 	if (!err)
 		err = ckpt_write_record(ctx, CKPT_REC_SHMEM_END, &end, sizeof(end));
@@ -134,10 +135,16 @@ static int check_record(struct ckpt_ctx *ctx, const struct ckpt_rec_memfd *rec)
 		return ckpt_err(ctx, -EINVAL, "the name is not text of %u bytes", rec->name_len);
 	if (rec->seals & ~SEALS || rec->mode & ~MODE)
 		return ckpt_err(ctx, -EINVAL, "seals %#x, mode %#o", rec->seals, rec->mode);
+	/* As memfd_create(2) where vm.memfd_noexec says so */
+	if ((rec->mode & S_IXUGO || !(rec->seals & F_SEAL_EXEC)) &&
+	    pidns_memfd_noexec_scope(task_active_pid_ns(current)) >=
+	    MEMFD_NOEXEC_SCOPE_NOEXEC_ENFORCED)
+		return ckpt_err(ctx, -EACCES, "vm.memfd_noexec does not allow mode %#o, seals %#x",
+				rec->mode, rec->seals);
 	if (rec->size > MAX_LFS_FILESIZE)
 		return ckpt_err(ctx, -EINVAL, "size %#llx", rec->size);
 	/* As ftruncate(2), but for the signal */
-	if (rec->size > rlimit(RLIMIT_FSIZE))
+	if (rlimit(RLIMIT_FSIZE) != RLIM_INFINITY && rec->size > rlimit(RLIMIT_FSIZE))
 		return ckpt_err(ctx, -EFBIG, "size %#llx is above the caller's limit", rec->size);
 	return 0;
 }
@@ -145,13 +152,14 @@ static int check_record(struct ckpt_ctx *ctx, const struct ckpt_rec_memfd *rec)
 /* As fchown(2) and fchmod(2) would, of a file that nobody has seen yet. */
 static int set_owner(struct ckpt_ctx *ctx, struct inode *inode, const struct ckpt_rec_memfd *rec)
 {
-	kuid_t uid = make_kuid(ctx->user_ns, rec->uid);
-	kgid_t gid = make_kgid(ctx->user_ns, rec->gid);
+	struct user_namespace *ns = current_user_ns();
+	kuid_t uid = make_kuid(ns, rec->uid);
+	kgid_t gid = make_kgid(ns, rec->gid);
 
 	if (!uid_valid(uid) || !gid_valid(gid))
 		return ckpt_err(ctx, -EINVAL, "owner %u:%u", rec->uid, rec->gid);
 	if ((!uid_eq(uid, inode->i_uid) || !(gid_eq(gid, inode->i_gid) || in_group_p(gid))) &&
-	    !ns_capable(ctx->user_ns, CAP_CHOWN))
+	    !ns_capable(ns, CAP_CHOWN))
 		return ckpt_err(ctx, -EPERM, "the caller may not give it to %u:%u",
 				rec->uid, rec->gid);
 	inode->i_uid = uid;
@@ -253,7 +261,8 @@ struct file *ckpt_memfd_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 
 /*
  * Take F_SEAL_FUTURE_WRITE off for a mapping from before its time; to be put on
- * again by the caller.  Nobody else has the file before the restart is over.
+ * again by the caller.  Nobody but a tracer has the file before the restart is
+ * over.
  */
 bool ckpt_memfd_unseal(struct file *file, const struct ckpt_rec_vma *rec)
 {
@@ -263,6 +272,7 @@ bool ckpt_memfd_unseal(struct file *file, const struct ckpt_rec_vma *rec)
 	if (!file || !ckpt_is_memfd(file) || (rec->flags & both) != both)
 		return false;
 	info = SHMEM_I(file_inode(file));
+	guard(rwsem_write)(&file_inode(file)->i_rwsem);
 	if (!(info->seals & F_SEAL_FUTURE_WRITE))
 		return false;
 	info->seals &= ~F_SEAL_FUTURE_WRITE;
@@ -271,5 +281,6 @@ bool ckpt_memfd_unseal(struct file *file, const struct ckpt_rec_vma *rec)
 
 void ckpt_memfd_seal(struct file *file)
 {
+	guard(rwsem_write)(&file_inode(file)->i_rwsem);
 	SHMEM_I(file_inode(file))->seals |= F_SEAL_FUTURE_WRITE;
 }

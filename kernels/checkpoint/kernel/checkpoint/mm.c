@@ -6,8 +6,9 @@
  * lock is never held while the image is written.  The tasks are frozen, so
  * what was copied stays true.
  *
- * On restart a task keeps its struct mm_struct: everything in it is unmapped,
- * the vdso is mapped first, and each mapping where the image has it.  Mappings
+ * On restart the first task of an address space keeps its struct mm_struct, and
+ * others that have it, too, change to that: everything in it is unmapped, the
+ * vdso is mapped first, and each mapping where the image has it.  Mappings
  * are not trusted to be what was asked for: flags and place are compared
  * afterwards.  The offset of anonymous memory is left out: it only matters to
  * pages that are there already, and there are none.
@@ -487,6 +488,14 @@ static int check_range(struct ckpt_ctx *ctx, const char *what, u64 start, u64 en
 	return 0;
 }
 
+/* It cannot be taken back, and would hold for what is mapped here. */
+static int check_mdwe(struct ckpt_ctx *ctx)
+{
+	if (!test_bit(MMF_HAS_MDWE, &current->mm->flags))
+		return 0;
+	return ckpt_err(ctx, -EPERM, "PR_SET_MDWE is in force for the caller");
+}
+
 static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 {
 	int err;
@@ -497,9 +506,9 @@ static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 		return ckpt_err(ctx, -EINVAL, "flags %#x", rec->flags);
 	if (rec->dump_filter & ~(u32)(MMF_DUMP_FILTER_MASK >> MMF_DUMP_FILTER_SHIFT))
 		return ckpt_err(ctx, -EINVAL, "core dump filter %#x", rec->dump_filter);
-	/* It cannot be taken back, and would hold for what is mapped here. */
-	if (test_bit(MMF_HAS_MDWE, &current->mm->flags))
-		return ckpt_err(ctx, -EPERM, "PR_SET_MDWE is in force for the caller");
+	err = check_mdwe(ctx);
+	if (err)
+		return err;
 	if (rec->nr_auxv > ARRAY_SIZE(current->mm->saved_auxv) ||
 	    struct_size(rec, auxv, rec->nr_auxv) != rec->h.len)
 		return ckpt_err(ctx, -EINVAL, "%u auxv words in %u bytes",
@@ -693,18 +702,18 @@ static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct 
 		return err;
 	if (account && security_vm_enough_memory_mm(mm, account))
 		return -ENOMEM;
+	unsealed = ckpt_memfd_unseal(file, rec);
 	if (mmap_write_lock_killable(mm)) {
 		addr = -EINTR;
 	} else {
 		if (account)
 			vm_flags |= VM_ACCOUNT;
-		unsealed = ckpt_memfd_unseal(file, rec);
 		addr = do_mmap(file, rec->start, rec->end - rec->start, prot, flags, vm_flags,
 			       file ? rec->pgoff : 0, &populate, &uf);
-		if (unsealed)
-			ckpt_memfd_seal(file);
 		mmap_write_unlock(mm);
 	}
+	if (unsealed)
+		ckpt_memfd_seal(file);
 	userfaultfd_unmap_complete(mm, &uf);
 	if (IS_ERR_VALUE(addr)) {
 		if (account)
@@ -902,6 +911,9 @@ int ckpt_mm_install(struct ckpt_ctx *ctx, int objref)
 		return 0;
 	if (m->is_thread || m->own_mm)
 		return ckpt_err(ctx, -EINVAL, "address space %d belongs to another task", objref);
+	err = check_mdwe(ctx);
+	if (err)
+		return err;
 	err = change_mm(mm);
 	if (err)
 		return ckpt_err(ctx, err, "address space %d: the task was killed", objref);

@@ -370,6 +370,19 @@ static void *namespace_of(struct ckpt_ctx *ctx, int objref, enum ckpt_obj_type t
 	return objref ? ckpt_obj_get(ctx, objref, type) : NULL;
 }
 
+/* The clocks that memory shows are those of all who have it. */
+static bool agrees_on_time(struct ckpt_ctx *ctx, int objref)
+{
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		const struct ckpt_member *m = ctx->members[i];
+
+		if (m && m != ctx->member && m->have_objs &&
+		    READ_ONCE(m->task->mm) == current->mm && m->own_time_ns != objref)
+			return false;
+	}
+	return true;
+}
+
 int ckpt_namespaces_install(struct ckpt_ctx *ctx, const struct ckpt_rec_task_objs *rec)
 {
 	struct uts_namespace *uts = namespace_of(ctx, rec->uts_ns, CKPT_OBJ_UTS_NS);
@@ -384,6 +397,10 @@ int ckpt_namespaces_install(struct ckpt_ctx *ctx, const struct ckpt_rec_task_obj
 	ctx->member->own_time_ns = rec->time_ns;
 	if (rec->time_ns != ckpt_group_member(ctx, ctx->member)->own_time_ns)
 		return ckpt_err(ctx, -EINVAL, "time namespace %d is not its process's",
+				rec->time_ns);
+	if (!agrees_on_time(ctx, rec->time_ns))
+		return ckpt_err(ctx, -EINVAL,
+				"time namespace %d is not that of a process with the same memory",
 				rec->time_ns);
 	/* A thread has those of its process, which may have left its own behind. */
 	if (!uts)

@@ -493,9 +493,12 @@ static void apply_parent(struct ckpt_ctx *ctx, struct ckpt_task *t)
 
 	if (!parent || rcu_access_pointer(task->real_parent) == parent)
 		return;
-	/* Each thread has it, too, but only the leader is on its list. */
+	/*
+	 * Each thread has it, too, but only the leader is on its list.  A tracer
+	 * stays, also one that is the parent.
+	 */
 	for_each_thread(task, thread) {
-		if (rcu_access_pointer(thread->parent) == rcu_access_pointer(thread->real_parent))
+		if (!thread->ptrace)
 			rcu_assign_pointer(thread->parent, parent);
 		rcu_assign_pointer(thread->real_parent, parent);
 	}

@@ -33,12 +33,17 @@ bool ckpt_is_shmem(const struct file *file)
 	       !strcmp(file->f_path.dentry->d_name.name, SHMEM_NAME);
 }
 
-/* Take references on the pages from @index on, up to a hole; one that is swapped out is brought in. */
-static int get_run(struct ckpt_ctx *ctx, struct inode *inode, pgoff_t index, pgoff_t end,
+/*
+ * Copy the pages from @index on, up to a hole; one that is swapped out is
+ * brought in.  Who is not frozen may have the memory, too, and a page must not
+ * change between its checksum and the image.
+ */
+static int copy_run(struct ckpt_ctx *ctx, struct inode *inode, pgoff_t index, pgoff_t end,
 		   struct page **pages, unsigned int *nr)
 {
 	for (*nr = 0; *nr < CKPT_RUN_PAGES && index < end; index++) {
 		struct folio *folio;
+		struct page *copy;
 		int err = shmem_get_folio(inode, index, 0, &folio, SGP_READ);
 
 		if (err)
@@ -46,16 +51,25 @@ static int get_run(struct ckpt_ctx *ctx, struct inode *inode, pgoff_t index, pgo
 		if (!folio)
 			break;
 		folio_unlock(folio);
-		pages[(*nr)++] = folio_file_page(folio, index);
-		if (folio_test_hwpoison(folio) || folio_test_has_hwpoisoned(folio))
+		if (folio_test_hwpoison(folio) || folio_test_has_hwpoisoned(folio)) {
+			folio_put(folio);
 			return ckpt_err(ctx, -EIO, "page %#lx of shared memory is damaged", index);
+		}
+		copy = alloc_page(GFP_HIGHUSER | __GFP_ACCOUNT);
+		if (copy) {
+			copy_highpage(copy, folio_file_page(folio, index));
+			pages[(*nr)++] = copy;
+		}
+		folio_put(folio);
+		if (!copy)
+			return ckpt_nomem(ctx, "a copy of a page");
 	}
 	return 0;
 }
 
-int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode)
+int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode, loff_t size)
 {
-	loff_t pos = 0, size = i_size_read(inode);
+	loff_t pos = 0;
 	struct page **pages;
 	int err = 0;
 
@@ -68,7 +82,7 @@ int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode)
 		pos = mapping_seek_hole_data(inode->i_mapping, pos, size, SEEK_DATA);
 		if (pos < 0)
 			break;
-		err = get_run(ctx, inode, pos >> PAGE_SHIFT, DIV_ROUND_UP(size, PAGE_SIZE), pages,
+		err = copy_run(ctx, inode, pos >> PAGE_SHIFT, DIV_ROUND_UP(size, PAGE_SIZE), pages,
 			      &nr);
 		if (!err && nr)
 			err = ckpt_pages_write(ctx, pos, pages, nr);
@@ -115,7 +129,7 @@ int ckpt_shmem_save(struct ckpt_ctx *ctx, struct file *file)
 		rec.flags |= CKPT_SHMEM_NORESERVE;
 	err = ckpt_write_record(ctx, CKPT_REC_SHMEM, &rec, sizeof(rec));
 	if (!err)
-		err = ckpt_shmem_save_pages(ctx, inode);
+		err = ckpt_shmem_save_pages(ctx, inode, rec.size);
 	if (!err)
 		err = ckpt_write_record(ctx, CKPT_REC_SHMEM_END, &end, sizeof(end));
 	return err ?: objref;

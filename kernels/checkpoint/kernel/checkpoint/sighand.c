@@ -128,10 +128,21 @@ int ckpt_sighand_restore(struct ckpt_ctx *ctx)
 	return ckpt_obj_add(ctx, rec->objref, sighand, CKPT_OBJ_SIGHAND);
 }
 
+/* Threads that are still to be made, of a leader that has exited, bring memory of their own. */
+static bool leads_threads(struct ckpt_ctx *ctx)
+{
+	int pid = ctx->member->pid;
+
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
+		if (ctx->tasks[i].tgid == pid && ctx->tasks[i].pid != pid)
+			return true;
+	return false;
+}
+
 /* Nobody shares them without sharing memory, where the handlers are; of those that have any. */
 static bool shares_memory(struct ckpt_ctx *ctx, const struct sighand_struct *sighand)
 {
-	if (ctx->member->has_exited)
+	if (ctx->member->has_exited && !leads_threads(ctx))
 		return true;
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		const struct ckpt_member *m = ctx->members[i];

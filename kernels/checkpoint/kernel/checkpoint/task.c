@@ -436,6 +436,8 @@ int ckpt_task_end_restore(struct ckpt_ctx *ctx)
 
 	if (rec->pid != m->pid || rec->pad)
 		return ckpt_err(ctx, -EINVAL, "end of the section of pid %d", rec->pid);
+	if (m->shmem_rec.objref)
+		return ckpt_err(ctx, -EINVAL, "memory %d has not ended", m->shmem_rec.objref);
 	if (!m->has_exited &&
 	    (!m->have_objs || !m->have_attributes || !m->have_signals ||
 	     !m->have_restart_block || !m->have_cpu || list_empty(&m->regsets) ||

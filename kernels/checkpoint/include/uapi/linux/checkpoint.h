@@ -14,10 +14,10 @@
  * task that has exited is TASK CRED SIGHAND EXIT TASK_END, and if it led threads that
  * have not, the section of the first of them has the RLIMITS.
  *
- * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MM, UTS_NS,
- * IPC_NS, TIME_NS, SECCOMP) carry an objref, a number above zero that is unique in the
- * image, and come before their first use.  MM is followed by its VMA and PAGES records and MM_END,
- * SHMEM by its PAGES records and SHMEM_END.
+ * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MEMFD, MM,
+ * UTS_NS, IPC_NS, TIME_NS, SECCOMP) carry an objref, a number above zero that is unique
+ * in the image, and come before their first use.  MM is followed by its VMA and PAGES
+ * records and MM_END, SHMEM and MEMFD by their PAGES records and SHMEM_END.
  * A checkpoint that fails ends its image with an ERROR record.
  */
 #ifndef _UAPI_LINUX_CHECKPOINT_H
