@@ -126,6 +126,17 @@ u32 ckpt_memfd_kind(const struct file *file)
 
 /* --- restart --- */
 
+/* As memfd_create(2) finds it in vm.memfd_noexec */
+static bool may_be_program(void)
+{
+#if defined(CONFIG_SYSCTL) && defined(CONFIG_MEMFD_CREATE)
+	return pidns_memfd_noexec_scope(task_active_pid_ns(current)) <
+	       MEMFD_NOEXEC_SCOPE_NOEXEC_ENFORCED;
+#else
+	return true;
+#endif
+}
+
 static int check_record(struct ckpt_ctx *ctx, const struct ckpt_rec_memfd *rec)
 {
 	if (rec->name_len < 1 || rec->name_len > NAME_MAX - PREFIX_LEN + 1 ||
@@ -135,10 +146,7 @@ static int check_record(struct ckpt_ctx *ctx, const struct ckpt_rec_memfd *rec)
 		return ckpt_err(ctx, -EINVAL, "the name is not text of %u bytes", rec->name_len);
 	if (rec->seals & ~SEALS || rec->mode & ~MODE)
 		return ckpt_err(ctx, -EINVAL, "seals %#x, mode %#o", rec->seals, rec->mode);
-	/* As memfd_create(2) where vm.memfd_noexec says so */
-	if ((rec->mode & S_IXUGO || !(rec->seals & F_SEAL_EXEC)) &&
-	    pidns_memfd_noexec_scope(task_active_pid_ns(current)) >=
-	    MEMFD_NOEXEC_SCOPE_NOEXEC_ENFORCED)
+	if ((rec->mode & S_IXUGO || !(rec->seals & F_SEAL_EXEC)) && !may_be_program())
 		return ckpt_err(ctx, -EACCES, "vm.memfd_noexec does not allow mode %#o, seals %#x",
 				rec->mode, rec->seals);
 	if (rec->size > MAX_LFS_FILESIZE)

@@ -6,12 +6,12 @@
  * lock is never held while the image is written.  The tasks are frozen, so
  * what was copied stays true.
  *
- * On restart the first task of an address space keeps its struct mm_struct, and
- * others that have it, too, change to that: everything in it is unmapped, the
- * vdso is mapped first, and each mapping where the image has it.  Mappings
- * are not trusted to be what was asked for: flags and place are compared
- * afterwards.  The offset of anonymous memory is left out: it only matters to
- * pages that are there already, and there are none.
+ * On restart the first task of an address space keeps its struct mm_struct:
+ * everything in it is unmapped, the vdso is mapped first, and each mapping where
+ * the image has it.  Mappings are not trusted to be what was asked for: flags
+ * and place are compared afterwards.  Processes that share it, too, change to
+ * it when their turn has come.  The offset of anonymous memory is left out: it
+ * only matters to pages that are there already, and there are none.
  *
  * What is shared with a file is the file's: it is written back, and mapped
  * again.
