@@ -126,6 +126,16 @@ pub enum ForgeError {
     /// Nothing is different afterwards.
     #[error("{0} has this value already")]
     Same(String),
+    /// The next change has nothing to go by.
+    #[error(
+        "with {done} the image cannot be read any more, so nothing else can be changed in it: {why}"
+    )]
+    Unreadable {
+        /// The change before.
+        done: String,
+        /// What the reader says.
+        why: String,
+    },
 }
 
 /// The names of all types of records.
@@ -414,6 +424,31 @@ pub fn forge(bytes: &[u8], image: &Image, forgery: &Forgery) -> Result<Vec<u8>, 
         reseal(&mut forged, image.byte_order);
     }
     Ok(forged)
+}
+
+/// As [`forge`], with several changes: each counts in the image that the one before has left.
+///
+/// # Errors
+///
+/// As [`forge`]; and if an image with one of the changes, but the last, cannot be read.
+pub fn forge_all(
+    bytes: &[u8],
+    image: &Image,
+    forgeries: &[Forgery],
+) -> Result<Vec<u8>, ForgeError> {
+    let Some((last, first)) = forgeries.split_last() else {
+        return Ok(bytes.to_vec());
+    };
+    let mut forged = bytes.to_vec();
+    let mut read = image.clone();
+    for forgery in first {
+        forged = forge(&forged, &read, forgery)?;
+        read = Image::read(forged.as_slice()).map_err(|error| ForgeError::Unreadable {
+            done: forgery.to_string(),
+            why: error.to_string(),
+        })?;
+    }
+    forge(&forged, &read, last)
 }
 
 /// Make the trailer say what is before it.

@@ -32,7 +32,7 @@ pub use encode::Writer;
 #[cfg(any(test, feature = "sample"))]
 pub use exercise::{exercise, sealed};
 pub use fixed::{ByteOrder, Layout, Name, Text};
-pub use forge::{Change, Field, ForgeError, Forgery, forge, record_names};
+pub use forge::{Change, Field, ForgeError, Forgery, forge, forge_all, record_names};
 pub use reader::{Image, ImageError, Located, Reader};
 pub use records::{
     Actions, Arch, Attributes, Cpu, Cred, ErrorRecord, Exit, Fd, FileRecord, Files, Fs, Header,

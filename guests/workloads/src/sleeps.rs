@@ -189,8 +189,11 @@ fn nanosleep_itself() -> (Option<i32>, Option<Duration>) {
 /// `pselect(2)` itself: the C library's hides what is left.
 fn pselect() -> (Option<i32>, Option<Duration>) {
     let mut time = sys::timespec(LONG);
+    // The last argument is on the stack, where half of a number that is not as wide as a pointer is what was there before.
+    let none = std::ptr::null::<libc::c_void>();
     // SAFETY: no descriptors, no mask; the time lives.
-    let returned = unsafe { libc::syscall(libc::SYS_pselect6, 0, 0, 0, 0, &raw mut time, 0) };
+    let returned =
+        unsafe { libc::syscall(libc::SYS_pselect6, 0, none, none, none, &raw mut time, none) };
     (errno(returned), Some(sys::duration(time)))
 }
 

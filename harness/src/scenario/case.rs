@@ -104,11 +104,11 @@ pub enum Tamper {
     Forge(Vec<Forged>),
 }
 
-/// A change of a record that the restart must find out by itself.
+/// Changes of records that the restart must find out by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Forged {
-    /// What is changed.
-    pub forgery: Forgery,
+    /// What is changed, one after the other.
+    pub forgeries: Vec<Forgery>,
     /// The error's name, `EPERM`; the case's if `None`.
     pub errno: Option<String>,
     /// What a line of the log must contain, or of what the tool says if it refuses.

@@ -55,12 +55,42 @@ pub(super) fn tamper(node: &Node, report: &mut Report) -> Option<Tamper> {
         .find_map(|(kind, _, tamper)| (kind == name).then_some(tamper))
 }
 
+/// Keys that say what is changed.
+const CHANGE_KEYS: [&str; 8] = [
+    "record", "nth", "field", "set", "add", "or", "copy", "whole",
+];
+
 /// One forgery: the record, what is changed in it, and how the kernel says so.
 fn forged(node: &Node, report: &mut Report) -> Option<Forged> {
-    const KEYS: &[&str] = &[
-        "record", "nth", "field", "set", "add", "or", "copy", "whole", "errno", "log", "by",
-    ];
-    let fields = Fields::open(node, "a forgery", KEYS, report)?;
+    let keys = [&CHANGE_KEYS[..], &["with", "errno", "log", "by"]].concat();
+    let fields = Fields::open(node, "a forgery", &keys, report)?;
+    let mut forgeries = Vec::new();
+    if let Some(with) = fields.get("with") {
+        let expected = "a list of changes such as [{record: SIGHAND, nth: 1, whole: removed}]";
+        for node in items(with, expected, report) {
+            let fields = Fields::open(node, "a change", &CHANGE_KEYS, report)?;
+            forgeries.push(forgery(&fields, node, report)?);
+        }
+    }
+    let last = forgery(&fields, node, report);
+    let errno = fields.get("errno").and_then(|node| errno(node, report));
+    let by_tool = match fields.get("by") {
+        None => Some(false),
+        Some(node) => choice(node, &[("kernel", false), ("tool", true)], report),
+    };
+    let expected = "a part of the line with which it is refused";
+    let (log, _) = fields.need_text("log", expected, |text| !text.trim().is_empty(), report)?;
+    forgeries.push(last?);
+    Some(Forged {
+        forgeries,
+        errno,
+        log: log.to_owned(),
+        by_tool: by_tool?,
+    })
+}
+
+/// A record, and what is changed in it.
+fn forgery(fields: &Fields, node: &Node, report: &mut Report) -> Option<Forgery> {
     let (record, place) =
         fields.need_text("record", "a type of record, FILES", |_| true, report)?;
     if !record_names().any(|name| name == record) {
@@ -76,23 +106,11 @@ fn forged(node: &Node, report: &mut Report) -> Option<Forged> {
                 .and_then(|text| text.parse().ok())
         }
     };
-    let change = change(&fields, node, record, report);
-    let errno = fields.get("errno").and_then(|node| errno(node, report));
-    let by_tool = match fields.get("by") {
-        None => Some(false),
-        Some(node) => choice(node, &[("kernel", false), ("tool", true)], report),
-    };
-    let expected = "a part of the line with which it is refused";
-    let (log, _) = fields.need_text("log", expected, |text| !text.trim().is_empty(), report)?;
-    Some(Forged {
-        forgery: Forgery {
-            record: record.to_owned(),
-            nth: nth?,
-            change: change?,
-        },
-        errno,
-        log: log.to_owned(),
-        by_tool: by_tool?,
+    let change = change(fields, node, record, report);
+    Some(Forgery {
+        record: record.to_owned(),
+        nth: nth?,
+        change: change?,
     })
 }
 

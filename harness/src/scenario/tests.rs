@@ -110,7 +110,7 @@ fn each_key_says_something() {
 #[test]
 fn forgeries_are_read_in_their_order() {
     let it = case(
-        "tamper: {forge: [{record: FILES, nth: 1, field: 'fds[0].fd', set: 0x10, errno: EPERM, log: a}, {record: MM, field: exe, copy: objref, log: b}, {record: CPU, whole: repeated, by: tool, log: c}]}\nexpect: {refuse: {by: restart}}",
+        "tamper: {forge: [{record: FILES, nth: 1, field: 'fds[0].fd', set: 0x10, errno: EPERM, log: a}, {record: MM, field: exe, copy: objref, log: b}, {record: CPU, with: [{record: CPU, nth: 2, whole: removed}], whole: repeated, by: tool, log: c}]}\nexpect: {refuse: {by: restart}}",
     );
     let Some(Tamper::Forge(forged)) = it.tamper else {
         unreachable!()
@@ -119,7 +119,11 @@ fn forgeries_are_read_in_their_order() {
         .iter()
         .map(|it| {
             (
-                it.forgery.to_string(),
+                it.forgeries
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; "),
                 it.errno.as_deref(),
                 &*it.log,
                 it.by_tool,
@@ -135,7 +139,7 @@ fn forgeries_are_read_in_their_order() {
         [
             ("FILES 1: fds[0].fd set to 16", Some("EPERM"), "a", false),
             ("MM 0: objref copied to exe", None, "b", false),
-            ("CPU 0: repeated", None, "c", true),
+            ("CPU 2: removed; CPU 0: repeated", None, "c", true),
         ]
     );
 }

@@ -1,6 +1,6 @@
 //! Damaged images: cut or flipped once in each record, forged, or of another architecture. Pure functions on bytes.
 
-use crossthaw_image::{Arch, ForgeError, Forgery, Image, Located, Record, forge};
+use crossthaw_image::{Arch, ForgeError, Forgery, Image, Located, Record, forge_all};
 
 use crate::oracle::refusal::Refuser;
 use crate::scenario::Forged;
@@ -23,7 +23,7 @@ enum How {
     Cut { at: usize },
     Flip { at: usize, bit: u8 },
     Other(Vec<u8>),
-    Forged(Forgery),
+    Forged(Vec<Forgery>),
 }
 
 impl Damage {
@@ -37,7 +37,7 @@ impl Damage {
                 bytes
             }
             How::Other(bytes) => bytes.clone(),
-            How::Forged(forgery) => forge(intact, image, forgery)?,
+            How::Forged(forgeries) => forge_all(intact, image, forgeries)?,
         })
     }
 }
@@ -123,17 +123,23 @@ pub(super) fn flips(image: &Image) -> Vec<Damage> {
     })
 }
 
+/// What was done, for messages.
+fn list(forgeries: &[Forgery]) -> String {
+    let each: Vec<_> = forgeries.iter().map(Forgery::to_string).collect();
+    each.join("; ")
+}
+
 /// The records changed one after the other, each with a checksum that is right.
 pub(super) fn forgeries(forged: &[Forged]) -> Vec<Damage> {
     let damage = |forged: &Forged| Damage {
-        what: forged.forgery.to_string(),
+        what: list(&forged.forgeries),
         refuser: if forged.by_tool {
             Refuser::Tool
         } else {
             Refuser::Kernel
         },
         expected: Some((forged.errno.clone(), forged.log.clone())),
-        how: How::Forged(forged.forgery.clone()),
+        how: How::Forged(forged.forgeries.clone()),
     };
     forged.iter().map(damage).collect()
 }

@@ -123,3 +123,35 @@ fn what_is_not_there_is_told() {
         "the image has 0 ERROR records, not a number 0 (counted from 0)",
     );
 }
+
+#[test]
+fn changes_follow_each_other() {
+    let bytes = sample::image(Arch::Ppc64);
+    let image = Image::read(bytes.as_slice()).unwrap();
+    let change = |record: &str, nth, change| Forgery {
+        record: record.to_owned(),
+        nth,
+        change,
+    };
+    let removed = change("SIGHAND", 0, Change::Remove);
+    let set = change("SIGHAND", 0, Change::Set(field("SIGHAND", "objref"), 77));
+    let forged = forge_all(&bytes, &image, &[removed.clone(), set.clone()]).unwrap();
+    let found: Vec<i32> = Image::read(forged.as_slice())
+        .unwrap()
+        .records
+        .iter()
+        .filter_map(|it| match &it.record {
+            Record::Sighand(it) => Some(it.objref),
+            _ => None,
+        })
+        .collect();
+    // The second became the first.
+    assert_eq!(found, [77]);
+    assert_eq!(forge_all(&bytes, &image, &[]).unwrap(), bytes);
+    let broken = change("TASK", 0, Change::Set(field("TASK", "h.len"), 0));
+    let error = forge_all(&bytes, &image, &[broken, set]).unwrap_err();
+    assert!(
+        matches!(&error, ForgeError::Unreadable { done, .. } if done == "TASK 0: h.len set to 0"),
+        "{error}"
+    );
+}

@@ -75,9 +75,9 @@ pub(super) fn start(flags: c_int, body: impl FnOnce() -> c_int + Send + 'static)
                         libc::SYS_waitid,
                         libc::P_PID,
                         id,
-                        0,
+                        std::ptr::null::<c_void>(),
                         libc::WEXITED | libc::WNOWAIT,
-                        0,
+                        std::ptr::null::<c_void>(),
                     )
                 };
             }

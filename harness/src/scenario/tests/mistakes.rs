@@ -198,6 +198,10 @@ fn mistakes_in_what_is_expected() {
             "22: a forgery needs \"log\": a part of the line with which it is refused",
         ),
         (
+            "tamper: {forge: [{record: FILE, with: [{record: FILE, log: x, whole: removed}], whole: removed, log: x}]}",
+            "59: a change has no key \"log\"; it has record, nth, field, set, add, or, copy, whole",
+        ),
+        (
             "expect: fail",
             "13: expected pass or {refuse: ...}, found \"fail\"",
         ),

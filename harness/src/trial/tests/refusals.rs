@@ -109,11 +109,11 @@ fn damaged_images_are_refused_one_by_one_and_the_whole_one_restarts() {
 
 fn forged(record: &str, change: Change, log: &str) -> Forged {
     Forged {
-        forgery: Forgery {
+        forgeries: vec![Forgery {
             record: record.to_owned(),
             nth: 0,
             change,
-        },
+        }],
         errno: None,
         log: log.to_owned(),
         by_tool: false,
