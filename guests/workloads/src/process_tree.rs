@@ -9,6 +9,7 @@ use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::stage::{Child, Stage};
 use crate::sys::{self, Pid, Status};
+use crate::threads::{STACK, Seat};
 
 /// One process that does nothing.
 pub(crate) fn idle(stage: &mut Stage, _args: &Args) -> Result<()> {
@@ -374,11 +375,17 @@ pub(crate) fn stopped(stage: &mut Stage, _args: &Args) -> Result<()> {
 
 /// A process with threads is stopped: all of them are, and all go on.
 pub(crate) fn stopped_threads(stage: &mut Stage, _args: &Args) -> Result<()> {
+    static SEAT: Seat = Seat::new();
     let child = stage.spawn_ready("child", |child| {
-        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        let thread = std::thread::Builder::new().stack_size(STACK);
         let thread = thread
-            .spawn(|| sys::wait_signal(libc::SIGUSR1))
+            .spawn(|| {
+                SEAT.take();
+                sys::wait_signal(libc::SIGUSR1)
+            })
             .map_err(Error::from_io("start a thread"))?;
+        // Before it is in its function it blocks every signal.
+        SEAT.await_asleep()?;
         child.ready()?;
         let came = thread.join();
         child.check("the thread goes on", matches!(came, Ok(Ok(()))), "");

@@ -9,6 +9,7 @@ use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::stage::{Child, Stage};
 use crate::sys::{self, Pid, Status};
+use crate::threads::{STACK, Seat};
 
 /// How often SIGCHLD came.
 static CAME: AtomicI32 = AtomicI32::new(0);
@@ -181,17 +182,20 @@ pub(crate) fn leaders(stage: &mut Stage, _args: &Args) -> Result<()> {
 
 /// The leader of a process's threads has exited, two others live: the process is one still, and ends with the last exit of all.
 pub(crate) fn thread_leader(stage: &mut Stage, _args: &Args) -> Result<()> {
+    static SEAT: Seat = Seat::new();
     let child = stage.spawn("child", |child| {
         let beside = child.beside();
-        let waits = std::thread::Builder::new().stack_size(256 << 10);
+        let waits = std::thread::Builder::new().stack_size(STACK);
         waits
             .spawn(|| {
+                SEAT.take();
                 loop {
                     sys::suspend(libc::SIGUSR2);
                 }
             })
             .map_err(Error::from_io("start a thread"))?;
-        let ends = std::thread::Builder::new().stack_size(256 << 10);
+        SEAT.await_asleep()?;
+        let ends = std::thread::Builder::new().stack_size(STACK);
         ends.spawn(move || {
             let outcome = outlive(&beside);
             sys::exit(match outcome {
