@@ -20,8 +20,8 @@ const ENOUGH: usize = 16;
 /// What is wrong is told for so many attempts, then it is enough.
 const FINDINGS: usize = 5;
 
-/// Namespaces and files are given back a little later: how often, and after what pause, it is measured again.
-const AGAIN: (u32, Duration) = (5, Duration::from_millis(200));
+/// Namespaces, files and the pages that each CPU keeps are given back a little later: how often, and after what pause, it is measured again.
+const AGAIN: (u32, Duration) = (25, Duration::from_millis(200));
 
 fn damages(life: &Life<'_>, taken: &Taken) -> Vec<Damage> {
     let foreign = |whose| damage::foreign(&taken.decoded, whose).into_iter().collect();
