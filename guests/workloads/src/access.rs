@@ -2,13 +2,13 @@
 
 use std::ffi::c_long;
 use std::fs;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::memfd;
-use crate::simple::{CHECKPOINT_SUBTREE, SYS_CHECKPOINT};
+use crate::simple::{SYS_CHECKPOINT, checkpoint};
 use crate::stage::Stage;
 use crate::sys::{self, Pid, Status};
 
@@ -34,19 +34,6 @@ fn as_user(user: libc::uid_t, call: impl FnOnce() -> c_long) -> Result<Status> {
         sys::exit(if returned == -1 { errno } else { 0 })
     };
     sys::wait(pid)
-}
-
-fn checkpoint(pid: Pid, fd: RawFd) -> c_long {
-    // SAFETY: plain numbers; nobody restarts the image.
-    unsafe {
-        libc::syscall(
-            SYS_CHECKPOINT,
-            c_long::from(pid),
-            c_long::from(fd),
-            CHECKPOINT_SUBTREE,
-            -1,
-        )
-    }
 }
 
 /// A sysctl closes both system calls to who has no privilege, and opens them again.

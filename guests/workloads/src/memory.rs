@@ -17,8 +17,8 @@ mod marked;
 mod vdso;
 
 pub(crate) use files::{file_readers, file_shared};
-pub(crate) use marked::{advice, grows_down, locked, said, sealed};
-pub(crate) use vdso::vdso;
+pub(crate) use marked::{advice, grows_down, locked, mapping_at, said, sealed};
+pub(crate) use vdso::{base as vdso_base, vdso};
 
 /// Checks pages against their patterns: `(page, seed)`.
 fn check_pages(

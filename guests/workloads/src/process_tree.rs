@@ -292,11 +292,7 @@ pub(crate) fn orphan(stage: &mut Stage, _args: &Args) -> Result<()> {
     let root = stage.adopt_orphans()?;
     let middle = stage.spawn("middle", |middle| {
         let inner = middle.spawn("inner", |inner| {
-            while sys::parent() != root {
-                sys::pause();
-            }
-            fs::write(inner.path("orphan"), sys::pid().to_string())
-                .map_err(Error::from_io("write"))?;
+            inner.await_adoption(root, "orphan")?;
             let before = Relations::now();
             inner.hold()?;
             inner.equal("pid, parent, group and session", &Relations::now(), &before);
@@ -436,11 +432,7 @@ pub(crate) fn dead_leaders(stage: &mut Stage, _args: &Args) -> Result<()> {
         // SAFETY: plain numbers.
         sys::check("setsid", unsafe { libc::setsid() })?;
         let inner = session.spawn("inner", |inner| {
-            while sys::parent() != root {
-                sys::pause();
-            }
-            fs::write(inner.path("inner"), sys::pid().to_string())
-                .map_err(Error::from_io("write"))?;
+            inner.await_adoption(root, "inner")?;
             let before = Relations::now();
             inner.hold()?;
             inner.equal("pid, parent, group and session", &Relations::now(), &before);

@@ -201,11 +201,7 @@ pub(crate) fn survivors(stage: &mut Stage, _args: &Args) -> Result<()> {
     let middle = stage.spawn("middle", |middle| {
         for (number, name) in NAMES.into_iter().enumerate() {
             let child = middle.spawn_beside(name, libc::CLONE_SIGHAND, move |child| {
-                while sys::parent() != root {
-                    sys::pause();
-                }
-                fs::write(child.path(name), sys::pid().to_string())
-                    .map_err(Error::from_io("write"))?;
+                child.await_adoption(root, name)?;
                 child.hold()?;
                 child.equal("what was written", &LAST.load(Ordering::SeqCst), &number);
                 LAST.store(number + 1, Ordering::SeqCst);

@@ -204,12 +204,25 @@ fn seen() -> Result<Vec<(&'static str, Vec<u8>)>> {
 pub(crate) const SYS_CHECKPOINT: c_long = 500;
 
 /// Flag of checkpoint(2): the task need not be a container's init.
-pub(crate) const CHECKPOINT_SUBTREE: c_long = 1;
+const CHECKPOINT_SUBTREE: c_long = 1;
+
+/// checkpoint(2) of the tree below a task, or with 0 of the calling task itself, as the system call returns.
+pub(crate) fn checkpoint(pid: sys::Pid, fd: RawFd) -> c_long {
+    // SAFETY: plain numbers; what happens to the copy is what the callers are about.
+    unsafe {
+        libc::syscall(
+            SYS_CHECKPOINT,
+            c_long::from(pid),
+            c_long::from(fd),
+            CHECKPOINT_SUBTREE,
+            -1,
+        )
+    }
+}
 
 /// checkpoint(2) of the calling task itself: an id above 0 in the task that called, 0 in its restored copy.
 fn checkpoint_self(fd: RawFd) -> Result<c_long> {
-    // SAFETY: plain numbers; what happens to the copy is what the workload is about.
-    let id = unsafe { libc::syscall(SYS_CHECKPOINT, 0, c_long::from(fd), CHECKPOINT_SUBTREE, -1) };
+    let id = checkpoint(0, fd);
     if id == -1 {
         Err(Error::last("checkpoint"))
     } else {

@@ -92,6 +92,19 @@ impl Stage {
         }
     }
 
+    /// Writes this process's pid to a file of this name.
+    pub(crate) fn note_pid(&self, name: &str) -> Result<()> {
+        fs::write(self.path(name), sys::pid().to_string()).map_err(Error::from_io("write"))
+    }
+
+    /// Waits until this process's parent has ended and left it to `root`; then notes its pid.
+    pub(crate) fn await_adoption(&self, root: Pid, name: &str) -> Result<()> {
+        while sys::parent() != root {
+            sys::pause();
+        }
+        self.note_pid(name)
+    }
+
     /// The pid that a process has written to a file of this name.
     pub(crate) fn noted_pid(&self, name: &str) -> Result<Pid> {
         let text = fs::read_to_string(self.path(name)).map_err(Error::from_io("read"))?;

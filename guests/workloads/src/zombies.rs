@@ -145,12 +145,8 @@ pub(crate) fn leaders(stage: &mut Stage, _args: &Args) -> Result<()> {
         // SAFETY: plain numbers.
         sys::check("setsid", unsafe { libc::setsid() })?;
         let inner = leader.spawn("member", |member| {
-            while sys::parent() != root {
-                sys::pause();
-            }
+            member.await_adoption(root, "member")?;
             let before = relations(0);
-            fs::write(member.path("member"), sys::pid().to_string())
-                .map_err(Error::from_io("write"))?;
             member.hold()?;
             member.equal("group and session", &relations(0), &before);
             Ok(())

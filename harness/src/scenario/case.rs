@@ -117,6 +117,14 @@ pub struct Forged {
     pub by_tool: bool,
 }
 
+impl Forged {
+    /// What is changed, for messages.
+    pub fn what(&self) -> String {
+        let each: Vec<_> = self.forgeries.iter().map(Forgery::to_string).collect();
+        each.join("; ")
+    }
+}
+
 /// The step that refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -117,18 +117,7 @@ fn forgeries_are_read_in_their_order() {
     };
     let said: Vec<_> = forged
         .iter()
-        .map(|it| {
-            (
-                it.forgeries
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join("; "),
-                it.errno.as_deref(),
-                &*it.log,
-                it.by_tool,
-            )
-        })
+        .map(|it| (it.what(), it.errno.as_deref(), &*it.log, it.by_tool))
         .collect();
     let said: Vec<_> = said
         .iter()

@@ -123,16 +123,10 @@ pub(super) fn flips(image: &Image) -> Vec<Damage> {
     })
 }
 
-/// What was done, for messages.
-fn list(forgeries: &[Forgery]) -> String {
-    let each: Vec<_> = forgeries.iter().map(Forgery::to_string).collect();
-    each.join("; ")
-}
-
 /// The records changed one after the other, each with a checksum that is right.
 pub(super) fn forgeries(forged: &[Forged]) -> Vec<Damage> {
     let damage = |forged: &Forged| Damage {
-        what: list(&forged.forgeries),
+        what: forged.what(),
         refuser: if forged.by_tool {
             Refuser::Tool
         } else {

@@ -178,9 +178,7 @@ impl Objects {
         expect(it.head.mode & !0o1777 == 0, "mode", || {
             format!("{:#o} are no permissions", it.head.mode)
         })?;
-        let zero = it.name.0.iter().position(|&byte| byte == 0);
-        let good = zero.is_some_and(|zero| zero + 1 == it.name.0.len());
-        expect(good, "name", || {
+        expect(is_terminated(&it.name), "name", || {
             format!("{:?} does not end with its only zero", it.name)
         })?;
         let size = it.head.size.checked_next_multiple_of(self.page_size);
@@ -381,11 +379,15 @@ fn clock(field: &str, nanoseconds: i64) -> Result<(), Wrong> {
     })
 }
 
+/// Its only zero is its end.
+fn is_terminated(text: &Name) -> bool {
+    let zero = text.0.iter().position(|&byte| byte == 0);
+    zero.is_some_and(|zero| zero + 1 == text.0.len())
+}
+
 /// A path begins at the root and ends with its only zero.
 fn text(field: &str, text: &Name, len: u32) -> Result<(), Wrong> {
-    let bytes = text.0.as_slice();
-    let zero = bytes.iter().position(|&byte| byte == 0);
-    let good = zero.is_some_and(|zero| zero + 1 == bytes.len()) && bytes.first() == Some(&b'/');
+    let good = is_terminated(text) && text.0.first() == Some(&b'/');
     expect(good, field, || {
         format!("{text:?} of {len} bytes is no absolute path that ends with a zero")
     })

@@ -22,7 +22,7 @@ fn flags_at(address: usize) -> Result<Vec<String>> {
 }
 
 /// From where to where the mapping at an address is, and its flags.
-fn mapping_at(address: usize) -> Result<(Range<usize>, Vec<String>)> {
+pub(crate) fn mapping_at(address: usize) -> Result<(Range<usize>, Vec<String>)> {
     let text =
         fs::read_to_string("/proc/self/smaps").map_err(Error::from_io("read /proc/self/smaps"))?;
     let mut found = 0..0;

@@ -59,7 +59,7 @@ fn in_order([first, middle, last]: Reading) -> bool {
 }
 
 /// Where the vdso is.
-fn base() -> Result<usize> {
+pub(crate) fn base() -> Result<usize> {
     // SAFETY: plain numbers.
     let base = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
     match usize::try_from(base) {

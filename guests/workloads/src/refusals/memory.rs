@@ -4,6 +4,7 @@ use std::fs;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::pattern;
 use crate::stage::Stage;
 use crate::sys::{self, Mapping, page_size};
@@ -51,12 +52,8 @@ pub(crate) fn unlinked_mapping(stage: &mut Stage, _args: &Args) -> Result<()> {
 pub(crate) fn sealed_vdso(stage: &mut Stage, _args: &Args) -> Result<()> {
     let maps = || fs::read_to_string("/proc/self/maps").map_err(Error::from_io("read maps"));
     let text = maps()?;
-    let line = text.lines().find(|line| line.ends_with("[vdso]"));
-    let range = line.and_then(|line| line.split(' ').next()?.split_once('-'));
-    let number = |text| usize::from_str_radix(text, 16).ok();
-    let range = range.and_then(|(start, end)| Some((number(start)?, number(end)?)));
-    let (start, end) = range.ok_or_else(|| Error::Situation("no vdso".to_owned()))?;
-    sys::seal(start, end - start)?;
+    let (range, _) = memory::mapping_at(memory::vdso_base()?)?;
+    sys::seal(range.start, range.len())?;
     stage.hold()?;
     stage.equal("mappings", &maps()?, &text);
     Ok(())

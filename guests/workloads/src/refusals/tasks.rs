@@ -72,13 +72,12 @@ pub(crate) fn shared_mm_leader(stage: &mut Stage, _args: &Args) -> Result<()> {
 /// A child that vfork made and that has not called exec; its parent waits in vfork.
 pub(crate) fn vfork(stage: &mut Stage, _args: &Args) -> Result<()> {
     let parent = stage.spawn("parent", |parent| {
-        let pid = parent.path("inner");
         // With CLONE_VFORK but without CLONE_VM the child has memory of its own.
         let inner = parent.spawn_with(
             "inner",
             || sys::clone(libc::CLONE_VFORK),
             |inner| {
-                fs::write(pid, sys::pid().to_string()).map_err(Error::from_io("write"))?;
+                inner.note_pid("inner")?;
                 inner.hold()?;
                 inner.check("resumed", true, "");
                 Ok(())
@@ -88,12 +87,7 @@ pub(crate) fn vfork(stage: &mut Stage, _args: &Args) -> Result<()> {
     })?;
     stage.await_descendant("parent.inner")?;
     stage.hold()?;
-    let pid = fs::read_to_string(stage.path("inner")).map_err(Error::from_io("read"))?;
-    sys::kill(
-        pid.parse()
-            .map_err(|_| Error::Situation(format!("no pid: {pid:?}")))?,
-        libc::SIGUSR1,
-    )?;
+    sys::kill(stage.noted_pid("inner")?, libc::SIGUSR1)?;
     stage.join(&parent)
 }
 
@@ -103,8 +97,7 @@ pub(crate) fn outside_group(stage: &mut Stage, _args: &Args) -> Result<()> {
         let leader = middle.spawn("leader", |leader| {
             // SAFETY: plain numbers.
             sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
-            fs::write(leader.path("leader"), sys::pid().to_string())
-                .map_err(Error::from_io("write"))?;
+            leader.note_pid("leader")?;
             leader.hold()?;
             leader.check("resumed", true, "");
             Ok(())

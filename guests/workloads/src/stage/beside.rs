@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::error::{Error, Result};
 use crate::sys::{self, Mapping, Pid};
-use crate::threads::STACK;
+use crate::threads::{STACK, Seat};
 
 /// Pages of the child's stack.
 const STACK_PAGES: usize = 64;
@@ -17,8 +17,8 @@ const STACK_PAGES: usize = 64;
 /// What the three who take part tell each other.
 #[derive(Debug, Default)]
 struct Talk {
-    /// Id of the thread that makes the child, then waits for its end.
-    carrier: AtomicI32,
+    /// Of the thread that makes the child, then waits for its end.
+    carrier: Seat,
     /// The child's pid, or what clone(2) failed with as a negative number.
     pid: AtomicI32,
     /// The carrier sleeps: its thread-local memory is the child's.
@@ -55,7 +55,7 @@ pub(super) fn start(flags: c_int, body: impl FnOnce() -> c_int + Send + 'static)
         .stack_size(STACK)
         .spawn(move || {
             let flags = libc::CLONE_VM | libc::SIGCHLD | flags;
-            carried.carrier.store(sys::tid(), Ordering::SeqCst);
+            carried.carrier.take();
             // SAFETY: the child has a stack of its own, and waits before it touches what is this thread's.
             let pid = unsafe {
                 libc::clone(
@@ -83,18 +83,16 @@ pub(super) fn start(flags: c_int, body: impl FnOnce() -> c_int + Send + 'static)
             }
         })
         .map_err(Error::from_io("start a thread"))?;
-    loop {
+    let pid = loop {
         match talk.pid.load(Ordering::SeqCst) {
-            0 => {}
+            0 => sys::pause(),
             error @ ..0 => {
                 return Err(Error::Situation(format!("clone: errno {}", -error)));
             }
-            pid if sys::state(talk.carrier.load(Ordering::SeqCst))? == 'S' => {
-                talk.begin.store(true, Ordering::SeqCst);
-                return Ok(pid);
-            }
-            _ => {}
+            pid => break pid,
         }
-        sys::pause();
-    }
+    };
+    talk.carrier.await_asleep()?;
+    talk.begin.store(true, Ordering::SeqCst);
+    Ok(pid)
 }
