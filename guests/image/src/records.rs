@@ -115,7 +115,7 @@ fixed!(#[derive(Copy)] Itimer = "ckpt_itimer" at 0 { value: u64, interval: u64 }
 fixed!(Itimers = "ckpt_rec_itimers" at 8 { timers: [Itimer; 3] });
 fixed!(Attributes = "ckpt_rec_attributes" at 8 {
     flags: u32, policy: u32, nice: i32, rt_priority: u32, slice: u64, timer_slack: u64, default_timer_slack: u64,
-    parent_death_signal: u32, oom_score_adj: i32, cpus: u64,
+    parent_death_signal: u32, oom_score_adj: i32, cpus: u64, io_priority: u32, pad: u32,
 });
 fixed!(Exit = "ckpt_rec_exit" at 8 { status: u32, cred: i32, sighand: i32, pad: u32, blocked: u64, pending: u64, shared_pending: u64 });
 fixed!(#[derive(Copy)] PosixTimer = "ckpt_posix_timer" at 0 {

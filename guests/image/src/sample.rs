@@ -403,6 +403,8 @@ fn own(pid: i32, mm: i32, sighand: i32) -> Vec<Record> {
             parent_death_signal: 9,
             oom_score_adj: -5,
             cpus: 3,
+            io_priority: 0x4003,
+            pad: 0,
         }),
         Record::Signals(Signals {
             blocked: 1,

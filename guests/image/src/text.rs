@@ -125,7 +125,7 @@ fn rlimits(rlimits: &Rlimits) -> String {
 
 fn attributes(it: &Attributes) -> String {
     format!(
-        "flags {} policy {} nice {} priority {} slice {} ns timer slack {} of {} ns parent death signal {} oom_score_adj {} CPUs {:#x}",
+        "flags {} policy {} nice {} priority {} slice {} ns timer slack {} of {} ns parent death signal {} oom_score_adj {} CPUs {:#x} I/O priority {:#x}",
         flags(
             &[
                 (1, "RESET_ON_FORK"),
@@ -146,7 +146,8 @@ fn attributes(it: &Attributes) -> String {
         it.default_timer_slack,
         it.parent_death_signal,
         it.oom_score_adj,
-        it.cpus
+        it.cpus,
+        it.io_priority
     )
 }
 
@@ -296,6 +297,7 @@ fn mm(mm: &Mm) -> String {
                 (0x04, "THP_DISABLED"),
                 (0x08, "MDWE"),
                 (0x10, "MDWE_NO_INHERIT"),
+                (0x20, "MERGE_ANY"),
             ],
             head.flags
         ),
@@ -327,7 +329,7 @@ fn mm(mm: &Mm) -> String {
 }
 
 fn vma(vma: &Vma) -> String {
-    const FLAGS: [(u32, &str); 20] = [
+    const FLAGS: [(u32, &str); 21] = [
         (0x001, "READ"),
         (0x002, "WRITE"),
         (0x004, "EXEC"),
@@ -348,6 +350,7 @@ fn vma(vma: &Vma) -> String {
         (0x2_0000, "LOCKED"),
         (0x4_0000, "LOCKONFAULT"),
         (0x8_0000, "SEALED"),
+        (0x10_0000, "MERGEABLE"),
     ];
     format!(
         "{:#x}-{:#x} {} {} pgoff {:#x} file #{}",

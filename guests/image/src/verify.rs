@@ -421,6 +421,11 @@ impl Verifier {
             "oom_score_adj",
             || format!("{}, or a subreaper, of a thread", it.oom_score_adj),
         )?;
+        expect(
+            it.io_priority <= 0xffff && it.pad == 0,
+            "io_priority",
+            || format!("{:#x}", it.io_priority),
+        )?;
         Ok(())
     }
 

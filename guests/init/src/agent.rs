@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossthaw_protocol::{
-    EXPLAINED, EXPLAINS, Enclosure, IMAGE_DIR, Reply, Request, SCENARIO_DIR, Surroundings, VERSION,
+    EXPLAINED, EXPLAINS, Enclosure, Fault, IMAGE_DIR, Reply, Request, SCENARIO_DIR, Surroundings,
+    VERSION,
 };
 use rustix::fs::{Mode, OFlags};
 
@@ -127,12 +128,13 @@ impl Agent {
                     state: probe::probe(tree.root, &tree.cgroup.procs()?, tree.cgroup.path())?,
                 })
             }
-            Request::Checkpoint { name } => self.checkpoint(&name),
+            Request::Checkpoint { name, fail_nth } => self.checkpoint(&name, fail_nth),
             Request::Restart {
                 name,
                 enclosure,
                 surroundings,
-            } => self.restart(&name, enclosure, surroundings),
+                fault,
+            } => self.restart(&name, enclosure, surroundings, fault),
             Request::WaitExit { timeout_ms } => {
                 self.tree()?.wait_exit(Duration::from_millis(timeout_ms))
             }
@@ -189,7 +191,7 @@ impl Agent {
         }
     }
 
-    fn checkpoint(&self, name: &str) -> Result<Reply> {
+    fn checkpoint(&self, name: &str, fail_nth: Option<u32>) -> Result<Reply> {
         let tree = self.tree()?;
         let image = image_path(name)?;
         let log = image.with_file_name(format!("{name}.log"));
@@ -205,6 +207,9 @@ impl Agent {
         if tree.enclosure == Enclosure::Container {
             command.push("--container".to_owned());
         }
+        if let Some(nth) = fail_nth {
+            command.push(format!("--fail-nth={nth}"));
+        }
         command.push(tree.root.to_string());
         run_tool(&command, &log)
     }
@@ -214,6 +219,7 @@ impl Agent {
         name: &str,
         enclosure: Enclosure,
         surroundings: Surroundings,
+        fault: Option<Fault>,
     ) -> Result<Reply> {
         let image = image_path(name)?;
         let log = image.with_file_name(format!("{name}.log"));
@@ -245,6 +251,10 @@ impl Agent {
             if wanted {
                 command.push(option.to_owned());
             }
+        }
+        if let Some(Fault { pid, nth }) = fault {
+            command.push(format!("--fail-nth={nth}"));
+            command.push(format!("--fail-pid={pid}"));
         }
         self.tree = None;
         // The root's pid is the image's, and any earlier child may have had it.

@@ -7,7 +7,9 @@ mod cgroup;
 mod clock;
 mod cmdline;
 mod error;
+mod faults;
 mod folder;
+mod huge_pages;
 mod kmemleak;
 mod link;
 mod mounts;
@@ -63,15 +65,20 @@ fn main() {
             Err(error) => say(&error.to_string()),
         }
     }
-    match options.mode {
-        Mode::Agent => {
-            for step in [usage::prepare, kmemleak::prepare] {
-                if let Err(error) = step() {
-                    say(&error.to_string());
-                }
-            }
-            serve()
+    let mut steps = vec![huge_pages::prepare, faults::prepare];
+    if let Mode::Agent = options.mode {
+        steps.extend([
+            usage::prepare as fn() -> error::Result<()>,
+            kmemleak::prepare,
+        ]);
+    }
+    for step in steps {
+        if let Err(error) = step() {
+            say(&error.to_string());
         }
+    }
+    match options.mode {
+        Mode::Agent => serve(),
         Mode::Shell => shell::host(),
     }
 }

@@ -18,6 +18,9 @@ use crate::{reap, tree};
 /// Between two counts: RCU and deferred work go on meanwhile.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// So often in a row dropping caches must have dropped nothing.
+const DROPS: u32 = 3;
+
 /// Traces that are shown of those who allocate from a cache.
 const TRACES: usize = 3;
 
@@ -135,8 +138,8 @@ fn empty_folders() -> Result<()> {
         let path = entry.path();
         fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
     }
-    // The tree's cgroup is made once.
-    tree::prepare_cgroup().map(drop)
+    // Files of the tree's cgroup that somebody has looked at have inodes as long as it is there.
+    tree::renew_cgroup()
 }
 
 /// Have the console tell who allocated the youngest objects of a cache, where SLUB keeps that.
@@ -174,8 +177,7 @@ fn youngest(traces: &str) -> Vec<&str> {
 /// Count what is in use. A cache is only shrunk, which takes time, if it seems to have more than `before`.
 fn count(before: &Counts) -> Result<Vec<(String, u64)>> {
     reap::collect();
-    // Names and inodes that are only kept in case somebody asks again.
-    write("/proc/sys/vm/drop_caches", "2")?;
+    drop_caches()?;
     // Counters of each processor are summed up.
     write("/proc/sys/vm/stat_refresh", "1")?;
     let mut counts = vec![("tasks".to_owned(), threads()?)];
@@ -184,11 +186,7 @@ fn count(before: &Counts) -> Result<Vec<(String, u64)>> {
     let slabs_told = Path::new(SLABS).exists();
     if !slabs_told {
         // Where SLUB tells, the files below that shrink its caches have inodes, too, and each kind has its cache.
-        let inodes = "/proc/sys/fs/inode-nr";
-        add(
-            "inodes",
-            field(inodes, 0)?.saturating_sub(field(inodes, 1)?),
-        );
+        add("inodes", inodes()?);
     }
     add("mounts", lines("/proc/self/mountinfo")?);
     add("cgroups", cgroups()?);
@@ -214,6 +212,26 @@ fn count(before: &Counts) -> Result<Vec<(String, u64)>> {
         counts.extend(objects.map(|(cache, count)| (format!("{cache}{OBJECTS}"), count)));
     }
     Ok(counts)
+}
+
+/// Inodes in use.
+fn inodes() -> Result<u64> {
+    let path = "/proc/sys/fs/inode-nr";
+    Ok(field(path, 0)?.saturating_sub(field(path, 1)?))
+}
+
+/// Give up names and inodes that are only kept in case somebody asks again. Those that somebody has asked for again are spared the first
+/// time, and the kernel does not try for long where there is little to be had.
+fn drop_caches() -> Result<()> {
+    let mut same = 0;
+    let mut last = u64::MAX;
+    while same < DROPS {
+        write("/proc/sys/vm/drop_caches", "2")?;
+        let now = inodes()?;
+        same = if now < last { 0 } else { same + 1 };
+        last = now;
+    }
+    Ok(())
 }
 
 /// What is neither free nor counted as something: pages whose references were lost are.

@@ -20,7 +20,7 @@ pub use state::{
 };
 
 /// Raised whenever a message changes; both sides refuse another value.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Name of the virtio-serial port (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "org.crossthaw.agent";
@@ -61,6 +61,15 @@ pub struct Surroundings {
     pub network: bool,
     /// The scenario's folder is its root directory, with `/dev` and `/proc` mounted in it.
     pub rootfs: bool,
+}
+
+/// An allocation of a restart that is to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Whose it is: a process of the image, or 0 for the task that coordinates.
+    pub pid: i32,
+    /// Which of those in its system call, from 1.
+    pub nth: u32,
 }
 
 /// Inside a root file system: the folder in which the program starts, and where its own files are.
@@ -132,14 +141,15 @@ pub enum Request {
     Resume,
     /// Probe the frozen tree from outside; answered by [`Reply::State`].
     Probe,
-    /// Run the `checkpoint` tool on the tree's root; the image is `IMAGE_DIR/NAME`, the kernel's log `IMAGE_DIR/NAME.log`;
+    /// Run the `checkpoint` tool on the tree's root; the image is `IMAGE_DIR/NAME`, the kernel's log `IMAGE_DIR/NAME.log`; an allocation of it may be made to fail;
     /// answered by [`Reply::Tool`].
-    Checkpoint { name: String },
+    Checkpoint { name: String, fail_nth: Option<u32> },
     /// Run the `restart` tool on `IMAGE_DIR/NAME`, in the enclosure, leaving the tree frozen; answered by [`Reply::Tool`].
     Restart {
         name: String,
         enclosure: Enclosure,
         surroundings: Surroundings,
+        fault: Option<Fault>,
     },
     /// Wait until the tree's root has exited; answered by [`Reply::Exited`] or [`Reply::TimedOut`].
     WaitExit { timeout_ms: u64 },

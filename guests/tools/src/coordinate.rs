@@ -3,9 +3,10 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use crate::fault::{Armed, Fault};
 use crate::fork::{Fork, Forked, Namespaces, Private, fork};
 use crate::head::{self, Head};
 use crate::log::Log;
@@ -13,7 +14,7 @@ use crate::members::{self, Complaint, Step, Surroundings};
 use crate::plan::Plan;
 use crate::stream::{self, Replay};
 use crate::sys::{self, Leave};
-use crate::{errno, orphans, remedy, signal, wait};
+use crate::{errno, fault, orphans, remedy, signal, wait};
 
 /// How the image is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,17 @@ pub struct Options {
     pub leave: Leave,
     /// What becomes of the tree afterwards.
     pub then: Then,
+    /// An allocation that is to fail; needs a cgroup.
+    pub fault: Option<Fault>,
+}
+
+/// A tree that was restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restarted {
+    /// The root's pid.
+    pub root: i32,
+    /// Whether [`Options::fault`] came to be, and was no reason to fail.
+    pub fault_reached: bool,
 }
 
 /// How long tasks that the kernel kills may take to end.
@@ -89,6 +101,9 @@ pub enum RestartError {
     /// The container, or what else the tree has of its own, could not be set up.
     #[error("cannot set up what the tree has of its own: {}{}", errno::describe(.0), hint(remedy::fork(.0)))]
     Container(io::Error),
+    /// The kernel does not let allocations fail.
+    #[error("cannot have an allocation fail, which needs a kernel with fault injection (CONFIG_FAULT_INJECTION): {}", errno::describe(.0))]
+    Fault(io::Error),
     /// SIGINT or SIGTERM came before the kernel had the image.
     #[error("a signal came while the tree was made")]
     Interrupted,
@@ -169,6 +184,7 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
                 namespaces: options.namespaces,
                 private: options.private,
                 root: options.root.as_deref(),
+                fault: options.fault,
             };
             members::become_member(plan, 0, &surroundings, to.as_fd())
         }
@@ -190,16 +206,44 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
                     pid: complaint.pid,
                     source: complaint.error,
                 },
+                Step::Fault => RestartError::Fault(complaint.error),
                 Step::Execute => unreachable!("a member of a tree executes no program"),
             })
         }
     }
 }
 
-/// Restart an image; returns the root's pid. After an error no task of the tree is left.
+/// Hand the forked tree to the kernel.
+fn enter(
+    root: i32,
+    image: BorrowedFd<'_>,
+    options: &Options,
+    log: &Log,
+) -> Result<Restarted, RestartError> {
+    let own = options.fault.filter(|fault| fault.pid == 0);
+    let armed = own.map(|fault| Armed::arm(fault.nth)).transpose();
+    let armed = armed.map_err(RestartError::Fault)?;
+    let entered = sys::restart(root, image, options.leave, Some(log.fd()));
+    let reached = armed.map(Armed::reached).transpose();
+    let reached = reached.map_err(RestartError::Fault)?;
+    entered.map_err(RestartError::Kernel)?;
+    let fault_reached = match (reached, options.fault, &options.cgroup) {
+        (Some(reached), ..) => reached,
+        (None, Some(_), Some(cgroup)) => {
+            fault::reached_in(cgroup.as_fd()).map_err(RestartError::Fault)?
+        }
+        _ => false,
+    };
+    Ok(Restarted {
+        root,
+        fault_reached,
+    })
+}
+
+/// Restart an image. After an error no task of the tree is left.
 ///
 /// The caller has one thread and no children of its own.
-pub fn restart(mut options: Options, log: &mut Log) -> Result<i32, RestartError> {
+pub fn restart(mut options: Options, log: &mut Log) -> Result<Restarted, RestartError> {
     orphans::adopt().map_err(|source| RestartError::Prepare {
         what: "adopt orphans",
         source,
@@ -230,8 +274,7 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<i32, RestartError>
         if wait::noted() {
             return Err(RestartError::Interrupted);
         }
-        sys::restart(root, fd, options.leave, Some(log.fd())).map_err(RestartError::Kernel)?;
-        Ok(root)
+        enter(root, fd, &options, log)
     });
     match (&outcome, image) {
         (Err(error), image) => {

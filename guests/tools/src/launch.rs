@@ -173,7 +173,7 @@ fn start(options: &Options, mut go: PipeWriter, mut from: PipeReader) -> Result<
             name: options.program.clone(),
             source: error,
         },
-        Step::Fork => unreachable!("the child forks nothing"),
+        Step::Fork | Step::Fault => unreachable!("the child forks nothing, and is no member"),
     })
 }
 

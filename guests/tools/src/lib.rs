@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod container;
 pub mod coordinate;
 pub mod errno;
+pub mod fault;
 pub mod fork;
 pub mod head;
 pub mod inspect;

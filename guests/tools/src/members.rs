@@ -7,9 +7,10 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::fault::Fault;
 use crate::fork::{Fork, Forked, Namespaces, Private, fork};
 use crate::plan::Plan;
-use crate::{container, sys};
+use crate::{container, fault, sys};
 
 /// What a member was doing when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Step {
     Fork,
     /// Executing a program, which a member of a tree never does.
     Execute,
+    /// Having an allocation fail.
+    Fault,
 }
 
 /// A member's complaint, 12 bytes on the pipe to the coordinator.
@@ -42,6 +45,7 @@ impl Complaint {
             Step::Container => 0,
             Step::Fork => 1,
             Step::Execute => 2,
+            Step::Fault => 3,
         };
         let mut bytes = [0; Self::SIZE];
         bytes[0..4].copy_from_slice(&self.pid.to_ne_bytes());
@@ -63,7 +67,8 @@ impl Complaint {
             step: match number(4) {
                 0 => Step::Container,
                 1 => Step::Fork,
-                _ => Step::Execute,
+                2 => Step::Execute,
+                _ => Step::Fault,
             },
             error: io::Error::from_raw_os_error(number(8)),
         }
@@ -86,6 +91,8 @@ pub struct Surroundings<'a> {
     pub private: Private,
     /// Its root directory; the caller's if `None`.
     pub root: Option<&'a CStr>,
+    /// An allocation that is to fail.
+    pub fault: Option<Fault>,
 }
 
 /// Run in the forked child that is to be the task at `place`: returns never.
@@ -102,6 +109,7 @@ pub fn become_member(
         namespaces,
         private,
         root,
+        fault,
     } = *surroundings;
     if let Err(error) = container::enter(namespaces, private, root) {
         give_up(
@@ -140,6 +148,18 @@ pub fn become_member(
                     report,
                 ),
             }
+        }
+        if let Some(fault) = fault.filter(|fault| fault.pid == task.pid)
+            && let Err(error) = fault::arm_member(fault.nth)
+        {
+            give_up(
+                &Complaint {
+                    pid: task.pid,
+                    step: Step::Fault,
+                    error,
+                },
+                report,
+            );
         }
         // SAFETY: numbers only; nothing of this copy uses a descriptor from here on.
         unsafe { libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0) };
@@ -181,5 +201,6 @@ mod tests {
         check(Step::Container);
         check(Step::Fork);
         check(Step::Execute);
+        check(Step::Fault);
     }
 }

@@ -14,6 +14,12 @@ use crate::threads::{Gate, Seat, join, spawn};
 const PR_SET_IO_FLUSHER: c_int = 57;
 const PR_GET_IO_FLUSHER: c_int = 58;
 
+/// include/uapi/linux/ioprio.h: one process or thread, and its class above so many bits.
+const IOPRIO_WHO_PROCESS: usize = 1;
+const IOPRIO_CLASS_SHIFT: usize = 13;
+const IOPRIO_CLASS_RT: usize = 1;
+const IOPRIO_CLASS_IDLE: usize = 3;
+
 /// The processors that the calling thread may use, a bit each.
 fn processors() -> Result<i64> {
     // SAFETY: all-zero bytes are a valid set, which the kernel fills.
@@ -94,6 +100,33 @@ fn sched_attr(set: Option<u64>) -> Result<i64> {
         }
     };
     Ok(i64::try_from(attr.sched_runtime).unwrap_or(i64::MAX))
+}
+
+/// `ioprio_set(2)` of the calling thread.
+pub(crate) fn set_io_priority(class: usize, level: usize) -> Result<()> {
+    let priority = class << IOPRIO_CLASS_SHIFT | level;
+    // SAFETY: plain numbers.
+    unsafe {
+        sys::raw(
+            "ioprio_set",
+            libc::SYS_ioprio_set,
+            [IOPRIO_WHO_PROCESS, 0, priority, 0, 0],
+        )
+    }
+    .map(drop)
+}
+
+/// `ioprio_get(2)` of the calling thread.
+pub(crate) fn io_priority() -> Result<i64> {
+    // SAFETY: plain numbers.
+    unsafe {
+        sys::raw(
+            "ioprio_get",
+            libc::SYS_ioprio_get,
+            [IOPRIO_WHO_PROCESS, 0, 0, 0, 0],
+        )
+    }
+    .map(number)
 }
 
 fn number(value: usize) -> i64 {
@@ -193,6 +226,16 @@ const ATTRIBUTES: &[Attribute] = &[
         set: || sys::prctl(PR_SET_IO_FLUSHER, 1).map(drop),
         get: || sys::prctl(PR_GET_IO_FLUSHER, 0).map(number),
     },
+    Attribute {
+        name: "io_priority",
+        set: || set_io_priority(IOPRIO_CLASS_RT, 3),
+        get: io_priority,
+    },
+    Attribute {
+        name: "io_idle",
+        set: || set_io_priority(IOPRIO_CLASS_IDLE, 0),
+        get: io_priority,
+    },
 ];
 
 /// A child that has an attribute, and a parent that has not: both are as they were.
@@ -218,7 +261,14 @@ pub(crate) fn kept(stage: &mut Stage, args: &Args) -> Result<()> {
 /// Attributes that each thread has of its own.
 pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
     sys::one_heap();
-    let names = ["nice", "batch", "fifo", "timer_slack", "affinity"];
+    let names = [
+        "nice",
+        "batch",
+        "fifo",
+        "timer_slack",
+        "affinity",
+        "io_idle",
+    ];
     let seats = names.map(|_| Seat::default());
     let gate = &Gate::default();
     std::thread::scope(|scope| {

@@ -73,16 +73,16 @@ registry! {
     images: rich;
     iterated: counter;
     memfd: busy_program contents large(mib sparse) mapped program sealed(seals);
-    memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros grows_down heap holes(mib step) locked(how) mappings(count)
-        protections said(what) sealed sparse(gib) stack_deep(depth) vdso;
+    memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros grows_down heap holes(mib step) huge locked(how) mappings(count)
+        merged(how) protections said(what) sealed sparse(gib) stack_deep(depth) swapped vdso;
     namespaces: ipc ipc_in_use mixed time uts uts_root uts_threads;
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
     refusals: aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
-        inherited_lock inotify lease memfd message_queue
+        hugetlb(kind) inherited_lock inotify io_context lease memfd message_queue
         other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer proc_file
         sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader signalfd socket sysv_shm
-        timerfd traced unlinked unlinked_mapping vfork;
+        timerfd traced unlinked unlinked_mapping userfaultfd vfork;
     registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
     seccomp: chain long strict threads trap;
     sharing: mixed(memory files fs) survivors with_threads;

@@ -12,11 +12,12 @@ mod tasks;
 pub(crate) use attributes::{other_namespace, pids_for_children};
 pub(crate) use descriptors::{
     async_owner, device, dnotify, epoll, eventfd, fifo, flock, inherited_lock, inotify, lease,
-    memfd, pidfd, pipe, posix_lock, proc_file, signalfd, socket, timerfd, unlinked,
+    memfd, pidfd, pipe, posix_lock, proc_file, signalfd, socket, timerfd, unlinked, userfaultfd,
 };
 pub(crate) use ipc::{aio, message_queue, posix_queue, semaphore_undo, semaphores};
-pub(crate) use memory::{sealed_vdso, sysv_shm, unlinked_mapping};
+pub(crate) use memory::{hugetlb, sealed_vdso, sysv_shm, unlinked_mapping};
 pub(crate) use outside::outside_user;
 pub(crate) use tasks::{
-    deleted_cwd, outside_group, posix_timer, seccomp_listener, shared_mm_leader, traced, vfork,
+    deleted_cwd, io_context, outside_group, posix_timer, seccomp_listener, shared_mm_leader,
+    traced, vfork,
 };

@@ -38,8 +38,11 @@ const NEED_A_GUEST: &[&str] = &[
     "access::sysctl",
     "attributes::threads",
     "files::names",
+    "memory::huge",
+    "memory::merged",
     "memory::said",
     "memory::sealed",
+    "memory::swapped",
     "namespaces::ipc",
     "namespaces::ipc_in_use",
     "namespaces::mixed",
@@ -47,10 +50,12 @@ const NEED_A_GUEST: &[&str] = &[
     "namespaces::uts",
     "namespaces::uts_root",
     "namespaces::uts_threads",
+    "refusals::hugetlb",
     "refusals::other_namespace",
     "refusals::pids_for_children",
     "refusals::posix_queue",
     "refusals::sealed_vdso",
+    "refusals::userfaultfd",
 ];
 
 /// Every value of every axis that the scenarios use is here, but for those that need what only a guest gives.

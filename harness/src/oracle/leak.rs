@@ -39,8 +39,8 @@ pub fn parse(file_nr: &str, meminfo: &str) -> Option<Usage> {
     })
 }
 
-/// What `attempts` refused restarts have not given back.
-pub fn judge(before: Usage, after: Usage, attempts: u64) -> Result<(), String> {
+/// What so many attempts that fail, `what`, have not given back.
+pub fn judge(before: Usage, after: Usage, attempts: u64, what: &str) -> Result<(), String> {
     let files = after.files.saturating_sub(before.files);
     let memory = after.memory_kib.saturating_sub(before.memory_kib);
     let mut lost = Vec::new();
@@ -54,7 +54,7 @@ pub fn judge(before: Usage, after: Usage, attempts: u64) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "after {attempts} refused restarts the kernel has not got back {}",
+            "after {attempts} {what} the kernel has not got back {}",
             lost.join(" and ")
         ))
     }
@@ -94,7 +94,8 @@ mod tests {
             (90, 36000, Some("6000 KiB of memory")),
             (190, 36000, Some("100 open files and 6000 KiB of memory")),
         ] {
-            let found = judge(before, Usage { files, memory_kib }, 100);
+            let after = Usage { files, memory_kib };
+            let found = judge(before, after, 100, "refused restarts");
             match wrong {
                 None => assert_eq!(found, Ok(())),
                 Some(part) => assert!(found.unwrap_err().ends_with(part)),

@@ -191,6 +191,26 @@ pub fn judge_checkpoint(
     Ok(())
 }
 
+/// An allocation of the kernel failed: it says so. Its log may lack a line, which takes memory, too.
+///
+/// A task that fails before it has arrived for a restart is one that never came.
+pub fn judge_no_memory(step: Step, end: &ToolEnd) -> Result<(), String> {
+    /// Also what the kernel's own functions return for files in memory, signals and timers.
+    const NO_MEMORY: [&str; 3] = ["ENOMEM", "ENOSPC", "EAGAIN"];
+    let errno = told_errno(step, &end.stderr);
+    let never_came =
+        step == Step::Restart && errno == Some("ESRCH") && end.log.contains("exited before");
+    let no_memory = errno.is_some_and(|errno| NO_MEMORY.contains(&errno));
+    if end.code == 1 && (no_memory || never_came) {
+        return Ok(());
+    }
+    let name = step.name();
+    Err(format!(
+        "{name} should be refused with ENOMEM, or work without it: {}",
+        end.said()
+    ))
+}
+
 /// Who may refuse an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refuser {

@@ -36,6 +36,7 @@ fn case(name: &str) -> Case {
         generations: 1,
         freeze: true,
         tamper: None,
+        faults: false,
         expect: Expect::Pass,
         known_failure: None,
         needs: Vec::new(),

@@ -210,6 +210,8 @@ pub struct Case {
     pub freeze: bool,
     /// What is done to the image.
     pub tamper: Option<Tamper>,
+    /// Whether each allocation of a checkpoint and of a restart is made to fail before.
+    pub faults: bool,
     /// How it should end.
     pub expect: Expect,
     /// The failure that is known on this architecture.

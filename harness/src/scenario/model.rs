@@ -27,6 +27,7 @@ pub(super) struct Scenario {
     pub(super) generations: u32,
     pub(super) freeze: bool,
     pub(super) tamper: Option<Tamper>,
+    pub(super) faults: bool,
     pub(super) expect: Expect,
     /// Where its goldens are; `None` for the project's own.
     pub(super) goldens: Option<PathBuf>,
@@ -61,6 +62,7 @@ pub(super) const SCENARIO_KEYS: &[&str] = &[
     "generations",
     "freeze",
     "tamper",
+    "faults",
     "expect",
     "known_failure",
 ];
@@ -205,6 +207,7 @@ fn scenario(
         generations: 1,
         freeze: true,
         tamper: None,
+        faults: false,
         expect: Expect::Pass,
         known_failure: None,
         goldens: None,
@@ -227,6 +230,9 @@ fn scenario(
     }
     if let Some(node) = fields.get("tamper") {
         it.tamper = tamper(node, report);
+    }
+    if let Some(node) = fields.get("faults") {
+        it.faults = choice(node, &[("each-allocation", true)], report).unwrap_or(false);
     }
     if let Some(node) = fields.get("expect") {
         it.expect = expect(node, report).unwrap_or(it.expect);
@@ -254,6 +260,16 @@ fn together(it: &Scenario, fields: &Fields, report: &mut Report) {
             "tamper",
             it.tamper.is_some() && refuses != Some(By::Restart),
             "a damaged image must be refused: expected expect: {refuse: {by: restart}} beside it",
+        ),
+        (
+            "faults",
+            it.faults && refuses.is_some(),
+            "what is refused anyway does not show whether a failed allocation is: remove one of the two",
+        ),
+        (
+            "faults",
+            it.faults && it.checkpoint() == Checkpoint::SelfTask,
+            "a task that checkpoints itself does it once: expected checkpoint: container or subtree beside faults",
         ),
         (
             "generations",

@@ -284,6 +284,7 @@ fn expand(it: &Scenario, arch: Arch, flavor: Flavor) -> Vec<Case> {
         generations: it.generations,
         freeze: it.freeze,
         tamper: it.tamper.clone(),
+        faults: it.faults,
         expect: it.expect.clone(),
         known_failure: it
             .known_failure

@@ -57,11 +57,9 @@ pub(super) fn try_all(
     }
     let damages = damages(life, taken);
     let found = life.evidence.found();
-    let mut before = None;
-    for (number, damage) in damages.iter().enumerate() {
-        if number == WARM_UP && damages.len() >= ENOUGH {
-            before = Some(usage(machine)?);
-        }
+    let mut lost = Lost::begin("refused restarts");
+    for damage in &damages {
+        lost.attempt(machine)?;
         match damage.apply(&taken.image, &taken.decoded) {
             Ok(image) => {
                 let own = damage.expected.as_ref();
@@ -89,10 +87,7 @@ pub(super) fn try_all(
             return Ok(());
         }
     }
-    match before {
-        Some(before) => judge_leak(life, machine, before, damages.len() - WARM_UP),
-        None => Ok(()),
-    }
+    lost.judge(life, machine)
 }
 
 /// One restart that must be refused, and leave nothing.
@@ -127,7 +122,7 @@ fn attempt(
 
 fn usage(machine: &mut Machine<'_>) -> Step<Usage> {
     let mut text = |path: &str| -> Step<String> {
-        let bytes = machine.pull(Phase::Damaged, path)?;
+        let bytes = machine.pull(Phase::Leaks, path)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let (files, memory) = (text("/proc/sys/fs/file-nr")?, text("/proc/meminfo")?);
@@ -138,22 +133,51 @@ fn usage(machine: &mut Machine<'_>) -> Step<Usage> {
     })
 }
 
-fn judge_leak(
-    life: &mut Life<'_>,
-    machine: &mut Machine<'_>,
-    before: Usage,
-    attempts: usize,
-) -> Step<()> {
-    let (times, pause) = AGAIN;
-    let mut judgement = Ok(());
-    for _ in 0..times {
-        judgement = leak::judge(before, usage(machine)?, attempts as u64);
-        if judgement.is_ok() || life.env.cancel.sleep(pause).is_err() {
-            break;
+/// What attempts that fail have in use, and do not give back.
+#[derive(Debug)]
+pub(super) struct Lost {
+    /// The attempts.
+    what: &'static str,
+    number: usize,
+    before: Option<Usage>,
+}
+
+impl Lost {
+    /// Before the first of these attempts.
+    pub(super) fn begin(what: &'static str) -> Self {
+        Self {
+            what,
+            number: 0,
+            before: None,
         }
     }
-    if let Err(message) = judgement {
-        life.evidence.find(Oracle::Kernel, message);
+
+    /// Before each of them.
+    pub(super) fn attempt(&mut self, machine: &mut Machine<'_>) -> Step<()> {
+        if self.number == WARM_UP {
+            self.before = Some(usage(machine)?);
+        }
+        self.number += 1;
+        Ok(())
     }
-    Ok(())
+
+    /// After the last one.
+    pub(super) fn judge(self, life: &mut Life<'_>, machine: &mut Machine<'_>) -> Step<()> {
+        let Some(before) = self.before.filter(|_| self.number >= ENOUGH) else {
+            return Ok(());
+        };
+        let attempts = (self.number - WARM_UP) as u64;
+        let (times, pause) = AGAIN;
+        let mut judgement = Ok(());
+        for _ in 0..times {
+            judgement = leak::judge(before, usage(machine)?, attempts, self.what);
+            if judgement.is_ok() || life.env.cancel.sleep(pause).is_err() {
+                break;
+            }
+        }
+        if let Err(message) = judgement {
+            life.evidence.find(Oracle::Kernel, message);
+        }
+        Ok(())
+    }
 }

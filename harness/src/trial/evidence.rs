@@ -8,7 +8,7 @@ use crossthaw_protocol::State;
 use super::console;
 use super::machine::{Exit, Step};
 use crate::kernel::symbols::{Symbols, SymbolsError};
-use crate::oracle::kernel_log::{self, Fault};
+use crate::oracle::kernel_log::{self, Class, Fault};
 use crate::oracle::{Oracle, Verdict, chain, self_check};
 use crate::qemu::GuestError;
 
@@ -131,14 +131,18 @@ impl Evidence {
         self.keep("diff.txt", self.diff.as_bytes())
     }
 
-    /// The first fault that a kernel reported on a console of this trial. Places in it get files and lines, in
+    /// The first fault that a kernel reported on a console of this trial, and that was not asked for. Places in it get files and lines, in
     /// `console-X.symbolised.log`, if there is a vmlinux.
-    pub(super) fn judge_consoles(&self, vmlinux: Option<&Path>) -> Option<Fault> {
+    pub(super) fn judge_consoles(
+        &self,
+        vmlinux: Option<&Path>,
+        asked: Option<Class>,
+    ) -> Option<Fault> {
         let mut symbols = None;
         let mut first = None;
         for path in self.consoles() {
             let console = console::said(&path);
-            let Some(mut fault) = kernel_log::judge(&console) else {
+            let Some(mut fault) = kernel_log::judge_but(&console, asked) else {
                 continue;
             };
             if let Some(vmlinux) = vmlinux {

@@ -143,6 +143,26 @@ struct FakeGuest {
     log: Arc<Mutex<Vec<String>>>,
 }
 
+/// How many allocations each of its system calls makes; it can do without every other one.
+pub(super) const ALLOCATIONS: u32 = 8;
+
+/// What a tool says of an allocation that was to fail.
+fn with_fault(name: &str, nth: u32) -> Reply {
+    if nth > ALLOCATIONS {
+        return tool(
+            0,
+            &format!("{name}: allocation {nth} was not reached\n"),
+            "",
+        );
+    }
+    let failed = format!("{name}: allocation {nth} failed\n");
+    if nth.is_multiple_of(2) {
+        return tool(0, &failed, "");
+    }
+    let stderr = format!("{failed}{name}: refused: ENOMEM (Cannot allocate memory)\n");
+    tool(1, &stderr, "")
+}
+
 pub(super) fn tool(code: i32, stderr: &str, log: &str) -> Reply {
     Reply::Tool {
         code,
@@ -262,9 +282,19 @@ impl Guest for FakeGuest {
             Request::Probe => Reply::State {
                 state: self.state.clone(),
             },
-            Request::Checkpoint { name, .. } => {
+            Request::Checkpoint { name, fail_nth } => {
                 self.files.insert(format!("{IMAGE_DIR}/{name}"), image());
-                tool(0, "", "")
+                match fail_nth {
+                    Some(nth) => with_fault("checkpoint", *nth),
+                    None => tool(0, "", ""),
+                }
+            }
+            Request::Restart {
+                fault: Some(fault), ..
+            } => {
+                let reply = with_fault("restart", fault.nth);
+                self.alive = matches!(reply, Reply::Tool { code: 0, .. });
+                reply
             }
             Request::Restart { name, .. } => self.restart(name),
             Request::WaitExit { .. } => {

@@ -48,6 +48,8 @@ pub(super) struct Life<'a> {
     pub(super) env: &'a Env<'a>,
     pub(super) setting: Setting<'a>,
     pub(super) evidence: Evidence,
+    /// How many allocations were made to fail.
+    pub(super) faults: String,
     /// The guest of before, whose kernel waits for kmemleak to have another look.
     pub(super) left: Option<Machine<'a>>,
 }
@@ -128,6 +130,10 @@ impl<'a> Life<'a> {
             return self.refused_checkpoint(original, state.as_ref(), &expected);
         }
         let taken = self.take(&mut original, state)?;
+        if self.case.faults {
+            self.fail_checkpoints(&mut original, &taken)?;
+            self.look(&mut original)?;
+        }
         let (machine, taken) = self.leave_original(original, taken)?;
         self.restart(machine, taken)
     }
@@ -285,6 +291,10 @@ impl<'a> Life<'a> {
             if self.case.tamper.is_none() {
                 return self.leave_last(machine);
             }
+        }
+        if self.case.faults {
+            self.fail_restarts(&mut machine, &taken)?;
+            self.look(&mut machine)?;
         }
         let first = taken.image.len();
         for generation in 1..=self.case.generations {

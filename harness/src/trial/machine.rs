@@ -4,12 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crossthaw_protocol::{EXPLAINED, Enclosure, IMAGE_DIR, Reply, Request, State, Surroundings};
+use crossthaw_protocol::{
+    EXPLAINED, Enclosure, Fault, IMAGE_DIR, Reply, Request, State, Surroundings,
+};
 
 use super::Prompt;
 use super::console;
 use super::guest::{Guest, Source};
 use super::phase::{Clock, Phase};
+use crate::oracle::kernel_log::Class;
 use crate::oracle::refusal::ToolEnd;
 use crate::oracle::{Oracle, Verdict, chain, kernel_log, self_check, usage};
 use crate::process::Cancel;
@@ -42,6 +45,8 @@ pub(super) type Step<T> = Result<T, Verdict>;
 pub(super) struct Setting<'a> {
     /// Name of the case.
     pub(super) case: &'a str,
+    /// Faults of the kernel that the case asks for, and that are none.
+    pub(super) asked: Option<Class>,
     /// Longest time of each wait.
     pub(super) time: Duration,
     /// Sums up the times.
@@ -91,7 +96,7 @@ fn ended_by_itself(error: &GuestError) -> bool {
 fn blame(phase: Phase) -> Option<Oracle> {
     match phase {
         Phase::Ready | Phase::Finish | Phase::FinishAgain => Some(Oracle::SelfCheck),
-        Phase::Freeze | Phase::Restart | Phase::Damaged => Some(Oracle::Kernel),
+        Phase::Freeze | Phase::Restart | Phase::Damaged | Phase::Faults => Some(Oracle::Kernel),
         Phase::Probe | Phase::ProbeAgain => Some(Oracle::State),
         Phase::Clone
         | Phase::Start
@@ -107,13 +112,13 @@ fn blame(phase: Phase) -> Option<Oracle> {
 }
 
 /// What ends the trial when a guest does not do what it should.
-fn verdict(phase: Phase, error: &GuestError, console: &str) -> Verdict {
+fn verdict(asked: Option<Class>, phase: Phase, error: &GuestError, console: &str) -> Verdict {
     if matches!(error, GuestError::Cancelled) {
         return Verdict::Infra {
             cause: "cancelled".to_owned(),
         };
     }
-    if let Some(fault) = kernel_log::judge(console) {
+    if let Some(fault) = kernel_log::judge_but(console, asked) {
         return fault.into();
     }
     match (error, blame(phase)) {
@@ -148,7 +153,7 @@ impl<'a> Machine<'a> {
                 .start(console, setting.cancel, &mut |why| {
                     setting.retries.borrow_mut().push(why);
                 })
-                .map_err(|error| verdict(phase, &error, &console::said(console)))?;
+                .map_err(|error| verdict(setting.asked, phase, &error, &console::said(console)))?;
             let mut machine = Self {
                 setting,
                 guest,
@@ -165,7 +170,12 @@ impl<'a> Machine<'a> {
     }
 
     fn fail(&mut self, phase: Phase, error: &GuestError) -> Verdict {
-        let verdict = verdict(phase, error, &console::said(&self.console));
+        let verdict = verdict(
+            self.setting.asked,
+            phase,
+            error,
+            &console::said(&self.console),
+        );
         if matches!(verdict, Verdict::Timeout { .. }) {
             self.explain();
         }
@@ -296,7 +306,8 @@ impl<'a> Machine<'a> {
         let Some(taint) = kernel_log::judge_taint(mask) else {
             return Ok(());
         };
-        let report = kernel_log::judge(&console::said(&self.console));
+        let console = console::said(&self.console);
+        let report = kernel_log::judge_but(&console, self.setting.asked);
         Err(report.unwrap_or(taint).into())
     }
 
@@ -351,8 +362,19 @@ impl<'a> Machine<'a> {
 
     /// Run the checkpoint tool.
     pub(super) fn checkpoint(&mut self, phase: Phase, name: &str) -> Step<ToolEnd> {
+        self.checkpoint_with(phase, name, None)
+    }
+
+    /// Run the checkpoint tool; an allocation may be made to fail.
+    pub(super) fn checkpoint_with(
+        &mut self,
+        phase: Phase,
+        name: &str,
+        fail_nth: Option<u32>,
+    ) -> Step<ToolEnd> {
         let request = Request::Checkpoint {
             name: name.to_owned(),
+            fail_nth,
         };
         self.tool(phase, &request)
     }
@@ -365,10 +387,23 @@ impl<'a> Machine<'a> {
         enclosure: Enclosure,
         surroundings: Surroundings,
     ) -> Step<ToolEnd> {
+        self.restart_with(phase, name, enclosure, surroundings, None)
+    }
+
+    /// Run the restart tool; an allocation may be made to fail.
+    pub(super) fn restart_with(
+        &mut self,
+        phase: Phase,
+        name: &str,
+        enclosure: Enclosure,
+        surroundings: Surroundings,
+        fault: Option<Fault>,
+    ) -> Step<ToolEnd> {
         let request = Request::Restart {
             name: name.to_owned(),
             enclosure,
             surroundings,
+            fault,
         };
         self.tool(phase, &request)
     }
@@ -558,12 +593,14 @@ impl<'a> Machine<'a> {
         self.begin_end()?;
         self.judge_taint(Phase::Judge)?;
         self.judged = true;
-        let Setting { case, clock, .. } = self.setting;
+        let Setting {
+            case, asked, clock, ..
+        } = self.setting;
         let fault = clock.time(Phase::Judge, || {
             let console = self.last_words(CONSOLE_TIME);
             let (first, last) = (mark(case, "begins"), mark(case, "ends"));
             let from = console.find(&first).map(|at| &console[at..]);
-            match kernel_log::judge(&console) {
+            match kernel_log::judge_but(&console, asked) {
                 Some(fault) => Some(fault.into()),
                 None if from.is_some_and(|log| log.contains(&last)) => None,
                 // What is not there cannot be judged, and must not pass.

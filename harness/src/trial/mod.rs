@@ -10,6 +10,7 @@ mod damaged;
 mod evidence;
 #[cfg(test)]
 mod fake;
+mod faults;
 mod guest;
 mod life;
 mod machine;
@@ -26,6 +27,7 @@ pub use guest::{Attendant, Guest, Source};
 pub use phase::Phase;
 
 use crate::oracle::golden::Goldens;
+use crate::oracle::kernel_log::Class;
 use crate::oracle::kernel_log::Fault;
 use crate::oracle::{Oracle, Verdict};
 use crate::process::Cancel;
@@ -135,6 +137,7 @@ fn judge(
         prompt: env.prompt,
         prompted: &prompted,
         case: case.id.as_str(),
+        asked: case.faults.then_some(Class::Allocation),
         time: case.timeout * case.flavor.patience(),
         clock,
         retries,
@@ -149,10 +152,13 @@ fn judge(
         env,
         setting,
         evidence,
+        faults: String::new(),
         left: None,
     };
     let lived = life.live().and(life.judge_left());
-    let fault = life.evidence.judge_consoles(env.vmlinux.as_deref());
+    let fault = life
+        .evidence
+        .judge_consoles(env.vmlinux.as_deref(), setting.asked);
     let (concluded, diff) = life.evidence.conclude();
     (settle(fault, lived.err(), concluded), diff)
 }

@@ -22,6 +22,8 @@ pub enum Phase {
     Probe,
     /// The checkpoint.
     Checkpoint,
+    /// Checkpoints and restarts in which an allocation fails.
+    Faults,
     /// Image and folder come to the host.
     Pull,
     /// The original is thawed, checks itself and ends; or it is killed.
@@ -50,13 +52,14 @@ pub enum Phase {
 
 impl Phase {
     /// All, in the order in which a trial goes through them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Clone,
         Self::Start,
         Self::Ready,
         Self::Freeze,
         Self::Probe,
         Self::Checkpoint,
+        Self::Faults,
         Self::Pull,
         Self::Finish,
         Self::CloneAgain,
@@ -80,6 +83,7 @@ impl Phase {
             Self::Freeze => "freeze",
             Self::Probe => "probe",
             Self::Checkpoint => "checkpoint",
+            Self::Faults => "faults",
             Self::Pull => "pull",
             Self::Finish => "finish",
             Self::CloneAgain => "clone-again",

@@ -98,6 +98,7 @@ fn a_wrong_field_is_named() {
         Attributes "ATTRIBUTES"."flags": |it| it.flags = 0x80;
         Attributes "ATTRIBUTES"."nice": |it| it.nice = 20;
         Attributes "ATTRIBUTES"."oom_score_adj": |it| it.oom_score_adj = 1001;
+        Attributes "ATTRIBUTES"."io_priority": |it| it.io_priority = 0x1_0000;
         Pending "PENDING"."flags": |it| it.head.flags = 2;
         Pending "PENDING"."mask": |it| it.head.mask |= 1 << 8;
         Pending "PENDING"."infos[1].signo": |it| it.infos[1].signo = 2;
@@ -118,7 +119,7 @@ fn a_wrong_field_is_named() {
         Files "FILES"."fds[2].flags": |it| it.fds[2].flags = 2;
         Files "FILES"."fds[2].pad": |it| it.fds[2].pad = 2;
         Mm "MM"."exe": |it| it.head.exe = 1;
-        Mm "MM"."flags": |it| it.head.flags = 0x20;
+        Mm "MM"."flags": |it| it.head.flags = 0x40;
         Mm "MM"."dump_filter": |it| it.head.dump_filter = 0x200;
         Shmem "SHMEM"."flags": |it| it.flags = 2;
         Shmem "SHMEM"."size": |it| it.size = 0x4001;
@@ -131,7 +132,7 @@ fn a_wrong_field_is_named() {
         File "FILE"."object": |it| it.head.object = 16;
         File "FILE"."path": |it| it.head.kind = 5;
         Vma "VMA"."kind": |it| it.kind = 6;
-        Vma "VMA"."flags": |it| it.flags |= 0x10_0000;
+        Vma "VMA"."flags": |it| it.flags |= 0x20_0000;
         Vma "VMA"."start": |it| it.start = 1;
         Vma "VMA"."end": |it| it.end = it.start;
         Vma "VMA"."file": |it| it.file = 0;

@@ -242,7 +242,7 @@ impl Objects {
 
     fn mm(&mut self, it: &Mm) -> Result<(), Wrong> {
         let filter = it.head.dump_filter;
-        expect(it.head.flags & !0x1f == 0, "flags", || {
+        expect(it.head.flags & !0x3f == 0, "flags", || {
             format!("{:#x} has unknown bits", it.head.flags)
         })?;
         expect(filter & !0x1ff == 0, "dump_filter", || {
@@ -288,7 +288,7 @@ impl Objects {
             5 => shared,
             _ => !shared,
         };
-        expect(it.flags & !0xf_ffff == 0 && fits, "flags", || {
+        expect(it.flags & !0x1f_ffff == 0 && fits, "flags", || {
             format!("{:#x} of kind {}", it.flags, it.kind)
         })?;
         open.last = Some((it.end, matches!(it.kind, 1 | 2) && !shared));

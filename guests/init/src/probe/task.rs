@@ -233,13 +233,14 @@ fn scheduling(pid: i32) -> Option<(String, String)> {
     (ret == 0).then(|| ("scheduling".to_owned(), text))
 }
 
+/// What `ioprio_set(2)` set; nothing if it was not called.
 fn io_priority(pid: i32) -> Option<(String, String)> {
     /// `IOPRIO_WHO_PROCESS` of linux/ioprio.h.
     const WHO_PROCESS: libc::c_long = 1;
     // SAFETY: ioprio_get takes numbers only.
     let priority =
         unsafe { libc::syscall(libc::SYS_ioprio_get, WHO_PROCESS, libc::c_long::from(pid)) };
-    (priority >= 0).then(|| ("io priority".to_owned(), priority.to_string()))
+    (priority > 0).then(|| ("io priority".to_owned(), priority.to_string()))
 }
 
 /// Head of the list of robust futexes, and the size that the task gave.

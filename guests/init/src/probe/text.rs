@@ -209,7 +209,7 @@ fn mapping(line: &str) -> Option<Mapping> {
 /// Lines of `/proc/PID/smaps` that count what is in memory at the moment, which a read changes.
 ///
 /// `Size` is the range itself; `PAGEMAP_SCAN` counts the pages that are the task's own.
-const COUNTERS: [&str; 18] = [
+const COUNTERS: [&str; 19] = [
     "Size",
     "Rss",
     "Pss",
@@ -227,6 +227,7 @@ const COUNTERS: [&str; 18] = [
     "FilePmdMapped",
     "Shared_Hugetlb",
     "Private_Hugetlb",
+    "Swap",
     "SwapPss",
 ];
 

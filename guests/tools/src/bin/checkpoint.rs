@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::IsTerminal;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use crossthaw_tools::fault::{self, Armed};
 use crossthaw_tools::log::Log;
 use crossthaw_tools::sys::{self, Scope};
 use crossthaw_tools::{errno, remedy};
@@ -38,6 +40,9 @@ struct Args {
     /// The task is the init of a container: refuse what is shared with the outside
     #[arg(short, long)]
     container: bool,
+    /// For tests: the Nth allocation of the kernel in checkpoint(2) fails, and a line says whether it was reached
+    #[arg(long, value_name = "N")]
+    fail_nth: Option<NonZeroU32>,
     /// Say which checkpoint this is
     #[arg(short, long)]
     verbose: bool,
@@ -90,7 +95,20 @@ fn run(args: &Args) -> Result<u32, String> {
     } else {
         Scope::Subtree
     };
-    sys::checkpoint(args.pid, image.as_fd(), scope, Some(log.fd())).map_err(|error| {
+    let no_fault = |error| {
+        format!(
+            "cannot have an allocation fail, which needs a kernel with fault injection (CONFIG_FAULT_INJECTION): {}",
+            errno::describe(&error)
+        )
+    };
+    let armed = args.fail_nth.map(|nth| Armed::arm(nth.get())).transpose();
+    let armed = armed.map_err(no_fault)?;
+    let taken = sys::checkpoint(args.pid, image.as_fd(), scope, Some(log.fd()));
+    let reached = armed.map(Armed::reached).transpose().map_err(no_fault)?;
+    if let (Some(nth), Some(reached)) = (args.fail_nth, reached) {
+        eprintln!("checkpoint: {}", fault::told(nth.get(), reached));
+    }
+    taken.map_err(|error| {
         let hint = remedy::checkpoint(&error)
             .map(|text| format!("\n  {text}"))
             .unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek};
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use crossthaw_tools::coordinate::{self, Options, RestartError, Source, Then};
+use crossthaw_tools::coordinate::{self, Options, RestartError, Restarted, Source, Then};
+use crossthaw_tools::fault::{self, Fault};
 use crossthaw_tools::fork::{Kind, Namespaces, Private};
 use crossthaw_tools::log::Log;
 use crossthaw_tools::sys::Leave;
@@ -66,8 +68,15 @@ struct Args {
     /// Make no task: read the image, and fail if it is damaged or of a checkpoint that failed, and say why that was
     #[arg(long, conflicts_with_all = [
         "log", "container", "mount", "network", "root", "cgroup", "frozen", "detach", "copy_status", "show_status", "signal", "stream",
+        "fail_nth",
     ])]
     inspect: bool,
+    /// For tests: the Nth allocation of the kernel in a task's restart(2) fails, and a line says whether it was reached
+    #[arg(long, value_name = "N", requires = "frozen")]
+    fail_nth: Option<NonZeroU32>,
+    /// ... in that of this process of the image; 0 for the task that coordinates
+    #[arg(long, value_name = "PID", default_value_t = 0, requires = "fail_nth")]
+    fail_pid: i32,
     /// Read the image only once, even if it is a file: what the tool has read is replayed through a pipe
     #[arg(long)]
     stream: bool,
@@ -122,7 +131,7 @@ fn open_log(path: Option<&Path>) -> Result<Log, String> {
     }
 }
 
-fn run(args: &Args) -> Result<i32, String> {
+fn run(args: &Args) -> Result<Restarted, String> {
     let mut image = open_image(args.input.as_deref())?;
     let mut log = open_log(args.log.as_deref())?;
     let seekable = image.stream_position().is_ok();
@@ -153,6 +162,10 @@ fn run(args: &Args) -> Result<i32, String> {
         } else {
             Then::Wait
         },
+        fault: args.fail_nth.map(|nth| Fault {
+            pid: args.fail_pid,
+            nth: nth.get(),
+        }),
     };
     coordinate::restart(options, &mut log).map_err(|error| match error {
         RestartError::Kernel(_) | RestartError::Left => {
@@ -195,10 +208,16 @@ fn main() -> ExitCode {
             Err(message) => fail(&message),
         };
     }
-    let root = match run(&args) {
-        Ok(root) => root,
+    let Restarted {
+        root,
+        fault_reached,
+    } = match run(&args) {
+        Ok(restarted) => restarted,
         Err(message) => return fail(&message),
     };
+    if let Some(nth) = args.fail_nth {
+        eprintln!("restart: {}", fault::told(nth.get(), fault_reached));
+    }
     if args.detach {
         println!("{root}");
         return ExitCode::SUCCESS;

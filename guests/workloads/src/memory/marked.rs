@@ -114,6 +114,8 @@ pub(crate) fn advice(stage: &mut Stage, args: &Args) -> Result<()> {
         "dontdump" => libc::MADV_DONTDUMP,
         "sequential" => libc::MADV_SEQUENTIAL,
         "random" => libc::MADV_RANDOM,
+        "hugepage" => libc::MADV_HUGEPAGE,
+        "nohugepage" => libc::MADV_NOHUGEPAGE,
         other => return Err(Error::Argument(format!("kind={other}"))),
     };
     // The page in front of it tells whether the place is kept.

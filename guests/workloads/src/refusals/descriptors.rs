@@ -2,6 +2,7 @@
 
 use std::ffi::{c_int, c_short};
 use std::fs;
+use std::io;
 use std::os::fd::{IntoRawFd, RawFd};
 use std::time::Duration;
 
@@ -122,6 +123,20 @@ pub(crate) fn epoll(stage: &mut Stage, _args: &Args) -> Result<()> {
         &unsafe { libc::epoll_wait(fd, &raw mut event, 1, 0) },
         &0,
     );
+    Ok(())
+}
+
+/// A descriptor for page faults.
+pub(crate) fn userfaultfd(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let flags = usize::try_from(libc::O_NONBLOCK).unwrap_or(0);
+    // SAFETY: plain numbers.
+    let fd = unsafe { sys::raw("userfaultfd", libc::SYS_userfaultfd, [flags, 0, 0, 0, 0])? };
+    let fd = i32::try_from(fd).unwrap_or(-1);
+    stage.hold()?;
+    // It has not been told which interface is to be spoken.
+    let refused = sys::read(fd, &mut [0; 32]).map_err(|error| error.line());
+    let text = io::Error::from_raw_os_error(libc::EINVAL).to_string();
+    stage.equal("an event", &refused, &Err(format!("read failed: {text}")));
     Ok(())
 }
 

@@ -1,13 +1,14 @@
 //! Memory of System V, or of a file that is gone.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
-use crate::memory;
 use crate::pattern;
 use crate::stage::Stage;
 use crate::sys::{self, Mapping, page_size};
+use crate::{memfd, memory};
 
 /// A System V segment, attached.
 pub(crate) fn sysv_shm(stage: &mut Stage, _args: &Args) -> Result<()> {
@@ -46,6 +47,38 @@ pub(crate) fn unlinked_mapping(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.hold()?;
     stage.equal("contents", &pattern::mismatch(memory.page(0), 11), &None);
     Ok(())
+}
+
+/// Memory in a huge page that was set aside: a `mapping` of it, or a `memfd` in such.
+pub(crate) fn hugetlb(stage: &mut Stage, args: &Args) -> Result<()> {
+    const POOL: &str = "/proc/sys/vm/nr_hugepages";
+    const MFD_HUGETLB: u32 = 4;
+    fs::write(POOL, "1").map_err(Error::from_io("write nr_hugepages"))?;
+    let about =
+        fs::read_to_string("/proc/meminfo").map_err(Error::from_io("read /proc/meminfo"))?;
+    let kib = about
+        .lines()
+        .find_map(|line| line.strip_prefix("Hugepagesize:"));
+    let kib = kib.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
+    let kib: usize = kib.ok_or_else(|| Error::Situation("no huge pages".to_owned()))?;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let mut file = None;
+    let mut memory = match args.text("kind", "mapping") {
+        "mapping" => Mapping::new(kib << 10, protection, flags, -1, 0)?,
+        "memfd" => {
+            let fd = memfd::create(c"huge", MFD_HUGETLB)?;
+            let memory = Mapping::new(kib << 10, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0);
+            file = Some(fd);
+            memory?
+        }
+        other => return Err(Error::Argument(format!("kind={other}"))),
+    };
+    pattern::fill(memory.page_mut(1), 12);
+    stage.hold()?;
+    stage.equal("contents", &pattern::mismatch(memory.page(1), 12), &None);
+    drop((memory, file));
+    fs::write(POOL, "0").map_err(Error::from_io("write nr_hugepages"))
 }
 
 /// The vdso, sealed as newer C libraries do.

@@ -5,6 +5,7 @@ use std::fs;
 use std::ptr;
 
 use crate::args::Args;
+use crate::attributes;
 use crate::error::{Error, Result};
 use crate::seccomp;
 use crate::stage::{Child, Stage};
@@ -89,6 +90,27 @@ pub(crate) fn vfork(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.hold()?;
     sys::kill(stage.noted_pid("inner")?, libc::SIGUSR1)?;
     stage.join(&parent)
+}
+
+/// A child that has the I/O context of its parent: what one of them sets the other has.
+pub(crate) fn io_context(stage: &mut Stage, _args: &Args) -> Result<()> {
+    // Without a priority there is no context to share.
+    attributes::set_io_priority(2, 1)?;
+    let child = stage.spawn_with(
+        "child",
+        || sys::clone(libc::CLONE_IO),
+        |child| {
+            child.hold()?;
+            child.works("ioprio_set", attributes::set_io_priority(2, 6));
+            Ok(())
+        },
+    )?;
+    stage.await_ready(&child)?;
+    stage.hold()?;
+    child.resume()?;
+    stage.join(&child)?;
+    stage.equal("I/O priority", &attributes::io_priority()?, &(2 << 13 | 6));
+    Ok(())
 }
 
 /// A child in the group of a process that is not in the tree, since its parent has ended.

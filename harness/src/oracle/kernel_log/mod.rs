@@ -156,11 +156,19 @@ fn class(line: &str) -> Option<Class> {
 
 /// The first fault that is reported in this text: what follows is often a consequence of it.
 pub fn judge(console: &str) -> Option<Fault> {
+    judge_but(console, None)
+}
+
+/// The first fault of another class than the one that was asked for, whose traces are no faults either.
+pub fn judge_but(console: &str, asked: Option<Class>) -> Option<Fault> {
     let lines: Vec<&str> = console.lines().collect();
-    let (at, class) = lines
-        .iter()
-        .enumerate()
-        .find_map(|(at, line)| Some((at, class(line)?)))?;
+    let mut trace_comes = false;
+    let (at, class) = lines.iter().enumerate().find_map(|(at, line)| {
+        let class = class(line)?;
+        let is_asked = Some(class) == asked || (class == Class::Trace && trace_comes);
+        trace_comes = Some(class) == asked;
+        (!is_asked).then_some((at, class))
+    })?;
     let begin = (at.saturating_sub(BEFORE)..at)
         .rev()
         .find(|&at| message(lines[at]) == CUT_HERE)

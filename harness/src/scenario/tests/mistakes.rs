@@ -32,7 +32,7 @@ fn mistakes_in_a_file() {
             "f.yaml:3:25: \"timeout\" is here twice, first in line 3",
             "f.yaml:3:39: the block of defaults has no key \"workload\"; it has archs, checkpoint, restart, timeout, needs",
             "f.yaml:3:64: expected container, subtree or self, found \"all\"",
-            "f.yaml:4:13: expected a scenario, which is a mapping with the keys name, about, workload, exec, axes, archs, checkpoint, restart, timeout, needs, generations, freeze, tamper, expect, known_failure, found \"5\"",
+            "f.yaml:4:13: expected a scenario, which is a mapping with the keys name, about, workload, exec, axes, archs, checkpoint, restart, timeout, needs, generations, freeze, tamper, faults, expect, known_failure, found \"5\"",
         ],
     );
     check(
@@ -140,6 +140,18 @@ fn mistakes_in_what_is_expected() {
         (
             "tamper: {flip: each-record}",
             "13: a damaged image must be refused: expected expect: {refuse: {by: restart}} beside it",
+        ),
+        (
+            "faults: some",
+            "13: expected each-allocation, found \"some\"",
+        ),
+        (
+            "faults: each-allocation\nexpect: {refuse: {by: restart}}",
+            "13: what is refused anyway does not show whether a failed allocation is: remove one of the two",
+        ),
+        (
+            "faults: each-allocation\ncheckpoint: self",
+            "13: a task that checkpoints itself does it once: expected checkpoint: container or subtree beside faults",
         ),
         (
             "tamper: {flip: all}",

@@ -1,6 +1,7 @@
 //! Every verdict and every early exit, with scripted guests.
 
 mod attended;
+mod faults;
 mod programs;
 mod refusals;
 
@@ -35,6 +36,7 @@ fn case() -> Case {
         generations: 1,
         freeze: true,
         tamper: None,
+        faults: false,
         expect: Expect::Pass,
         known_failure: None,
         needs: Vec::new(),

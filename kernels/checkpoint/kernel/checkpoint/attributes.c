@@ -11,6 +11,8 @@
  */
 #include <linux/checkpoint.h>
 #include <linux/cpumask.h>
+#include <linux/iocontext.h>
+#include <linux/ioprio.h>
 #include <linux/oom.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -50,6 +52,23 @@ static int save_cpus(struct ckpt_ctx *ctx, struct task_struct *task, u64 *cpus)
 	return 0;
 }
 
+/* What ioprio_set(2) set, and not what the nice value stands for. */
+static int io_priority(struct task_struct *task, bool *shared)
+{
+	int priority = 0;
+
+	*shared = false;
+#ifdef CONFIG_BLOCK
+	task_lock(task);
+	if (task->io_context) {
+		priority = task->io_context->ioprio;
+		*shared = atomic_read(&task->io_context->active_ref) > 1;
+	}
+	task_unlock(task);
+#endif
+	return priority;
+}
+
 int ckpt_attributes_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 {
 	struct task_struct *task = t->task;
@@ -62,10 +81,14 @@ int ckpt_attributes_save(struct ckpt_ctx *ctx, struct ckpt_task *t)
 		.default_timer_slack = task->default_timer_slack_ns,
 		.parent_death_signal = task->pdeath_signal,
 	};
+	bool shared;
 	int err;
 
 	if (task->policy == SCHED_DEADLINE)
 		return ckpt_err(ctx, -EBUSY, "has the scheduling policy SCHED_DEADLINE");
+	rec.io_priority = io_priority(task, &shared);
+	if (shared)
+		return ckpt_err(ctx, -EBUSY, "shares its I/O context (CLONE_IO)");
 	if (task->sched_reset_on_fork)
 		rec.flags |= CKPT_ATTR_RESET_ON_FORK;
 	for (int i = 0; i < ARRAY_SIZE(task_flags); i++)
@@ -99,6 +122,8 @@ int ckpt_attributes_restore(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "policy %u, nice %d", rec->policy, rec->nice);
 	if (rec->oom_score_adj < OOM_SCORE_ADJ_MIN || rec->oom_score_adj > OOM_SCORE_ADJ_MAX)
 		return ckpt_err(ctx, -EINVAL, "oom_score_adj %d", rec->oom_score_adj);
+	if (rec->io_priority > U16_MAX || rec->pad)
+		return ckpt_err(ctx, -EINVAL, "I/O priority %#x", rec->io_priority);
 	if (!valid_signal(rec->parent_death_signal))
 		return ckpt_err(ctx, -EINVAL, "parent death signal %u", rec->parent_death_signal);
 	if (rec->timer_slack > ULONG_MAX || rec->default_timer_slack > ULONG_MAX)
@@ -175,6 +200,21 @@ static int set_flags(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes *rec
 	return 0;
 }
 
+static int set_io_priority(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes *rec)
+{
+	int priority = rec->io_priority, err;
+	bool shared;
+
+	if (priority == io_priority(current, &shared) && !shared)
+		return 0;
+	if (shared)
+		return ckpt_err(ctx, -EBUSY, "the restarting task shares its I/O context");
+	err = ioprio_check_cap(priority);
+	if (!err)
+		err = set_task_ioprio(current, priority);
+	return err ? ckpt_err(ctx, err, "I/O priority %#x", priority) : 0;
+}
+
 /* The caller's credentials are still there. */
 int ckpt_attributes_apply(struct ckpt_ctx *ctx)
 {
@@ -186,6 +226,8 @@ int ckpt_attributes_apply(struct ckpt_ctx *ctx)
 		err = set_cpus(ctx, rec);
 	if (!err)
 		err = set_flags(ctx, rec);
+	if (!err)
+		err = set_io_priority(ctx, rec);
 	if (!err && ctx->member->has_group)
 		err = set_oom_score(ctx, rec);
 	if (err)

@@ -45,6 +45,7 @@ int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
 
 /* pages.c: write a run of pages; of shared memory, @start is an offset */
 int ckpt_pages_write(struct ckpt_ctx *ctx, u64 start, struct page **pages, unsigned int nr);
+struct page *ckpt_page_get(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr);
 /* shmem.c: is this the file behind shared anonymous memory? */
 bool ckpt_is_shmem(const struct file *file);
 /* ... write its pages, or those of a memfd, up to @size */

@@ -22,7 +22,9 @@
 #include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/highmem.h>
 #include <linux/hugetlb.h>
+#include <linux/ksm.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mmap_lock.h>
@@ -97,11 +99,12 @@ static const struct {
 	{ VM_LOCKED,		CKPT_VMA_LOCKED },
 	{ VM_LOCKONFAULT,	CKPT_VMA_LOCKONFAULT },
 	{ CKPT_SEALED,		CKPT_VMA_SEALED },
+	{ VM_MERGEABLE,		CKPT_VMA_MERGEABLE },
 };
 
 /* Those among them that mmap(2) has no flag for. */
 #define ADVICE_FLAGS	(VM_DONTCOPY | VM_WIPEONFORK | VM_DONTDUMP | VM_SEQ_READ | VM_RAND_READ | \
-			 VM_HUGEPAGE | VM_LOCKED | VM_LOCKONFAULT | CKPT_SEALED)
+			 VM_HUGEPAGE | VM_LOCKED | VM_LOCKONFAULT | CKPT_SEALED | VM_MERGEABLE)
 
 /* What has a name of its own in a refusal */
 static const struct {
@@ -111,7 +114,6 @@ static const struct {
 	{ VM_HUGETLB,			"huge pages" },
 	{ VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR, "userfaultfd memory" },
 	{ VM_PFNMAP | VM_IO | VM_MIXEDMAP, "device memory" },
-	{ VM_MERGEABLE,			"MADV_MERGEABLE" },
 };
 
 static u32 flags_to_image(vm_flags_t flags)
@@ -249,8 +251,6 @@ static int check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 	if (mm->def_flags & ~(VM_LOCKED | VM_LOCKONFAULT))
 		return ckpt_err(ctx, -EBUSY, "flags %#llx of new mappings are not supported",
 				(u64)mm->def_flags);
-	if (test_bit(MMF_VM_MERGE_ANY, &mm->flags))
-		return ckpt_err(ctx, -EBUSY, "PR_SET_MEMORY_MERGE is not supported");
 	if (!test_bit(MMF_TOPDOWN, &mm->flags))
 		return ckpt_err(ctx, -EBUSY, "the address space has the legacy layout");
 	if (test_bit(MMF_HAS_UPROBES, &mm->flags))
@@ -264,16 +264,19 @@ static int check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 static int hash_vdso(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long start,
 		     unsigned long end, u64 *hash)
 {
-	void *page __free(kfree) = kmalloc(PAGE_SIZE, GFP_KERNEL);
 	struct xxh64_state state;
 
-	if (!page)
-		return ckpt_nomem(ctx, "a page");
 	xxh64_reset(&state, 0);
 	for (; start < end; start += PAGE_SIZE) {
-		if (access_remote_vm(mm, start, page, PAGE_SIZE, FOLL_FORCE) != PAGE_SIZE)
-			return ckpt_err(ctx, -EFAULT, "the vdso at %#lx cannot be read", start);
-		xxh64_update(&state, page, PAGE_SIZE);
+		struct page *page = ckpt_page_get(ctx, mm, start);
+		void *addr;
+
+		if (IS_ERR(page))
+			return PTR_ERR(page);
+		addr = kmap_local_page(page);
+		xxh64_update(&state, addr, PAGE_SIZE);
+		kunmap_local(addr);
+		put_page(page);
 	}
 	*hash = xxh64_digest(&state);
 	return 0;
@@ -308,6 +311,7 @@ static const struct {
 	{ MMF_DISABLE_THP,		CKPT_MM_THP_DISABLED },
 	{ MMF_HAS_MDWE,			CKPT_MM_MDWE },
 	{ MMF_HAS_MDWE_NO_INHERIT,	CKPT_MM_MDWE_NO_INHERIT },
+	{ MMF_VM_MERGE_ANY,		CKPT_MM_MERGE_ANY },
 };
 
 static void describe_flags(struct mm_struct *mm, struct ckpt_rec_mm *rec)
@@ -562,6 +566,8 @@ static int empty_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 		return ckpt_err(ctx, err, "the restarting task's memory cannot be unmapped");
 	mm->def_flags = 0;
 	membarrier_exec_mmap(mm);
+	/* It would hold for what is mapped here. */
+	clear_bit(MMF_VM_MERGE_ANY, &mm->flags);
 	set_bit(MMF_TOPDOWN, &mm->flags);
 	ckpt_arch_mm_reset(mm);
 	return 0;
@@ -629,7 +635,7 @@ static u32 wrong_flags(const struct ckpt_rec_vma *rec)
 	if (rec->kind == CKPT_VMA_ANON)
 		return CKPT_VMA_SHARED;
 	return CKPT_VMA_GROWSDOWN | CKPT_VMA_WIPEONFORK |
-	       (rec->flags & CKPT_VMA_SHARED ? CKPT_VMA_ACCOUNT : 0);
+	       (rec->flags & CKPT_VMA_SHARED ? CKPT_VMA_ACCOUNT | CKPT_VMA_MERGEABLE : 0);
 }
 
 static int check_vma_record(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
@@ -670,6 +676,21 @@ static long account_pages(const struct ckpt_rec_vma *rec)
 	if (!(rec->flags & CKPT_VMA_ACCOUNT) || rec->flags & CKPT_VMA_WRITE)
 		return 0;
 	return (rec->end - rec->start) >> PAGE_SHIFT;
+}
+
+/* The address space is among those that are searched for equal pages. */
+static int let_merge(struct ckpt_ctx *ctx, struct mm_struct *mm)
+{
+#ifdef CONFIG_KSM
+	int err;
+
+	if (test_bit(MMF_VM_MERGEABLE, &mm->flags))
+		return 0;
+	err = __ksm_enter(mm);
+	return err ? ckpt_nomem(ctx, "a place among those whose pages are merged") : 0;
+#else
+	return ckpt_err(ctx, -EINVAL, "this kernel does not merge pages (CONFIG_KSM)");
+#endif
 }
 
 static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct file *file)
@@ -731,7 +752,8 @@ static int compare_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 {
 	bool special = is_special(rec->kind);
 	/* Follows from the limits and the mode of overcommitment here */
-	const u32 loose = CKPT_VMA_ACCOUNT | CKPT_VMA_NORESERVE | CKPT_VMA_STACK;
+	const u32 loose = CKPT_VMA_ACCOUNT | CKPT_VMA_NORESERVE |
+			  (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ? 0 : CKPT_VMA_STACK);
 	struct vm_area_struct *vma;
 	u32 kind = 0, flags = 0;
 	bool exact = false;
@@ -766,6 +788,10 @@ int ckpt_vma_restore(struct ckpt_ctx *ctx)
 		file = ckpt_obj_get(ctx, rec->file, CKPT_OBJ_SHMEM);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
+	if (rec->flags & CKPT_VMA_MERGEABLE)
+		err = let_merge(ctx, current->mm);
+	if (err)
+		return err;
 	if (!is_special(rec->kind)) {
 		err = map_vma(ctx, rec, file);
 		if (err)
@@ -854,6 +880,8 @@ int ckpt_mm_end_restore(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "%u mappings of the %u announced",
 				m->mm_vmas, m->mm_rec.nr_vmas);
 	err = check_vdso(ctx, &m->mm_rec);
+	if (!err && m->mm_rec.flags & CKPT_MM_MERGE_ANY)
+		err = let_merge(ctx, current->mm);
 	if (err)
 		return err;
 	set_layout(current->mm, &m->mm_rec);

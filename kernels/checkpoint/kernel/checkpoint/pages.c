@@ -13,6 +13,7 @@
  */
 #include <linux/checkpoint.h>
 #include <linux/highmem.h>
+#include <linux/huge_mm.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/pagewalk.h>
@@ -41,20 +42,22 @@ static bool holds_only_zeros(struct page *page)
 	return zero;
 }
 
-/* Return 1 to end the walk: the run is complete. */
-static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long next, struct mm_walk *walk)
+/* All that the walk calls return 1 to end it: the run is complete. */
+
+/* What is at @addr is elsewhere. */
+static int end_at_absent(struct run *run, unsigned long addr)
 {
-	struct run *run = walk->private;
-	pte_t pte = ptep_get(ptep);
-	struct page *page = NULL;
+	run->next = addr;
+	run->absent = !run->nr;
+	return 1;
+}
+
+/* @page is at @addr, or nothing is. */
+static int add_page(struct run *run, struct page *page, unsigned long addr)
+{
+	unsigned long next = addr + PAGE_SIZE;
 
 	run->next = addr;
-	if (pte_present(pte)) {
-		page = vm_normal_page(walk->vma, addr, pte);
-	} else if (!pte_none(pte)) {
-		run->absent = !run->nr;
-		return 1;
-	}
 	if (!page || !PageAnon(page) || (run->anon && holds_only_zeros(page))) {
 		run->next = next;
 		return run->nr ? 1 : 0;
@@ -69,13 +72,54 @@ static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long next, struct 
 	return run->nr == CKPT_RUN_PAGES;
 }
 
+static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long next, struct mm_walk *walk)
+{
+	pte_t pte = ptep_get(ptep);
+
+	if (!pte_present(pte) && !pte_none(pte))
+		return end_at_absent(walk->private, addr);
+	return add_page(walk->private,
+			pte_present(pte) ? vm_normal_page(walk->vma, addr, pte) : NULL, addr);
+}
+
+/* The pages of a huge one are taken as if they were small; it stays huge. */
+static int walk_pmd(pmd_t *pmdp, unsigned long addr, unsigned long next, struct mm_walk *walk)
+{
+	spinlock_t *ptl = pmd_trans_huge_lock(pmdp, walk->vma);
+	struct page *page;
+	int ret = 0;
+
+	if (!ptl)
+		return 0;
+	walk->action = ACTION_CONTINUE;
+	if (!pmd_present(*pmdp)) {
+		ret = end_at_absent(walk->private, addr);
+	} else {
+		page = vm_normal_page_pmd(walk->vma, addr, *pmdp);
+		if (page)
+			page += (addr & ~PMD_MASK) >> PAGE_SHIFT;
+		for (; addr < next && !ret; addr += PAGE_SIZE)
+			ret = add_page(walk->private, page ? page++ : NULL, addr);
+	}
+	spin_unlock(ptl);
+	return ret;
+}
+
 static const struct mm_walk_ops walk_ops = {
+	.pmd_entry	= walk_pmd,
 	.pte_entry	= walk_pte,
 	.walk_lock	= PGWALK_RDLOCK,
 };
 
-/* Swapped out, or on its way to another node: a fault brings it in. */
-static int bring_in(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr)
+/**
+ * ckpt_page_get - get a page of an address space
+ * @ctx: the context
+ * @mm: the address space
+ * @addr: where the page is, whether it may be read or not
+ *
+ * Return: the page, with a reference, or an error.
+ */
+struct page *ckpt_page_get(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr)
 {
 	struct page *page;
 	int locked = 1;
@@ -85,8 +129,18 @@ static int bring_in(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long ad
 	n = get_user_pages_remote(mm, addr, 1, FOLL_FORCE, &page, &locked);
 	if (locked)
 		mmap_read_unlock(mm);
-	if (n != 1)
-		return ckpt_err(ctx, n < 0 ? n : -EFAULT, "page %#lx cannot be read", addr);
+	if (n == 1)
+		return page;
+	return ERR_PTR(ckpt_err(ctx, n < 0 ? n : -EFAULT, "page %#lx cannot be read", addr));
+}
+
+/* Swapped out, or on its way to another node: a fault brings it in. */
+static int bring_in(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr)
+{
+	struct page *page = ckpt_page_get(ctx, mm, addr);
+
+	if (IS_ERR(page))
+		return PTR_ERR(page);
 	put_page(page);
 	return 0;
 }

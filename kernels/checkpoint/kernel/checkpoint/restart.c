@@ -345,9 +345,19 @@ static struct ckpt_member *adopt(struct ckpt_ctx *ctx, pid_t pid)
 	return NULL;
 }
 
+/* Has the task ended that was to be @pid? Its parent is a member, or is to be one, and does not wait for it. */
+static bool has_ended(struct ckpt_ctx *ctx, pid_t pid)
+{
+	struct task_struct *task;
+
+	guard(rcu)();
+	task = find_task_by_pid_ns(pid, ctx->pid_ns);
+	return task && READ_ONCE(task->exit_state) && descends_from(task, ctx->root);
+}
+
 /*
  * Wait until the task has arrived.  A task that dies on its way wakes nobody,
- * so the root is looked at from time to time.
+ * so it and the root are looked at from time to time.
  */
 static struct ckpt_member *wait_for_member(struct ckpt_ctx *ctx, pid_t pid)
 {
@@ -357,11 +367,13 @@ static struct ckpt_member *wait_for_member(struct ckpt_ctx *ctx, pid_t pid)
 	do {
 		ret = wait_event_interruptible_timeout(members_wait, (m = adopt(ctx, pid)),
 						       HZ / 10);
-	} while (!ret && !READ_ONCE(ctx->root->exit_state));
+	} while (!ret && !has_ended(ctx, pid) && !READ_ONCE(ctx->root->exit_state));
 	if (ret < 0)
 		ckpt_err(ctx, -EINTR, "a signal came before all tasks had arrived");
-	else if (!m)
+	else if (!m && READ_ONCE(ctx->root->exit_state))
 		ckpt_err(ctx, -ESRCH, "the root of the tree has exited before this task arrived");
+	else if (!m)
+		ckpt_err(ctx, -ESRCH, "has exited before it arrived");
 	return m;
 }
 

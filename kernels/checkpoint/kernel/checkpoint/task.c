@@ -13,7 +13,6 @@
 #include <linux/checkpoint.h>
 #include <linux/fdtable.h>
 #include <linux/fs_struct.h>
-#include <linux/ioprio.h>
 #include <linux/pid.h>
 #include <linux/posix-timers.h>
 #include <linux/ptrace.h>
@@ -79,13 +78,6 @@ static int check_undos(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	return ret ? ckpt_err(ctx, -EBUSY, "has semaphores to undo") : 0;
 }
 
-static int check_ioprio(struct task_struct *task)
-{
-	guard(task_lock)(task);
-	return __get_task_ioprio(task) != IOPRIO_PRIO_VALUE(task_nice_ioclass(task),
-							    task_nice_ioprio(task));
-}
-
 /*
  * Processes can share memory and signal actions without being threads.  On
  * restart a process takes to those of another one before it has threads, which
@@ -120,8 +112,6 @@ static int check_task(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	err = check_undos(ctx, t);
 	if (err)
 		return err;
-	if (task->io_context && check_ioprio(task))
-		return ckpt_err(ctx, -EBUSY, "has an I/O priority");
 	if (!task->mm || !task->files || !task->fs)
 		return ckpt_err(ctx, -EBUSY, "exits");
 	/* Restarted tasks come into one cgroup. */

@@ -88,12 +88,15 @@ static int make_thread(struct ckpt_ctx *ctx, unsigned int place)
 /* Called by the leader of a group, the context's owner. */
 int ckpt_threads_make(struct ckpt_ctx *ctx)
 {
-	sigset_t all, blocked;
+	sigset_t most, blocked;
 	int err = 0;
 
-	/* A signal that could be handled keeps a task from being made. */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &blocked);
+	/*
+	 * A signal that could be handled keeps a task from being made.  The threads
+	 * begin with this mask, and must be killed if the restart fails.
+	 */
+	siginitsetinv(&most, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	sigprocmask(SIG_SETMASK, &most, &blocked);
 	for (unsigned int i = 0; !err && i < ctx->nr_tasks; i++) {
 		const struct ckpt_task *t = &ctx->tasks[i];
 

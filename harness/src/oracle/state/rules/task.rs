@@ -237,9 +237,9 @@ pub(super) const RULES: &[Rule] = &[
         "numbers of system calls and addresses are each architecture's own",
         "35 0x1 0x0",
     ),
-    one_moment(
+    never(
         "attribute.wchan",
-        "the freezer for all but a few; what the compiler makes of the kernel's functions is each architecture's own",
+        "the freezer for all but a few; a kernel without frame pointers guesses it from what lies on the stack",
         "do_freezer_trap",
     ),
     always("attribute.proc owner", "0 0"),
@@ -251,7 +251,7 @@ pub(super) const RULES: &[Rule] = &[
         |text| Some(scheduling(text)),
         "a time slice follows from the number of processors",
     ),
-    always("attribute.io priority", "0"),
+    always("attribute.io priority", "16387"),
     one_arch("attribute.robust list", LAYOUT, "0x1000 size 24"),
     one_arch(
         "attribute.rseq",

@@ -247,6 +247,7 @@ struct ckpt_rec_rlimits {
  * @parent_death_signal: PR_GET_PDEATHSIG
  * @oom_score_adj: the process's, 0 in a thread
  * @cpus:	CPUs that sched_setaffinity(2) named, bit N for CPU N, or 0 if it was not called
+ * @io_priority: what ioprio_set(2) set, or 0
  */
 struct ckpt_rec_attributes {
 	struct ckpt_hdr h;
@@ -260,6 +261,8 @@ struct ckpt_rec_attributes {
 	__u32 parent_death_signal;
 	__s32 oom_score_adj;
 	__u64 cpus;
+	__u32 io_priority;
+	__u32 pad;
 };
 
 #define CKPT_ATTR_RESET_ON_FORK	0x01	/* children have the usual policy */
@@ -623,7 +626,8 @@ struct ckpt_rec_mm {
 #define CKPT_MM_THP_DISABLED	0x04	/* PR_SET_THP_DISABLE */
 #define CKPT_MM_MDWE		0x08	/* PR_SET_MDWE: PR_MDWE_REFUSE_EXEC_GAIN ... */
 #define CKPT_MM_MDWE_NO_INHERIT	0x10	/* ... and PR_MDWE_NO_INHERIT */
-#define CKPT_MM_ALL		0x1f
+#define CKPT_MM_MERGE_ANY	0x20	/* PR_SET_MEMORY_MERGE */
+#define CKPT_MM_ALL		0x3f
 
 /**
  * struct ckpt_rec_shmem - shared anonymous memory
@@ -699,6 +703,7 @@ enum ckpt_vma_kind {
 #define CKPT_VMA_LOCKED		0x20000	/* mlock(2) ... */
 #define CKPT_VMA_LOCKONFAULT	0x40000	/* ... and MLOCK_ONFAULT */
 #define CKPT_VMA_SEALED		0x80000	/* mseal(2) */
+#define CKPT_VMA_MERGEABLE	0x100000 /* MADV_MERGEABLE */
 
 /**
  * struct ckpt_rec_vma - one mapping of the MM before it, in address order
