@@ -270,13 +270,18 @@ fn check_result(stage: &mut Stage, id: c_long, fd: RawFd, memory: &[u8]) -> Resu
 
 /// The root checkpoints itself into a file.
 pub(crate) fn self_file(stage: &mut Stage, _args: &Args) -> Result<()> {
+    checkpoint_into_file(stage)?;
+    stage.hold()
+}
+
+/// The calling process checkpoints itself into a file; what it and its restored copy see of that is checked.
+pub(crate) fn checkpoint_into_file(stage: &mut Stage) -> Result<()> {
     let memory = crate::pattern::piece(5, 0, 100_000);
     let fd = fs::File::create(image_path())
         .map_err(Error::from_io("create the image"))?
         .into_raw_fd();
     let id = checkpoint_self(fd)?;
-    check_result(stage, id, fd, &memory)?;
-    stage.hold()
+    check_result(stage, id, fd, &memory)
 }
 
 /// A child checkpoints itself into a pipe; its parent, which is not part of the image, stores what comes out.

@@ -43,6 +43,7 @@ const NEED_A_GUEST: &[&str] = &[
     "memory::said",
     "memory::sealed",
     "memory::swapped",
+    "memory::swapped_self",
     "namespaces::ipc",
     "namespaces::ipc_in_use",
     "namespaces::mixed",

@@ -7,6 +7,7 @@ use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::memory::{check_pages, mapping_at};
 use crate::pattern;
+use crate::simple;
 use crate::stage::Stage;
 use crate::sys::{self, Mapping, page_size};
 
@@ -209,51 +210,80 @@ fn swap_off() -> Result<()> {
     write(DISK_RESET, "1")
 }
 
-/// Pages that were swapped out: private ones, which a child shares by copy-on-write, and shared ones; some of them nobody may read at present.
-pub(crate) fn swapped(stage: &mut Stage, _args: &Args) -> Result<()> {
+/// Pages in swap space, private and shared ones; some of them nobody may read at present.
+struct Swapped {
+    private: Mapping,
+    shared: Mapping,
+}
+
+impl Swapped {
     const PAGES: usize = 64;
     const GUARDED: usize = 56;
-    let seed = |page: usize| page as u64 + 500;
-    swap_on()?;
-    let mut private = Mapping::anonymous(PAGES)?;
-    let mut shared = Mapping::new(
-        PAGES * page_size(),
-        libc::PROT_READ | libc::PROT_WRITE,
-        libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-        -1,
-        0,
-    )?;
-    // One in four was never touched.
-    let written = || (0..PAGES).filter(|page| page % 4 != 3);
-    for page in written() {
-        pattern::fill(private.page_mut(page), seed(page));
-        pattern::fill(shared.page_mut(page), seed(page) + 1000);
+
+    /// Makes them, and has all of them swapped out.
+    fn new() -> Result<Self> {
+        swap_on()?;
+        let mut private = Mapping::anonymous(Self::PAGES)?;
+        let mut shared = Mapping::new(
+            Self::PAGES * page_size(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )?;
+        for (page, seed) in Self::written() {
+            pattern::fill(private.page_mut(page), seed);
+            pattern::fill(shared.page_mut(page), seed + 1000);
+        }
+        let expected = Self::written().count() * page_size();
+        // What is mapped together is looked at together.
+        let out = |memory: &Mapping| part_of(memory.address(), "Swap:");
+        while out(&private)? < expected || out(&shared)? < expected {
+            // Also takes pages off the lists that each processor keeps for itself.
+            write("/proc/sys/vm/drop_caches", "1")?;
+            advise(&private, libc::MADV_PAGEOUT)?;
+            advise(&shared, libc::MADV_PAGEOUT)?;
+        }
+        private.protect(Self::GUARDED, Self::PAGES - Self::GUARDED, libc::PROT_NONE)?;
+        Ok(Self { private, shared })
     }
-    // What is mapped together is looked at together.
-    let expected = written().count() * page_size();
-    let out = |memory: &Mapping| part_of(memory.address(), "Swap:");
-    while out(&private)? < expected || out(&shared)? < expected {
-        // Also takes pages off the lists that each processor keeps for itself.
-        write("/proc/sys/vm/drop_caches", "1")?;
-        advise(&private, libc::MADV_PAGEOUT)?;
-        advise(&shared, libc::MADV_PAGEOUT)?;
+
+    /// Pages and what they hold: one in four was never touched.
+    fn written() -> impl Iterator<Item = (usize, u64)> {
+        let touched = (0..Self::PAGES).filter(|page| page % 4 != 3);
+        touched.map(|page| (page, page as u64 + 500))
     }
-    let check = |stage: &mut Stage, private: &mut Mapping, shared: &Mapping| -> Result<()> {
-        private.protect(GUARDED, PAGES - GUARDED, libc::PROT_READ)?;
-        let own = written().map(|page| (page, seed(page)));
-        check_pages(stage, "private pages", private, own);
-        let common = written().map(|page| (page, seed(page) + 1000));
-        check_pages(stage, "shared pages", shared, common);
+
+    fn check(&mut self, stage: &mut Stage) -> Result<()> {
+        let guarded = Self::PAGES - Self::GUARDED;
+        self.private
+            .protect(Self::GUARDED, guarded, libc::PROT_READ)?;
+        check_pages(stage, "private pages", &self.private, Self::written());
+        let common = Self::written().map(|(page, seed)| (page, seed + 1000));
+        check_pages(stage, "shared pages", &self.shared, common);
         Ok(())
-    };
-    private.protect(GUARDED, PAGES - GUARDED, libc::PROT_NONE)?;
+    }
+}
+
+/// Pages that were swapped out: private ones, which a child shares by copy-on-write, and shared ones.
+pub(crate) fn swapped(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let mut pages = Swapped::new()?;
     let child = stage.spawn_ready("child", |child| {
         child.hold()?;
-        check(child, &mut private, &shared)
+        pages.check(child)
     })?;
     stage.hold()?;
-    check(stage, &mut private, &shared)?;
+    pages.check(stage)?;
     child.resume()?;
     stage.join(&child)?;
+    swap_off()
+}
+
+/// A task with pages in swap space checkpoints itself: nobody has looked at them since they were swapped out.
+pub(crate) fn swapped_self(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let mut pages = Swapped::new()?;
+    simple::checkpoint_into_file(stage)?;
+    pages.check(stage)?;
+    stage.hold()?;
     swap_off()
 }
