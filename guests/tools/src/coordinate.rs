@@ -101,6 +101,11 @@ pub enum RestartError {
     /// The container, or what else the tree has of its own, could not be set up.
     #[error("cannot set up what the tree has of its own: {}{}", errno::describe(.0), hint(remedy::fork(.0)))]
     Container(io::Error),
+    /// An allocation of a process that is not there.
+    #[error(
+        "the image has no process {0} whose allocation could fail: `cargo xtask image show` lists them"
+    )]
+    NoProcess(i32),
     /// The kernel does not let allocations fail.
     #[error("cannot have an allocation fail, which needs a kernel with fault injection (CONFIG_FAULT_INJECTION): {}", errno::describe(.0))]
     Fault(io::Error),
@@ -257,6 +262,10 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<Restarted, Restart
     };
     let head = head::read(&mut options.image).map_err(RestartError::Read)?;
     let plan = plan(&head, options.namespaces)?;
+    let is_there = |pid: i32| pid == 0 || plan.tasks.iter().any(|task| task.pid == pid);
+    if let Some(fault) = options.fault.filter(|fault| !is_there(fault.pid)) {
+        return Err(RestartError::NoProcess(fault.pid));
+    }
     if options.then == Then::Wait {
         // Until here a signal ends the tool, and from here on it must not end the tool alone.
         wait::note().map_err(|source| RestartError::Prepare {

@@ -29,7 +29,7 @@ pub(super) fn refused_image(errno: i32, text: &str) -> Vec<u8> {
 }
 
 fn counts() -> Vec<(String, u64)> {
-    vec![("inodes".to_owned(), 9)]
+    vec![("mounts".to_owned(), 9)]
 }
 
 /// What a guest does at a request instead of what a good one does.

@@ -62,7 +62,7 @@ fn a_person_has_a_prompt_where_the_trial_fails_and_only_there() {
     let rules = vec![rule(1, "exit", bad())];
     check_prompt(rules, None, &[&failed("console-b")], "fail (self)", 1);
     let left = || {
-        let counts = vec![("inodes".to_owned(), 10)];
+        let counts = vec![("mounts".to_owned(), 10)];
         rule(0, "count", Answer(Reply::Counts { counts }))
     };
     check_prompt(

@@ -590,16 +590,16 @@ fn a_fault_on_the_console_goes_before_everything() {
 
 #[test]
 fn what_is_left_in_the_kernel_fails_the_trial() {
-    let counts = |inodes| {
+    let counts = |mounts| {
         Answer(Reply::Counts {
-            counts: vec![("inodes".to_owned(), inodes)],
+            counts: vec![("mounts".to_owned(), mounts)],
         })
     };
     check(
         &case(),
         vec![rule(1, "count", counts(10))],
         "fail (leak)",
-        "console-b: left behind: 1 inodes (10, and 9 are no leak)",
+        "console-b: left behind: 1 mounts (10, and 9 are no leak)",
     );
     check(&case(), vec![rule(1, "count", counts(8))], "pass", "");
     let reports = Some(vec!["unreferenced object 0xff".to_owned()]);
