@@ -74,7 +74,7 @@ registry! {
     iterated: counter;
     memfd: busy_program contents large(mib sparse) mapped program sealed(seals);
     memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros grows_down heap holes(mib step) huge locked(how) mappings(count)
-        merged(how) protections said(what) sealed sparse(gib) stack_deep(depth) swapped swapped_self
+        merged(how) merged_zeros protections said(what) sealed sparse(gib) stack_deep(depth) swapped swapped_self
         vdso;
     namespaces: ipc ipc_in_use mixed time uts uts_root uts_threads;
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);

@@ -19,7 +19,7 @@ mod vdso;
 
 pub(crate) use files::{file_readers, file_shared};
 pub(crate) use marked::{advice, grows_down, locked, mapping_at, said, sealed};
-pub(crate) use placed::{huge, merged, swapped, swapped_self};
+pub(crate) use placed::{huge, merged, merged_zeros, swapped, swapped_self};
 pub(crate) use vdso::{base as vdso_base, vdso};
 
 /// Checks pages against their patterns: `(page, seed)`.

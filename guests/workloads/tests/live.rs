@@ -40,6 +40,7 @@ const NEED_A_GUEST: &[&str] = &[
     "files::names",
     "memory::huge",
     "memory::merged",
+    "memory::merged_zeros",
     "memory::said",
     "memory::sealed",
     "memory::swapped",

@@ -57,8 +57,9 @@ struct Scan {
 /// `PAGEMAP_SCAN`, an ioctl of `/proc/PID/pagemap`.
 const PAGEMAP_SCAN: Opcode = opcode::read_write::<Scan>(b'f', 16);
 
-/// Ranges of pages that are anonymous memory: touched, and not the shared page of zeros.
-fn anonymous(pagemap: &File, start: u64, end: u64) -> io::Result<Vec<(u64, u64)>> {
+/// Ranges of pages that are anonymous memory: touched, and not the shared page of zeros, unless that hides what a file has.
+fn anonymous(pagemap: &File, start: u64, end: u64, of_file: bool) -> io::Result<Vec<(u64, u64)>> {
+    let not = if of_file { IS_FILE } else { IS_FILE | IS_ZERO };
     let mut ranges = Vec::new();
     let mut at = start;
     while at < end {
@@ -70,8 +71,8 @@ fn anonymous(pagemap: &File, start: u64, end: u64) -> io::Result<Vec<(u64, u64)>
             vec: regions.as_mut_ptr() as u64,
             vec_len: RANGES as u64,
             // Not a file's page and not the page of zeros ...
-            category_inverted: IS_FILE | IS_ZERO,
-            category_mask: IS_FILE | IS_ZERO,
+            category_inverted: not,
+            category_mask: not,
             // ... but there, in memory or in swap.
             category_anyof_mask: IS_PRESENT | IS_SWAPPED,
             return_mask: IS_PRESENT,
@@ -255,7 +256,7 @@ struct Plan {
 }
 
 fn scan(pagemap: &File, task: &Task, mapping: &Mapping) -> Result<Vec<(u64, u64)>> {
-    anonymous(pagemap, mapping.start, mapping.end)
+    anonymous(pagemap, mapping.start, mapping.end, mapping.inode != 0)
         .context(|| format!("scan {:#x} of pid {}", mapping.start, task.outer))
 }
 

@@ -33,15 +33,21 @@ fn advise(memory: &Mapping, advice: c_int) -> Result<()> {
     .map(drop)
 }
 
-/// Waits until the kernel has merged so many pages of this process.
-fn await_merged(pages: usize) -> Result<()> {
-    write("/sys/kernel/mm/ksm/pages_to_scan", "1000")?;
-    write("/sys/kernel/mm/ksm/sleep_millisecs", "5")?;
-    write("/sys/kernel/mm/ksm/run", "1")?;
-    while read_number("/proc/self/ksm_merging_pages")? < pages {
+/// Has the kernel merge pages, and waits until so much of this memory is.
+fn await_merged(memory: &Mapping) -> Result<()> {
+    search()?;
+    // What is mapped beside it may be in one mapping with it.
+    while part_of(mapping_at(memory.address())?.0.start, "KSM:")? < memory.len() {
         sys::pause();
     }
     Ok(())
+}
+
+/// Has the kernel search for equal pages.
+fn search() -> Result<()> {
+    write("/sys/kernel/mm/ksm/pages_to_scan", "1000")?;
+    write("/sys/kernel/mm/ksm/sleep_millisecs", "5")?;
+    write("/sys/kernel/mm/ksm/run", "1")
 }
 
 /// Pages of the same contents, which the kernel has merged since `how` it was told so: by `advice` on this memory, or for `all` that there is.
@@ -65,7 +71,7 @@ pub(crate) fn merged(stage: &mut Stage, args: &Args) -> Result<()> {
     let mut excluded = Mapping::anonymous(4)?;
     excluded.protect(0, 4, libc::PROT_READ)?;
     advise(&excluded, libc::MADV_UNMERGEABLE)?;
-    await_merged(PAGES)?;
+    await_merged(&memory)?;
     let flags = || {
         Ok((
             mapping_at(memory.address())?.1,
@@ -92,11 +98,53 @@ pub(crate) fn merged(stage: &mut Stage, args: &Args) -> Result<()> {
         (0..PAGES).map(|page| (page, 31)),
     );
     // The kernel goes on searching, or begins anew.
-    await_merged(PAGES)?;
+    await_merged(&memory)?;
     pattern::fill(memory.page_mut(5), 32);
     let expected = (0..PAGES).map(|page| (page, if page == 5 { 32 } else { 31 }));
     check_pages(stage, "contents after one was written", &memory, expected);
     // Take all of it apart: nothing of it stays in the kernel.
+    write("/sys/kernel/mm/ksm/run", "2")
+}
+
+/// Zeros over what a file has, which the kernel has merged with its page of zeros.
+pub(crate) fn merged_zeros(stage: &mut Stage, _args: &Args) -> Result<()> {
+    const PAGES: usize = 8;
+    let path = stage.path("mapped");
+    let contents = pattern::piece(33, 0, PAGES * page_size());
+    fs::write(&path, contents).map_err(Error::from_io("write"))?;
+    let fd = sys::open(&path, libc::O_RDONLY)?;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let mut memory = Mapping::new(PAGES * page_size(), protection, libc::MAP_PRIVATE, fd, 0)?;
+    sys::close(fd)?;
+    // The first page and the last are the file's.
+    let zeros = page_size()..(PAGES - 1) * page_size();
+    memory.bytes_mut(zeros.start, zeros.len()).fill(0);
+    advise(&memory, libc::MADV_MERGEABLE)?;
+    write("/sys/kernel/mm/ksm/use_zero_pages", "1")?;
+    search()?;
+    let merged = || -> Result<bool> {
+        let text =
+            fs::read_to_string("/proc/self/ksm_stat").map_err(Error::from_io("read ksm_stat"))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("ksm_zero_pages "));
+        Ok(line.is_some_and(|pages| pages.trim() == (PAGES - 2).to_string()))
+    };
+    while !merged()? {
+        sys::pause();
+    }
+    stage.hold()?;
+    let zero = memory
+        .bytes(zeros.start, zeros.len())
+        .iter()
+        .all(|byte| *byte == 0);
+    stage.check("zeros hide what the file has", zero, "they do not");
+    let whole = pattern::piece(33, 0, PAGES * page_size());
+    let same = |page: usize| memory.page(page) == &whole[page * page_size()..][..page_size()];
+    stage.check("the file's pages", same(0) && same(PAGES - 1), "others");
+    memory.page_mut(2).fill(7);
+    let seven = memory.page(2).iter().all(|byte| *byte == 7);
+    stage.check("a zero page is written to", seven, "it is not");
     write("/sys/kernel/mm/ksm/run", "2")
 }
 

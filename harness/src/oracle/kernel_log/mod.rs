@@ -162,11 +162,15 @@ pub fn judge(console: &str) -> Option<Fault> {
 /// The first fault of another class than the one that was asked for, whose traces are no faults either.
 pub fn judge_but(console: &str, asked: Option<Class>) -> Option<Fault> {
     let lines: Vec<&str> = console.lines().collect();
-    let mut trace_comes = false;
+    let mut last_asked = None;
     let (at, class) = lines.iter().enumerate().find_map(|(at, line)| {
         let class = class(line)?;
-        let is_asked = Some(class) == asked || (class == Class::Trace && trace_comes);
-        trace_comes = Some(class) == asked;
+        if Some(class) == asked {
+            last_asked = Some(at);
+            return None;
+        }
+        let asked_before = last_asked.take().is_some_and(|last| at - last <= BEFORE);
+        let is_asked = class == Class::Trace && asked_before;
         (!is_asked).then_some((at, class))
     })?;
     let begin = (at.saturating_sub(BEFORE)..at)

@@ -678,18 +678,18 @@ static long account_pages(const struct ckpt_rec_vma *rec)
 	return (rec->end - rec->start) >> PAGE_SHIFT;
 }
 
-/* The address space is among those that are searched for equal pages. */
-static int let_merge(struct ckpt_ctx *ctx, struct mm_struct *mm)
+/*
+ * The address space is among those that are searched for equal pages.  Who
+ * searches drops those that have none to merge, under mmap_lock: it is held
+ * until there are some.
+ */
+static int let_merge(struct mm_struct *mm)
 {
+	mmap_assert_write_locked(mm);
 #ifdef CONFIG_KSM
-	int err;
-
-	if (test_bit(MMF_VM_MERGEABLE, &mm->flags))
-		return 0;
-	err = __ksm_enter(mm);
-	return err ? ckpt_nomem(ctx, "a place among those whose pages are merged") : 0;
+	return test_bit(MMF_VM_MERGEABLE, &mm->flags) ? 0 : __ksm_enter(mm);
 #else
-	return ckpt_err(ctx, -EINVAL, "this kernel does not merge pages (CONFIG_KSM)");
+	return -EINVAL;
 #endif
 }
 
@@ -729,7 +729,9 @@ static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct 
 	} else {
 		if (account)
 			vm_flags |= VM_ACCOUNT;
-		addr = do_mmap(file, rec->start, rec->end - rec->start, prot, flags, vm_flags,
+		addr = rec->flags & CKPT_VMA_MERGEABLE ? let_merge(mm) : 0;
+		if (!addr)
+			addr = do_mmap(file, rec->start, rec->end - rec->start, prot, flags, vm_flags,
 			       file ? rec->pgoff : 0, &populate, &uf);
 		mmap_write_unlock(mm);
 	}
@@ -788,10 +790,6 @@ int ckpt_vma_restore(struct ckpt_ctx *ctx)
 		file = ckpt_obj_get(ctx, rec->file, CKPT_OBJ_SHMEM);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
-	if (rec->flags & CKPT_VMA_MERGEABLE)
-		err = let_merge(ctx, current->mm);
-	if (err)
-		return err;
 	if (!is_special(rec->kind)) {
 		err = map_vma(ctx, rec, file);
 		if (err)
@@ -846,9 +844,14 @@ static void set_flags(struct mm_struct *mm, const struct ckpt_rec_mm *rec)
 	set_mask_bits(&mm->flags, MMF_DUMP_FILTER_MASK, filter);
 }
 
-static void set_layout(struct mm_struct *mm, const struct ckpt_rec_mm *rec)
+static int set_layout(struct mm_struct *mm, const struct ckpt_rec_mm *rec)
 {
+	int err;
+
 	mmap_write_lock(mm);
+	err = rec->flags & CKPT_MM_MERGE_ANY ? let_merge(mm) : 0;
+	if (err)
+		goto out;
 	spin_lock(&mm->arg_lock);
 	mm->start_code = rec->start_code;
 	mm->end_code = rec->end_code;
@@ -864,7 +867,9 @@ static void set_layout(struct mm_struct *mm, const struct ckpt_rec_mm *rec)
 	mm->mmap_base = rec->mmap_base;
 	spin_unlock(&mm->arg_lock);
 	set_flags(mm, rec);
+out:
 	mmap_write_unlock(mm);
+	return err;
 }
 
 int ckpt_mm_end_restore(struct ckpt_ctx *ctx)
@@ -880,11 +885,11 @@ int ckpt_mm_end_restore(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "%u mappings of the %u announced",
 				m->mm_vmas, m->mm_rec.nr_vmas);
 	err = check_vdso(ctx, &m->mm_rec);
-	if (!err && m->mm_rec.flags & CKPT_MM_MERGE_ANY)
-		err = let_merge(ctx, current->mm);
 	if (err)
 		return err;
-	set_layout(current->mm, &m->mm_rec);
+	err = set_layout(current->mm, &m->mm_rec);
+	if (err)
+		return ckpt_err(ctx, err, "pages cannot be merged (PR_SET_MEMORY_MERGE)");
 	err = membarrier_register_again(m->mm_rec.membarrier);
 	if (err)
 		return ckpt_err(ctx, err, "membarrier registrations %#x", m->mm_rec.membarrier);

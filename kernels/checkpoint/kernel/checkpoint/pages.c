@@ -58,7 +58,8 @@ static int add_page(struct run *run, struct page *page, unsigned long addr)
 	unsigned long next = addr + PAGE_SIZE;
 
 	run->next = addr;
-	if (!page || !PageAnon(page) || (run->anon && holds_only_zeros(page))) {
+	if (!page || !(PageAnon(page) || is_zero_page(page)) ||
+	    (run->anon && holds_only_zeros(page))) {
 		run->next = next;
 		return run->nr ? 1 : 0;
 	}
@@ -74,12 +75,19 @@ static int add_page(struct run *run, struct page *page, unsigned long addr)
 
 static int walk_pte(pte_t *ptep, unsigned long addr, unsigned long next, struct mm_walk *walk)
 {
+	struct run *run = walk->private;
 	pte_t pte = ptep_get(ptep);
+	struct page *page = NULL;
 
-	if (!pte_present(pte) && !pte_none(pte))
-		return end_at_absent(walk->private, addr);
-	return add_page(walk->private,
-			pte_present(pte) ? vm_normal_page(walk->vma, addr, pte) : NULL, addr);
+	if (pte_present(pte)) {
+		page = vm_normal_page(walk->vma, addr, pte);
+		/* Zeros that were merged: they hide what the file has. */
+		if (!run->anon && is_zero_pfn(pte_pfn(pte)))
+			page = pte_page(pte);
+	} else if (!pte_none(pte)) {
+		return end_at_absent(run, addr);
+	}
+	return add_page(run, page, addr);
 }
 
 /* The pages of a huge one are taken as if they were small; it stays huge. */

@@ -95,7 +95,7 @@ int ckpt_threads_make(struct ckpt_ctx *ctx)
 	 * A signal that could be handled keeps a task from being made.  The threads
 	 * begin with this mask, and must be killed if the restart fails.
 	 */
-	siginitsetinv(&most, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	siginitsetinv(&most, sigmask(SIGKILL));
 	sigprocmask(SIG_SETMASK, &most, &blocked);
 	for (unsigned int i = 0; !err && i < ctx->nr_tasks; i++) {
 		const struct ckpt_task *t = &ctx->tasks[i];
