@@ -105,18 +105,20 @@ fn queues() -> rustix::io::Result<OwnedFd> {
 fn limits(name: &str) -> Option<String> {
     let path = std::ffi::CString::new(name).ok()?;
     let mut attr = [0 as libc::c_long; 8];
-    // SAFETY: the name ends with a zero byte.
+    let none: *const libc::c_long = std::ptr::null();
+    // SAFETY: the name ends with a zero byte; a mode and attributes are for a queue that is made, and the kernel would read the latter.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_mq_open,
             path.as_ptr(),
             libc::O_RDONLY | libc::O_NONBLOCK | libc::O_CLOEXEC,
+            0,
+            none,
         )
     };
     // SAFETY: the system call has just returned this descriptor, and nobody else knows it.
     let fd = (fd >= 0)
         .then(|| unsafe { OwnedFd::from_raw_fd(libc::c_int::try_from(fd).unwrap_or(-1)) })?;
-    let none: *const libc::c_long = std::ptr::null();
     // SAFETY: attr has room for a struct mq_attr, eight longs.
     let ret = unsafe {
         libc::syscall(
