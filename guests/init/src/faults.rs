@@ -1,10 +1,10 @@
 //! Allocations that fail, in kernels with fault injection (Documentation/fault-injection/fault-injection.rst).
 
-use std::fs;
 use std::path::Path;
 
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::mounts::{DEBUGFS, Debugfs};
+use crate::usage::write;
 
 /// What is set so that a task can have any of its allocations fail: also those that may wait, of a single page, or of a user's memory; and nothing is printed.
 const SETTINGS: &[(&str, &str)] = &[
@@ -22,9 +22,9 @@ pub(crate) fn prepare() -> Result<()> {
         return Ok(());
     };
     for (name, value) in SETTINGS {
-        let path = Path::new(DEBUGFS).join(name);
-        if path.exists() {
-            fs::write(&path, value).context(|| format!("write {}", path.display()))?;
+        let path = format!("{DEBUGFS}/{name}");
+        if Path::new(&path).exists() {
+            write(&path, value)?;
         }
     }
     Ok(())

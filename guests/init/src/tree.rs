@@ -13,7 +13,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroup::Cgroup;
 use crate::error::{AgentError, Context, Result};
-use crate::mounts::CGROUP_ROOT;
 use crate::reap::{self, Wait};
 use crate::spawn::{self, Launch, Program, Session, Stdio};
 
@@ -62,7 +61,7 @@ pub(crate) fn prepare_cgroup() -> Result<Cgroup> {
 
 /// A new cgroup in the place of the one that [`prepare_cgroup`] gives; the same one if there are tasks in it.
 pub(crate) fn renew_cgroup() -> Result<()> {
-    let _ = fs::remove_dir(Path::new(CGROUP_ROOT).join(CGROUP));
+    let _ = fs::remove_dir(Cgroup::create(CGROUP)?.path());
     prepare_cgroup().map(drop)
 }
 

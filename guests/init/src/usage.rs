@@ -77,11 +77,11 @@ const CACHES: &[&str] = &[
     "vm_area_struct",
 ];
 
-fn read(path: &str) -> Result<String> {
+pub(crate) fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).context(|| format!("read {path}"))
 }
 
-fn write(path: &str, text: &str) -> Result<()> {
+pub(crate) fn write(path: &str, text: &str) -> Result<()> {
     fs::write(path, text).context(|| format!("write {text} to {path}"))
 }
 
@@ -177,13 +177,17 @@ fn youngest(traces: &str) -> Vec<&str> {
 /// Count what is in use. A cache is only shrunk, which takes time, if it seems to have more than `before`.
 fn count(before: &Counts) -> Result<Vec<(String, u64)>> {
     reap::collect();
-    drop_caches()?;
+    // Names and inodes that are only kept in case somebody asks again.
+    write("/proc/sys/vm/drop_caches", "2")?;
+    let slabs_told = Path::new(SLABS).exists();
+    if !slabs_told {
+        drop_caches()?;
+    }
     // Counters of each processor are summed up.
     write("/proc/sys/vm/stat_refresh", "1")?;
     let mut counts = vec![("tasks".to_owned(), threads()?)];
     let mut add = |what: &str, count: u64| counts.push((what.to_owned(), count));
     add("open files", field("/proc/sys/fs/file-nr", 0)?);
-    let slabs_told = Path::new(SLABS).exists();
     if !slabs_told {
         // Where SLUB tells, the files below that shrink its caches have inodes, too, and each kind has its cache.
         add("inodes", inodes()?);
@@ -220,8 +224,8 @@ fn inodes() -> Result<u64> {
     Ok(field(path, 0)?.saturating_sub(field(path, 1)?))
 }
 
-/// Give up names and inodes that are only kept in case somebody asks again. Those that somebody has asked for again are spared the first
-/// time, and the kernel does not try for long where there is little to be had.
+/// Give up what the kernel has kept when it was asked for the first time: names and inodes that somebody has asked for again, and, where
+/// there is little to be had, whatever it has not come to.
 fn drop_caches() -> Result<()> {
     let mut same = 0;
     let mut last = u64::MAX;

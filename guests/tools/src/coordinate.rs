@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use crate::fault::{Armed, Fault};
+use crate::fault::{Armed, Fault, NoFault};
 use crate::fork::{Fork, Forked, Namespaces, Private, fork};
 use crate::head::{self, Head};
 use crate::log::Log;
@@ -107,8 +107,8 @@ pub enum RestartError {
     )]
     NoProcess(i32),
     /// The kernel does not let allocations fail.
-    #[error("cannot have an allocation fail, which needs a kernel with fault injection (CONFIG_FAULT_INJECTION): {}", errno::describe(.0))]
-    Fault(io::Error),
+    #[error(transparent)]
+    Fault(#[from] NoFault),
     /// SIGINT or SIGTERM came before the kernel had the image.
     #[error("a signal came while the tree was made")]
     Interrupted,
@@ -211,7 +211,7 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
                     pid: complaint.pid,
                     source: complaint.error,
                 },
-                Step::Fault => RestartError::Fault(complaint.error),
+                Step::Fault => NoFault::from(complaint.error).into(),
                 Step::Execute => unreachable!("a member of a tree executes no program"),
             })
         }
@@ -227,15 +227,15 @@ fn enter(
 ) -> Result<Restarted, RestartError> {
     let own = options.fault.filter(|fault| fault.pid == 0);
     let armed = own.map(|fault| Armed::arm(fault.nth)).transpose();
-    let armed = armed.map_err(RestartError::Fault)?;
+    let armed = armed.map_err(NoFault::from)?;
     let entered = sys::restart(root, image, options.leave, Some(log.fd()));
     let reached = armed.map(Armed::reached).transpose();
-    let reached = reached.map_err(RestartError::Fault)?;
+    let reached = reached.map_err(NoFault::from)?;
     entered.map_err(RestartError::Kernel)?;
     let fault_reached = match (reached, options.fault, &options.cgroup) {
         (Some(reached), ..) => reached,
         (None, Some(_), Some(cgroup)) => {
-            fault::reached_in(cgroup.as_fd()).map_err(RestartError::Fault)?
+            fault::reached_in(cgroup.as_fd()).map_err(NoFault::from)?
         }
         _ => false,
     };

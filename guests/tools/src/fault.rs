@@ -2,12 +2,14 @@
 //! Documentation/fault-injection/fault-injection.rst).
 
 use std::ffi::CStr;
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{Mode, OFlags};
+
+use crate::errno;
 
 /// How many of the calling thread's allocations are left until one fails, or 0.
 const OWN: &CStr = c"/proc/thread-self/fail-nth";
@@ -21,20 +23,10 @@ pub struct Fault {
     pub nth: u32,
 }
 
-/// Have an allocation of the calling thread fail in the system call that comes next. No memory is allocated.
-pub(crate) fn arm_member(nth: u32) -> io::Result<()> {
-    let file = rustix::fs::open(OWN, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut digits = [0; 10];
-    let mut at = digits.len();
-    let mut rest = nth;
-    while rest > 0 || at == digits.len() {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-    }
-    rustix::io::write(file.as_fd(), &digits[at..])?;
-    Ok(())
-}
+/// The kernel does not let allocations fail.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot have an allocation fail, which needs a kernel with fault injection (CONFIG_FAULT_INJECTION): {}", errno::describe(.0))]
+pub struct NoFault(#[from] io::Error);
 
 /// An allocation of the calling thread that is to fail.
 #[derive(Debug)]
@@ -43,12 +35,16 @@ pub struct Armed {
 }
 
 impl Armed {
-    /// Have an allocation of the calling thread fail in the system call that comes next.
+    /// Have an allocation of the calling thread fail in the system call that comes next. No memory is allocated.
     pub fn arm(nth: u32) -> io::Result<Self> {
-        let path = OWN.to_string_lossy();
-        // What looks later must not make an allocation for that.
-        let file = OpenOptions::new().read(true).write(true).open(&*path)?;
-        file.write_all_at(nth.to_string().as_bytes(), 0)?;
+        // What looks later must not make an allocation of the kernel's for that.
+        let file = rustix::fs::open(OWN, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        let file = File::from(file);
+        let mut digits = [0; 10];
+        let mut rest = &mut digits[..];
+        write!(rest, "{nth}")?;
+        let unused = rest.len();
+        file.write_all_at(&digits[..digits.len() - unused], 0)?;
         Ok(Self { file })
     }
 

@@ -7,10 +7,10 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::fault::Fault;
+use crate::fault::{Armed, Fault};
 use crate::fork::{Fork, Forked, Namespaces, Private, fork};
 use crate::plan::Plan;
-use crate::{container, fault, sys};
+use crate::{container, sys};
 
 /// What a member was doing when it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ pub fn become_member(
             }
         }
         if let Some(fault) = fault.filter(|fault| fault.pid == task.pid)
-            && let Err(error) = fault::arm_member(fault.nth)
+            && let Err(error) = Armed::arm(fault.nth)
         {
             give_up(
                 &Complaint {

@@ -18,7 +18,7 @@ mod placed;
 mod vdso;
 
 pub(crate) use files::{file_readers, file_shared};
-pub(crate) use marked::{advice, grows_down, locked, mapping_at, said, sealed};
+pub(crate) use marked::{advice, field_at, grows_down, locked, mapping_at, said, sealed};
 pub(crate) use placed::{huge, merged, merged_zeros, swapped, swapped_self};
 pub(crate) use vdso::{base as vdso_base, vdso};
 

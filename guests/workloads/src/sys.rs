@@ -602,19 +602,32 @@ impl Mapping {
         self.bytes_mut(page * page_size(), page_size())
     }
 
-    /// mprotect(2) on so many pages from a page on.
-    pub(crate) fn protect(&mut self, page: usize, pages: usize, protection: c_int) -> Result<()> {
+    /// The first of so many pages, which must be there.
+    fn pages(&self, page: usize, pages: usize) -> *mut c_void {
         assert!(
             (page + pages) * page_size() <= self.len,
             "pages outside of the mapping"
         );
+        // SAFETY: inside the mapping.
+        unsafe { self.start.add(page * page_size()) }.cast()
+    }
+
+    /// mprotect(2) on so many pages from a page on.
+    pub(crate) fn protect(&mut self, page: usize, pages: usize, protection: c_int) -> Result<()> {
+        let start = self.pages(page, pages);
         // SAFETY: inside the mapping, of which no slice is borrowed.
         check("mprotect", unsafe {
-            libc::mprotect(
-                self.start.add(page * page_size()).cast(),
-                pages * page_size(),
-                protection,
-            )
+            libc::mprotect(start, pages * page_size(), protection)
+        })
+        .map(drop)
+    }
+
+    /// madvise(2) on so many pages from a page on.
+    pub(crate) fn advise(&mut self, page: usize, pages: usize, advice: c_int) -> Result<()> {
+        let start = self.pages(page, pages);
+        // SAFETY: inside the mapping, of which no slice is borrowed.
+        check("madvise", unsafe {
+            libc::madvise(start, pages * page_size(), advice)
         })
         .map(drop)
     }

@@ -4,14 +4,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crossthaw_image::{Image, Record};
-use crossthaw_protocol::{Fault, State};
+use crossthaw_protocol::Fault;
 
 use super::damaged::Lost;
 use super::life::{Life, Taken};
 use super::machine::{Machine, Step};
 use super::phase::Phase;
 use crate::oracle::refusal::{self, ToolEnd};
-use crate::oracle::state::{self, Form};
 use crate::oracle::{Oracle, image};
 
 /// Image of a checkpoint in which an allocation fails.
@@ -112,7 +111,12 @@ impl Life<'_> {
         self.note_faults(what, &count)?;
         if let Some(before) = &taken.state {
             let after = machine.probe(Phase::Faults)?;
-            self.compare_after(before, &after, "checkpoints that failed changed the tasks")?;
+            self.compare_harm(
+                before,
+                "afterwards",
+                &after,
+                "checkpoints that failed changed the tasks",
+            )?;
         }
         lost.judge(self, machine)
     }
@@ -161,8 +165,9 @@ impl Life<'_> {
             && !matches!(outcome, Ok(Outcome::NotReached))
         {
             let after = machine.probe(Phase::Faults)?;
-            self.compare_after(
+            self.compare_harm(
                 before,
+                "afterwards",
                 &after,
                 "a restart that did without changed the tasks",
             )?;
@@ -217,18 +222,6 @@ impl Life<'_> {
         match image::decode(self.case.arch, image) {
             Err(message) => Some(message),
             Ok(decoded) => image::diff(&taken.decoded, &decoded, passed),
-        }
-    }
-
-    fn compare_after(&mut self, before: &State, after: &State, what: &str) -> Step<()> {
-        let differs = state::compare(
-            Form::Full,
-            ("before the checkpoint", before),
-            ("afterwards", after),
-        );
-        match differs {
-            None => Ok(()),
-            Some(diff) => self.evidence.find_diff(Oracle::State, what, &diff),
         }
     }
 

@@ -156,21 +156,29 @@ impl<'a> Life<'a> {
         if let Some(before) = before {
             let after = original.probe(Phase::ProbeAgain)?;
             self.evidence.keep_state("s1.json", &after)?;
-            let differs = state::compare(
-                Form::Full,
-                ("before the checkpoint", before),
-                ("after it was refused", &after),
-            );
-            if let Some(diff) = differs {
-                let what = "a refused checkpoint changed the tasks";
-                self.evidence.find_diff(Oracle::State, what, &diff)?;
-            }
+            let what = "a refused checkpoint changed the tasks";
+            self.compare_harm(before, "after it was refused", &after, what)?;
             self.look(&mut original)?;
             original.thaw(Phase::Finish)?;
         }
         self.finish(&mut original, Phase::Finish, "a")?;
         self.look(&mut original)?;
         self.leave_last(original)
+    }
+
+    /// The tasks must be what they were before the checkpoint.
+    pub(super) fn compare_harm(
+        &mut self,
+        before: &State,
+        when: &str,
+        after: &State,
+        what: &str,
+    ) -> Step<()> {
+        let before = ("before the checkpoint", before);
+        match state::compare(Form::Full, before, (when, after)) {
+            None => Ok(()),
+            Some(diff) => self.evidence.find_diff(Oracle::State, what, &diff),
+        }
     }
 
     /// After the last action in this guest, which ends: nothing may be left in its kernel.

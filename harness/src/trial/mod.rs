@@ -27,8 +27,7 @@ pub use guest::{Attendant, Guest, Source};
 pub use phase::Phase;
 
 use crate::oracle::golden::Goldens;
-use crate::oracle::kernel_log::Class;
-use crate::oracle::kernel_log::Fault;
+use crate::oracle::kernel_log::{Class, Fault};
 use crate::oracle::{Oracle, Verdict};
 use crate::process::Cancel;
 use crate::programs::Staged;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use crossthaw_tools::fault::{self, Armed};
+use crossthaw_tools::fault::{self, Armed, NoFault};
 use crossthaw_tools::log::Log;
 use crossthaw_tools::sys::{self, Scope};
 use crossthaw_tools::{errno, remedy};
@@ -95,12 +95,7 @@ fn run(args: &Args) -> Result<u32, String> {
     } else {
         Scope::Subtree
     };
-    let no_fault = |error| {
-        format!(
-            "cannot have an allocation fail, which needs a kernel with fault injection (CONFIG_FAULT_INJECTION): {}",
-            errno::describe(&error)
-        )
-    };
+    let no_fault = |error| NoFault::from(error).to_string();
     let armed = args.fail_nth.map(|nth| Armed::arm(nth.get())).transpose();
     let armed = armed.map_err(no_fault)?;
     let taken = sys::checkpoint(args.pid, image.as_fd(), scope, Some(log.fd()));

@@ -23,6 +23,12 @@ fn flags_at(address: usize) -> Result<Vec<String>> {
 
 /// From where to where the mapping at an address is, and its flags.
 pub(crate) fn mapping_at(address: usize) -> Result<(Range<usize>, Vec<String>)> {
+    let (range, flags) = field_at(address, "VmFlags:")?;
+    Ok((range, flags.split_whitespace().map(str::to_owned).collect()))
+}
+
+/// From where to where the mapping at an address is, and what a line of `/proc/self/smaps` says of it.
+pub(crate) fn field_at(address: usize, name: &str) -> Result<(Range<usize>, String)> {
     let text =
         fs::read_to_string("/proc/self/smaps").map_err(Error::from_io("read /proc/self/smaps"))?;
     let mut found = 0..0;
@@ -32,11 +38,10 @@ pub(crate) fn mapping_at(address: usize) -> Result<(Range<usize>, Vec<String>)> 
             let number = |text| usize::from_str_radix(text, 16).ok();
             Some(number(start)?..number(end)?)
         });
-        match (range, line.strip_prefix("VmFlags:")) {
+        match (range, line.strip_prefix(name)) {
             (Some(range), _) => found = range,
-            (None, Some(flags)) if found.contains(&address) => {
-                let flags = flags.split_whitespace().map(str::to_owned).collect();
-                return Ok((found, flags));
+            (None, Some(value)) if found.contains(&address) => {
+                return Ok((found, value.trim().to_owned()));
             }
             _ => {}
         }
@@ -122,14 +127,7 @@ pub(crate) fn advice(stage: &mut Stage, args: &Args) -> Result<()> {
     let mut memory = Mapping::anonymous(4)?;
     memory.page_mut(1).fill(0x5a);
     let advised = memory.address() + page_size();
-    // SAFETY: two pages in the middle of memory of our own.
-    sys::check("madvise", unsafe {
-        libc::madvise(
-            memory.start().add(page_size()).cast(),
-            2 * page_size(),
-            number,
-        )
-    })?;
+    memory.advise(1, 2, number)?;
     let before = (flags_at(memory.address())?, flags_at(advised)?);
     stage.check("the advice is seen", before.0 != before.1, "no");
     stage.hold()?;

@@ -1,11 +1,12 @@
 //! Where the kernel keeps pages: merged with equal ones, in huge ones, in swap space.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 use std::fs;
+use std::path::Path;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
-use crate::memory::{check_pages, mapping_at};
+use crate::memory::{check_pages, field_at, mapping_at};
 use crate::pattern;
 use crate::simple;
 use crate::stage::Stage;
@@ -25,19 +26,15 @@ fn read_number(path: &'static str) -> Result<usize> {
     number.map_err(|_| Error::Situation(format!("{path} is {text:?}")))
 }
 
-fn advise(memory: &Mapping, advice: c_int) -> Result<()> {
-    // SAFETY: memory of our own; no advice that is given here changes its contents.
-    sys::check("madvise", unsafe {
-        libc::madvise(memory.start().cast(), memory.len(), advice)
-    })
-    .map(drop)
+fn advise(memory: &mut Mapping, advice: c_int) -> Result<()> {
+    memory.advise(0, memory.len() / page_size(), advice)
 }
 
 /// Has the kernel merge pages, and waits until so much of this memory is.
 fn await_merged(memory: &Mapping) -> Result<()> {
     search()?;
     // What is mapped beside it may be in one mapping with it.
-    while part_of(mapping_at(memory.address())?.0.start, "KSM:")? < memory.len() {
+    while part_of(memory.address(), "KSM:")? < memory.len() {
         sys::pause();
     }
     Ok(())
@@ -65,12 +62,12 @@ pub(crate) fn merged(stage: &mut Stage, args: &Args) -> Result<()> {
     if all {
         sys::prctl(PR_SET_MEMORY_MERGE, 1)?;
     } else {
-        advise(&memory, libc::MADV_MERGEABLE)?;
+        advise(&mut memory, libc::MADV_MERGEABLE)?;
     }
     // Of another protection than what comes next to it.
     let mut excluded = Mapping::anonymous(4)?;
     excluded.protect(0, 4, libc::PROT_READ)?;
-    advise(&excluded, libc::MADV_UNMERGEABLE)?;
+    advise(&mut excluded, libc::MADV_UNMERGEABLE)?;
     await_merged(&memory)?;
     let flags = || {
         Ok((
@@ -119,7 +116,7 @@ pub(crate) fn merged_zeros(stage: &mut Stage, _args: &Args) -> Result<()> {
     // The first page and the last are the file's.
     let zeros = page_size()..(PAGES - 1) * page_size();
     memory.bytes_mut(zeros.start, zeros.len()).fill(0);
-    advise(&memory, libc::MADV_MERGEABLE)?;
+    advise(&mut memory, libc::MADV_MERGEABLE)?;
     write("/sys/kernel/mm/ksm/use_zero_pages", "1")?;
     search()?;
     let merged = || -> Result<bool> {
@@ -139,8 +136,8 @@ pub(crate) fn merged_zeros(stage: &mut Stage, _args: &Args) -> Result<()> {
         .iter()
         .all(|byte| *byte == 0);
     stage.check("zeros hide what the file has", zero, "they do not");
-    let whole = pattern::piece(33, 0, PAGES * page_size());
-    let same = |page: usize| memory.page(page) == &whole[page * page_size()..][..page_size()];
+    let same =
+        |page: usize| memory.page(page) == pattern::piece(33, page * page_size(), page_size());
     stage.check("the file's pages", same(0) && same(PAGES - 1), "others");
     memory.page_mut(2).fill(7);
     let seven = memory.page(2).iter().all(|byte| *byte == 7);
@@ -148,17 +145,12 @@ pub(crate) fn merged_zeros(stage: &mut Stage, _args: &Args) -> Result<()> {
     write("/sys/kernel/mm/ksm/run", "2")
 }
 
-/// Bytes that a line of `/proc/self/smaps` shows of the mapping that begins at an address.
+/// Bytes that a line of `/proc/self/smaps` shows of the mapping at an address.
 fn part_of(address: usize, name: &str) -> Result<usize> {
-    let text =
-        fs::read_to_string("/proc/self/smaps").map_err(Error::from_io("read /proc/self/smaps"))?;
-    let start = format!("{address:x}-");
-    let mut lines = text.lines().skip_while(|line| !line.starts_with(&start));
-    let kib = lines.find_map(|line| line.strip_prefix(name));
-    let kib = kib.and_then(|rest| rest.trim().strip_suffix(" kB"));
-    let kib: Option<usize> = kib.and_then(|kib| kib.parse().ok());
-    kib.map(|kib| kib << 10)
-        .ok_or_else(|| Error::Situation(format!("{name} of no mapping at {address:#x}")))
+    let (_, value) = field_at(address, name)?;
+    let kib = value.strip_suffix(" kB").and_then(|kib| kib.parse().ok());
+    let kib: usize = kib.ok_or_else(|| Error::Situation(format!("{name} {value}")))?;
+    Ok(kib << 10)
 }
 
 /// Memory in huge pages: one written in full, one in a few places, one whose pages are small ones by now, one never touched.
@@ -174,7 +166,7 @@ pub(crate) fn huge(stage: &mut Stage, _args: &Args) -> Result<()> {
     )?;
     let skip = (room.address().next_multiple_of(size) - room.address()) / page_size();
     let mut memory = room;
-    advise(&memory, libc::MADV_HUGEPAGE)?;
+    advise(&mut memory, libc::MADV_HUGEPAGE)?;
     let full = 0..per;
     let sparse = [per, per + 7, 2 * per - 1];
     let small = [2 * per, 3 * per - 1];
@@ -192,14 +184,7 @@ pub(crate) fn huge(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.equal("in huge pages", &in_huge()?, &(3 * size));
     // A page is given back.
     let hole = skip + 2 * per + 3;
-    // SAFETY: a page of our own, without contents.
-    sys::check("madvise", unsafe {
-        libc::madvise(
-            memory.page_mut(hole).as_mut_ptr().cast(),
-            page_size(),
-            libc::MADV_DONTNEED,
-        )
-    })?;
+    memory.advise(hole, 1, libc::MADV_DONTNEED)?;
     stage.equal("in huge pages afterwards", &in_huge()?, &(2 * size));
     let before = mapping_at(place)?;
     stage.hold()?;
@@ -223,8 +208,7 @@ pub(crate) fn huge(stage: &mut Stage, _args: &Args) -> Result<()> {
 }
 
 /// The disk in memory that is swapped to.
-const DISK: &CStr = c"/dev/zram0";
-const DISK_PATH: &str = "/dev/zram0";
+const DISK: &str = "/dev/zram0";
 const DISK_SIZE: &str = "/sys/block/zram0/disksize";
 const DISK_RESET: &str = "/sys/block/zram0/reset";
 
@@ -242,19 +226,21 @@ fn swap_on() -> Result<()> {
     header[1028..1032].copy_from_slice(&last.to_ne_bytes());
     let end = header.len();
     header[end - MAGIC.len()..].copy_from_slice(MAGIC);
-    write(DISK_PATH, header)?;
-    // SAFETY: a string that ends with a zero byte.
-    sys::check("swapon", unsafe { libc::swapon(DISK.as_ptr(), 0) }).map(drop)
+    write(DISK, header)?;
+    let disk = sys::c_path(Path::new(DISK))?;
+    // SAFETY: the path lives.
+    sys::check("swapon", unsafe { libc::swapon(disk.as_ptr(), 0) }).map(drop)
 }
 
 /// The disk is as it was; not where the task was restarted, which does not swap.
 fn swap_off() -> Result<()> {
     let used = fs::read_to_string("/proc/swaps").map_err(Error::from_io("read /proc/swaps"))?;
-    if !used.contains(DISK_PATH) {
+    if !used.contains(DISK) {
         return Ok(());
     }
-    // SAFETY: a string that ends with a zero byte.
-    sys::check("swapoff", unsafe { libc::swapoff(DISK.as_ptr()) })?;
+    let disk = sys::c_path(Path::new(DISK))?;
+    // SAFETY: the path lives.
+    sys::check("swapoff", unsafe { libc::swapoff(disk.as_ptr()) })?;
     write(DISK_RESET, "1")
 }
 
@@ -289,8 +275,8 @@ impl Swapped {
         while out(&private)? < expected || out(&shared)? < expected {
             // Also takes pages off the lists that each processor keeps for itself.
             write("/proc/sys/vm/drop_caches", "1")?;
-            advise(&private, libc::MADV_PAGEOUT)?;
-            advise(&shared, libc::MADV_PAGEOUT)?;
+            advise(&mut private, libc::MADV_PAGEOUT)?;
+            advise(&mut shared, libc::MADV_PAGEOUT)?;
         }
         private.protect(Self::GUARDED, Self::PAGES - Self::GUARDED, libc::PROT_NONE)?;
         Ok(Self { private, shared })
