@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::{AgentError, Context, Result};
 use crate::kmemleak::Noted;
 use crate::link::Link;
+use crate::owner::Owner;
 use crate::tree::{self, Tree};
 use crate::{clock, folder, kmemleak, probe, program, reap, shell, spawn, usage};
 
@@ -73,10 +74,10 @@ fn read_lossy(path: &Path) -> String {
 }
 
 /// Run a tool that writes the kernel's log to a file, and give it the reply.
-fn run_tool(argv: &[String], log: &Path) -> Result<Reply> {
+fn run_tool(argv: &[String], log: &Path, owner: Option<&Owner>) -> Result<Reply> {
     // What an earlier run left is not this one's.
     let _ = fs::remove_file(log);
-    let output = spawn::run(argv)?;
+    let output = spawn::run(argv, owner)?;
     Ok(Reply::Tool {
         code: output.code,
         stdout: output.stdout,
@@ -103,7 +104,11 @@ impl Agent {
     fn handle<P: Read + Write>(&mut self, request: Request, link: &mut Link<P>) -> Result<Reply> {
         match request {
             Request::Hello { version } => hello(version),
-            Request::Start { enclosure, argv } => Ok(self.started(Tree::start(enclosure, &argv)?)),
+            Request::Start {
+                enclosure,
+                surroundings,
+                argv,
+            } => Ok(self.started(Tree::start(enclosure, surroundings, &argv)?)),
             Request::StartProgram { enclosure, program } => {
                 Ok(self.started(Tree::start_program(enclosure, &program)?))
             }
@@ -139,8 +144,9 @@ impl Agent {
                 self.tree()?.wait_exit(Duration::from_millis(timeout_ms))
             }
             Request::Kill => {
-                if let Some(tree) = &self.tree {
+                if let Some(tree) = &mut self.tree {
                     tree.cgroup.kill()?;
+                    tree.owner = None;
                 }
                 Ok(Reply::Done)
             }
@@ -170,9 +176,15 @@ impl Agent {
             }
             Request::Mark { text } => mark(&text).map(|()| Reply::Done),
             Request::Taint => taint(),
-            Request::Count { above, timeout_ms } => Ok(Reply::Counts {
-                counts: usage::settled(&above, Duration::from_millis(timeout_ms))?,
-            }),
+            Request::Count { above, timeout_ms } => {
+                // What the owner of a tree that has ended still has is no leak.
+                if let Some(tree) = &mut self.tree {
+                    tree.owner = None;
+                }
+                Ok(Reply::Counts {
+                    counts: usage::settled(&above, Duration::from_millis(timeout_ms))?,
+                })
+            }
             Request::NoteUnreferenced => {
                 self.noted = kmemleak::note()?;
                 let noted = self.noted.is_some();
@@ -211,7 +223,7 @@ impl Agent {
             command.push(format!("--fail-nth={nth}"));
         }
         command.push(tree.root.to_string());
-        run_tool(&command, &log)
+        run_tool(&command, &log, tree.owner.as_ref())
     }
 
     fn restart(
@@ -223,7 +235,9 @@ impl Agent {
     ) -> Result<Reply> {
         let image = image_path(name)?;
         let log = image.with_file_name(format!("{name}.log"));
-        let cgroup = tree::prepare_cgroup()?;
+        self.tree = None;
+        let owner = Owner::of(surroundings.caller)?;
+        let cgroup = tree::prepare_cgroup(owner.as_ref())?;
         let mut command = [
             "restart",
             "--input",
@@ -245,6 +259,7 @@ impl Agent {
             mount,
             network,
             rootfs,
+            caller: _,
         } = surroundings;
         let root = format!("--root={SCENARIO_DIR}");
         for (wanted, option) in [(mount, "--mount"), (network, "--network"), (rootfs, &root)] {
@@ -256,10 +271,9 @@ impl Agent {
             command.push(format!("--fail-nth={nth}"));
             command.push(format!("--fail-pid={pid}"));
         }
-        self.tree = None;
         // The root's pid is the image's, and any earlier child may have had it.
         reap::forget_all();
-        let reply = run_tool(&command, &log)?;
+        let reply = run_tool(&command, &log, owner.as_ref())?;
         if let Reply::Tool {
             code: 0, stdout, ..
         } = &reply
@@ -272,6 +286,7 @@ impl Agent {
                 root,
                 enclosure,
                 cgroup,
+                owner,
             });
         }
         Ok(reply)

@@ -13,6 +13,7 @@ mod huge_pages;
 mod kmemleak;
 mod link;
 mod mounts;
+mod owner;
 mod port;
 mod probe;
 mod program;

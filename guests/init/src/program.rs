@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{AgentError, Context, Result};
+use crate::owner::Owner;
 use crate::spawn::{self, Stdio};
 use crate::tree::{self, Tree};
 use crate::{mounts, reap};
@@ -103,12 +104,13 @@ impl Tree {
         }
         let executed = spawn::Program::at(path, argv, env)?;
         let start = tree::Start {
+            owner: Owner::of(surroundings.caller)?,
             private: private(*surroundings),
             root: surroundings.rootfs.then_some(c"/scenario"),
             user: *user,
             stdio: Stdio::Files(OUTPUT),
         };
-        Self::start_as(enclosure, &executed, &start)
+        Self::start_as(enclosure, &executed, start)
     }
 
     /// Wait until all of `ready` has happened or the program ends; with a pid file, its process becomes the tree's root.

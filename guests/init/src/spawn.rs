@@ -14,6 +14,7 @@ use rustix::fs::MemfdFlags;
 use rustix::pipe::PipeFlags;
 
 use crate::error::{AgentError, Context, Result};
+use crate::owner::{self, Owner};
 use crate::reap;
 
 /// A program with its arguments and environment, ready for exec.
@@ -91,6 +92,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) private: Private,
     /// Its root directory; the caller's if `None`.
     pub(crate) root: Option<&'a CStr>,
+    /// A user namespace of somebody without privileges, who starts it.
+    pub(crate) owner: Option<BorrowedFd<'a>>,
     /// User and group that it becomes, without other groups; the caller's if `None`.
     pub(crate) user: Option<(u32, u32)>,
     /// Cgroup of the child.
@@ -104,7 +107,7 @@ pub(crate) struct Launch<'a> {
 }
 
 /// What the child was doing when it failed; sent through a pipe as one byte.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 10] = [
     "enter its namespaces and root directory",
     "open its standard descriptors",
     "set up standard descriptors",
@@ -113,7 +116,12 @@ const STEPS: [&str; 8] = [
     "change to the working directory",
     "become another user",
     "execute the program",
+    "become the owner of a user namespace",
+    "fork in the user namespace",
 ];
+
+/// In the place of a step: the child has forked the program, with the pid that follows.
+const FORKED: u8 = u8::MAX;
 
 fn check(step: u8, ret: libc::c_int) -> std::result::Result<libc::c_int, (u8, i32)> {
     if ret < 0 {
@@ -222,6 +230,31 @@ fn child(
     steps().err().unwrap_or((7, libc::EIO))
 }
 
+/// Fork again, in the owner's user namespace: it owns what namespaces the program gets. Returns in the program's process, or not at all.
+fn fork_owned(launch: &Launch<'_>, tell: impl Fn(u8, i32)) -> std::result::Result<(), (u8, i32)> {
+    let failed = |step| move |error: io::Error| (step, error.raw_os_error().unwrap_or(libc::EIO));
+    let Some(namespace) = launch.owner else {
+        return Ok(());
+    };
+    owner::enter(namespace).map_err(failed(8))?;
+    let how = Fork {
+        namespaces: launch.namespaces,
+        private: launch.private,
+        pid: None,
+        cgroup: None,
+        sibling: true,
+    };
+    // SAFETY: the agent has one thread, and so has its child.
+    match unsafe { fork(&how) }.map_err(failed(9))? {
+        Forked::Child => Ok(()),
+        Forked::Parent(pid) => {
+            tell(FORKED, pid);
+            // SAFETY: ends this copy without running anything of the agent's.
+            unsafe { libc::_exit(0) }
+        }
+    }
+}
+
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings
         .iter()
@@ -235,11 +268,16 @@ pub(crate) fn launch(program: &Program, launch: &Launch<'_>) -> Result<i32> {
     let (argv, env) = (pointers(&program.argv), pointers(&program.env));
     let (read, write) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe".to_owned())?;
+    let (namespaces, private) = match launch.owner {
+        Some(_) => (Namespaces::Inherited, Private::default()),
+        None => (launch.namespaces, launch.private),
+    };
     let how = Fork {
-        namespaces: launch.namespaces,
-        private: launch.private,
+        namespaces,
+        private,
         pid: None,
         cgroup: launch.cgroup,
+        sibling: false,
     };
     // SAFETY: the agent has one thread.
     let forked =
@@ -247,9 +285,15 @@ pub(crate) fn launch(program: &Program, launch: &Launch<'_>) -> Result<i32> {
     let pid = match forked {
         Forked::Parent(pid) => pid,
         Forked::Child => {
-            let (step, errno) = child(program, &argv, &env, launch);
-            let [a, b, c, d] = errno.to_ne_bytes();
-            let _ = rustix::io::write(&write, &[step, a, b, c, d]);
+            let tell = |step: u8, number: i32| {
+                let [a, b, c, d] = number.to_ne_bytes();
+                let _ = rustix::io::write(&write, &[step, a, b, c, d]);
+            };
+            let (step, errno) = match fork_owned(launch, tell) {
+                Ok(()) => child(program, &argv, &env, launch),
+                Err(failure) => failure,
+            };
+            tell(step, errno);
             // SAFETY: ends this copy without running anything of the parent's.
             unsafe { libc::_exit(127) }
         }
@@ -259,16 +303,22 @@ pub(crate) fn launch(program: &Program, launch: &Launch<'_>) -> Result<i32> {
     let mut message = Vec::new();
     let outcome = File::from(read).read_to_end(&mut message);
     outcome.context(|| "read from the child".to_owned())?;
-    let [step, a, b, c, d] = message[..] else {
-        return Ok(pid);
-    };
-    reap::wait(pid, None, None)?;
-    let step = STEPS.get(usize::from(step)).copied().unwrap_or("start");
-    let source = io::Error::from_raw_os_error(i32::from_ne_bytes([a, b, c, d]));
-    Err(AgentError::Io {
-        what: format!("{step} for {}", program.path.to_string_lossy()),
-        source,
-    })
+    let mut pid = pid;
+    for told in message.chunks_exact(5) {
+        let number = i32::from_ne_bytes([told[1], told[2], told[3], told[4]]);
+        reap::wait(pid, None, None)?;
+        if told[0] == FORKED {
+            reap::forget(pid);
+            pid = number;
+            continue;
+        }
+        let step = STEPS.get(usize::from(told[0])).copied().unwrap_or("start");
+        return Err(AgentError::Io {
+            what: format!("{step} for {}", program.path.to_string_lossy()),
+            source: io::Error::from_raw_os_error(number),
+        });
+    }
+    Ok(pid)
 }
 
 /// What a command left behind.
@@ -305,17 +355,19 @@ fn contents(fd: OwnedFd) -> Result<String> {
 }
 
 /// Run a command to its end, outside the tree, and keep its output.
-pub(crate) fn run(argv: &[String]) -> Result<Output> {
+pub(crate) fn run(argv: &[String], owner: Option<&Owner>) -> Result<Output> {
     let program = Program::new(argv, &[("PATH".to_owned(), "/bin".to_owned())])?;
     let (out, err) = (scratch("stdout")?, scratch("stderr")?);
+    let cgroup = owner.map(|owner| owner.tools().open()).transpose()?;
     let pid = launch(
         &program,
         &Launch {
             namespaces: Namespaces::Inherited,
             private: Private::default(),
             root: None,
+            owner: owner.map(Owner::namespace),
             user: None,
-            cgroup: None,
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
             session: Session::Own,
             cwd: Some(c"/"),
             stdio: Stdio::Output(out.as_fd(), err.as_fd()),

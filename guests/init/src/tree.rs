@@ -6,13 +6,15 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crossthaw_protocol::{Enclosure, READY_FILE, REPORT_FILE, Reply, SCENARIO_DIR};
+use crossthaw_protocol::{Enclosure, READY_FILE, REPORT_FILE, Reply, SCENARIO_DIR, Surroundings};
 use crossthaw_tools::fork::{Namespaces, Private};
 use rustix::fs::inotify;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroup::Cgroup;
 use crate::error::{AgentError, Context, Result};
+use crate::owner::Owner;
+use crate::program;
 use crate::reap::{self, Wait};
 use crate::spawn::{self, Launch, Program, Session, Stdio};
 
@@ -31,11 +33,15 @@ pub(crate) struct Tree {
     pub(crate) enclosure: Enclosure,
     /// Where its tasks are.
     pub(crate) cgroup: Cgroup,
+    /// Who started or restarted it; root if `None`.
+    pub(crate) owner: Option<Owner>,
 }
 
 /// How the root of a tree is started, where that is not always the same.
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
+    /// Who starts it, and does all with it; root if `None`.
+    pub(crate) owner: Option<Owner>,
     /// Namespaces beside those of the enclosure.
     pub(crate) private: Private,
     /// Its root directory; the agent's if `None`.
@@ -47,8 +53,11 @@ pub(crate) struct Start<'a> {
 }
 
 /// The cgroup for a new tree, which must be empty and thawed.
-pub(crate) fn prepare_cgroup() -> Result<Cgroup> {
-    let cgroup = Cgroup::create(CGROUP)?;
+pub(crate) fn prepare_cgroup(owner: Option<&Owner>) -> Result<Cgroup> {
+    let cgroup = match owner {
+        Some(owner) => owner.tree().clone(),
+        None => Cgroup::create(CGROUP)?,
+    };
     if !cgroup.is_empty()? {
         return Err(AgentError::Refused(format!(
             "the tree of before still runs: pids {:?}; kill it first",
@@ -62,29 +71,34 @@ pub(crate) fn prepare_cgroup() -> Result<Cgroup> {
 /// A new cgroup in the place of the one that [`prepare_cgroup`] gives; the same one if there are tasks in it.
 pub(crate) fn renew_cgroup() -> Result<()> {
     let _ = fs::remove_dir(Cgroup::create(CGROUP)?.path());
-    prepare_cgroup().map(drop)
+    prepare_cgroup(None).map(drop)
 }
 
 impl Tree {
     /// Start a workload in the scenario's folder.
-    pub(crate) fn start(enclosure: Enclosure, argv: &[String]) -> Result<Self> {
+    pub(crate) fn start(
+        enclosure: Enclosure,
+        surroundings: Surroundings,
+        argv: &[String],
+    ) -> Result<Self> {
         let program = Program::new(argv, &[])?;
         let start = Start {
-            private: Private::default(),
+            owner: Owner::of(surroundings.caller)?,
+            private: program::private(surroundings),
             root: None,
             user: None,
             stdio: Stdio::Null,
         };
-        Self::start_as(enclosure, &program, &start)
+        Self::start_as(enclosure, &program, start)
     }
 
     /// The same with all that can be chosen.
     pub(crate) fn start_as(
         enclosure: Enclosure,
         program: &Program,
-        start: &Start<'_>,
+        start: Start<'_>,
     ) -> Result<Self> {
-        let cgroup = prepare_cgroup()?;
+        let cgroup = prepare_cgroup(start.owner.as_ref())?;
         let folder = cgroup.open()?;
         let namespaces = match enclosure {
             Enclosure::Container => Namespaces::Container,
@@ -100,6 +114,7 @@ impl Tree {
                 namespaces,
                 private: start.private,
                 root: start.root,
+                owner: start.owner.as_ref().map(Owner::namespace),
                 user: start.user,
                 cgroup: Some(folder.as_fd()),
                 session: Session::Own,
@@ -111,6 +126,7 @@ impl Tree {
             root,
             enclosure,
             cgroup,
+            owner: start.owner,
         })
     }
 

@@ -61,6 +61,19 @@ pub struct Surroundings {
     pub network: bool,
     /// The scenario's folder is its root directory, with `/dev` and `/proc` mounted in it.
     pub rootfs: bool,
+    /// Who does all of that.
+    pub caller: Caller,
+}
+
+/// Who starts, checkpoints and restarts a tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Caller {
+    /// Root.
+    #[default]
+    Root,
+    /// A user without privileges, in a user namespace of their own, where they are root.
+    Unprivileged,
 }
 
 /// An allocation of a restart that is to fail.
@@ -115,6 +128,7 @@ pub enum Request {
     /// Start a workload in the scenario's folder, in an enclosure; answered by [`Reply::Started`].
     Start {
         enclosure: Enclosure,
+        surroundings: Surroundings,
         argv: Vec<String>,
     },
     /// Start a program that knows nothing of us in the scenario's folder; answered by [`Reply::Started`].

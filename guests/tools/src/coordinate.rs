@@ -177,7 +177,11 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
         private: options.private,
         pid: root.wanted,
         cgroup: options.cgroup.as_ref().map(AsFd::as_fd),
+        sibling: false,
     };
+    let inherited = options.namespaces == Namespaces::Inherited;
+    // SAFETY: takes nothing.
+    let own = unsafe { libc::getpid() };
     // SAFETY: the tool has one thread.
     let forked = unsafe { fork(&how) }.map_err(|source| RestartError::Fork {
         pid: root.pid,
@@ -186,6 +190,7 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
     let pid = match forked {
         Forked::Child => {
             let surroundings = Surroundings {
+                parent: inherited.then_some(own),
                 namespaces: options.namespaces,
                 private: options.private,
                 root: options.root.as_deref(),
@@ -253,6 +258,9 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<Restarted, Restart
         what: "adopt orphans",
         source,
     })?;
+    // Where it is ignored, which is inherited, a task of the tree that ends would be gone, and the kernel would wait for it.
+    // SAFETY: this action runs no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let start = match options.source {
         Source::Seek => options
             .image

@@ -53,13 +53,13 @@ impl Armed {
         let mut text = [0; 16];
         let read = self.file.read_at(&mut text, 0)?;
         self.file.write_all_at(b"0", 0)?;
-        Ok(left(&text[..read]) == 0)
+        Ok(left(&text[..read])? == 0)
     }
 }
 
-fn left(text: &[u8]) -> u32 {
+fn left(text: &[u8]) -> io::Result<u32> {
     let text = str::from_utf8(text).unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
+    text.trim().parse().map_err(io::Error::other)
 }
 
 /// Has the allocation of the one task of this cgroup that was to have it failed? From here on none will.
@@ -73,7 +73,7 @@ pub(crate) fn reached_in(cgroup: BorrowedFd<'_>) -> io::Result<bool> {
     let mut reached = true;
     for tid in io::read_to_string(File::from(threads))?.lines() {
         let path = format!("/proc/{tid}/fail-nth");
-        if left(&fs::read(&path)?) != 0 {
+        if left(&fs::read(&path)?)? != 0 {
             reached = false;
             fs::write(&path, "0")?;
         }

@@ -81,6 +81,8 @@ pub struct Fork<'a> {
     pub pid: Option<i32>,
     /// A folder of the cgroup v2 hierarchy that it is born in.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// It is no child of the caller's, but of the caller's parent.
+    pub sibling: bool,
 }
 
 /// Who returns from [`fork`].
@@ -116,7 +118,7 @@ fn flag(flag: libc::c_int) -> u64 {
     u64::from(flag.cast_unsigned())
 }
 
-/// Fork; the child's memory is a copy of the parent's and its parent gets SIGCHLD when it ends.
+/// Fork; the child's memory is a copy of the caller's, and its parent gets SIGCHLD when it ends, or what the caller's end would send.
 ///
 /// No memory is allocated. Errors: `EEXIST` where the pid is taken, `EINVAL` where it is beyond `pid_max`, `EPERM`, `EAGAIN`, `ENOMEM`.
 ///
@@ -124,10 +126,12 @@ fn flag(flag: libc::c_int) -> u64 {
 /// The caller has one thread, or its child only calls what is async-signal-safe: a lock that another thread held would stay locked in it.
 pub unsafe fn fork(how: &Fork<'_>) -> io::Result<Forked> {
     let pid = how.pid.unwrap_or(0);
-    let mut args = CloneArgs {
-        exit_signal: flag(libc::SIGCHLD),
-        ..CloneArgs::default()
-    };
+    let mut args = CloneArgs::default();
+    if how.sibling {
+        args.flags |= flag(libc::CLONE_PARENT);
+    } else {
+        args.exit_signal = flag(libc::SIGCHLD);
+    }
     if how.namespaces == Namespaces::Container {
         args.flags |=
             flag(libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNS);

@@ -223,6 +223,7 @@ pub fn run(options: &Options) -> Result<Status, LaunchError> {
         private: options.private,
         pid: options.pid,
         cgroup: None,
+        sibling: false,
     };
     // SAFETY: the tool has one thread.
     let pid = match unsafe { fork(&how) }.map_err(LaunchError::Fork)? {

@@ -82,9 +82,23 @@ pub(crate) fn give_up(complaint: &Complaint, report: BorrowedFd<'_>) -> ! {
     unsafe { libc::_exit(1) }
 }
 
+/// Have the calling task killed when its parent ends, which is `parent`, if that can be seen from here: nobody would look after it. What
+/// the image says about it takes the place of this in the kernel.
+fn end_with(parent: Option<i32>) {
+    // SAFETY: numbers only, as in all of these calls.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+        if parent.is_some_and(|parent| libc::getppid() != parent) {
+            libc::_exit(1);
+        }
+    }
+}
+
 /// What the tree's root is given before it is anything.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
+    /// Its parent, where it can be seen from the root's pid namespace.
+    pub parent: Option<i32>,
     /// Its namespaces.
     pub namespaces: Namespaces,
     /// More of them.
@@ -106,6 +120,7 @@ pub fn become_member(
 ) -> ! {
     let mut place = place;
     let Surroundings {
+        mut parent,
         namespaces,
         private,
         root,
@@ -122,7 +137,10 @@ pub fn become_member(
         );
     }
     'task: loop {
+        end_with(parent);
         let task = &plan.tasks[place];
+        // SAFETY: takes nothing.
+        parent = Some(unsafe { libc::getpid() });
         for &child in &task.children {
             let planned = &plan.tasks[child];
             // SAFETY: the tool has one thread.
@@ -132,6 +150,7 @@ pub fn become_member(
                     private: Private::default(),
                     pid: planned.wanted,
                     cgroup: None,
+                    sibling: false,
                 })
             } {
                 Ok(Forked::Parent(_)) => {}

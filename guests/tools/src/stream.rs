@@ -56,6 +56,7 @@ pub fn replay(head: &[u8], from: BorrowedFd<'_>) -> io::Result<Replay> {
             private: Private::default(),
             pid: None,
             cgroup: None,
+            sibling: false,
         })
     }? {
         Forked::Parent(feeder) => Ok(Replay { image, feeder }),

@@ -93,7 +93,7 @@ registry! {
     sleeps: deadline left(call) order polled_closed;
     threads: basic(count) blocked children detached group_exit unshared;
     timers: left(which) ticks(which);
-    zombies: exits leaders many thread_leader;
+    zombies: exits leaders many thread_leader thread_leader_outlives;
 }
 
 /// Runs the program with these arguments (the program's name left out) and returns its exit code: 0 all checks held, 1 one did not, 2 usage.

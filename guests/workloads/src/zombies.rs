@@ -176,33 +176,36 @@ pub(crate) fn leaders(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.join(&inner)
 }
 
-/// The leader of a process's threads has exited, two others live: the process is one still, and ends with the last exit of all.
-pub(crate) fn thread_leader(stage: &mut Stage, _args: &Args) -> Result<()> {
+/// Exit as the leader of two other threads, which live; the process ends as the last of them does.
+fn leave_threads(child: &mut Stage) -> Result<()> {
     static SEAT: Seat = Seat::new();
-    let child = stage.spawn("child", |child| {
-        let beside = child.beside();
-        let waits = std::thread::Builder::new().stack_size(STACK);
-        waits
-            .spawn(|| {
-                SEAT.take();
-                loop {
-                    sys::suspend(libc::SIGUSR2);
-                }
-            })
-            .map_err(Error::from_io("start a thread"))?;
-        SEAT.await_asleep()?;
-        let ends = std::thread::Builder::new().stack_size(STACK);
-        ends.spawn(move || {
-            let outcome = outlive(&beside);
-            sys::exit(match outcome {
-                Ok(true) => 23,
-                Ok(false) => 1,
-                Err(_) => 2,
-            })
+    let beside = child.beside();
+    let waits = std::thread::Builder::new().stack_size(STACK);
+    waits
+        .spawn(|| {
+            SEAT.take();
+            loop {
+                sys::suspend(libc::SIGUSR2);
+            }
         })
         .map_err(Error::from_io("start a thread"))?;
-        sys::exit_thread(5)
-    })?;
+    SEAT.await_asleep()?;
+    let ends = std::thread::Builder::new().stack_size(STACK);
+    ends.spawn(move || {
+        let outcome = outlive(&beside);
+        sys::exit(match outcome {
+            Ok(true) => 23,
+            Ok(false) => 1,
+            Err(_) => 2,
+        })
+    })
+    .map_err(Error::from_io("start a thread"))?;
+    sys::exit_thread(5)
+}
+
+/// The leader of a process's threads has exited, two others live: the process is one still, and ends with the last exit of all.
+pub(crate) fn thread_leader(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let child = stage.spawn("child", leave_threads)?;
     stage.await_ready(&child)?;
     stage.hold()?;
     stage.equal("state", &sys::state(child.pid)?, &'Z');
@@ -212,7 +215,30 @@ pub(crate) fn thread_leader(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What the last thread of [`thread_leader`] does: is all as it was before?
+/// The same of a process whose parent ends before it: it belongs to the root then.
+pub(crate) fn thread_leader_outlives(stage: &mut Stage, _args: &Args) -> Result<()> {
+    stage.adopt_orphans()?;
+    let parent = stage.spawn_ready("parent", |parent| {
+        let child = parent.spawn("child", |child| {
+            child.note_pid("leader")?;
+            leave_threads(child)
+        })?;
+        parent.await_ready(&child)?;
+        parent.hold()?;
+        parent.check("ends first", true, "");
+        Ok(())
+    })?;
+    stage.hold()?;
+    parent.resume()?;
+    stage.join(&parent)?;
+    let pid = stage.noted_pid("leader")?;
+    stage.equal("has not ended", &sys::try_wait(pid)?, &None);
+    stage.descendant("parent.child", pid).resume()?;
+    stage.equal("how it ended", &sys::wait(pid)?, &Status::Exited(23));
+    Ok(())
+}
+
+/// What the last thread of [`leave_threads`] does: is all as it was before?
 fn outlive(stage: &Stage) -> Result<bool> {
     await_end(sys::pid())?;
     let threads = || -> Result<BTreeSet<String>> {

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crossthaw_protocol::{
-    Program, ROOTFS_FOLDER, Readiness, STDERR_FILE, STDOUT_FILE, Surroundings,
+    Caller, Program, ROOTFS_FOLDER, Readiness, STDERR_FILE, STDOUT_FILE, Surroundings,
 };
 
 use crate::arch::Arch;
@@ -208,6 +208,7 @@ pub fn surroundings(exec: &Exec) -> Surroundings {
         mount: exec.mount,
         network: exec.network,
         rootfs: exec.rootfs.is_some(),
+        caller: Caller::Root,
     }
 }
 

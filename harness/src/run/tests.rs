@@ -8,7 +8,7 @@ use super::*;
 use crate::kernel::Flavor;
 use crate::report::tests::{id, planned};
 use crate::report::{Event, Outcome, Planned, ReportError, Sink};
-use crate::scenario::{Checkpoint, Expect, Restart};
+use crate::scenario::{Caller, Checkpoint, Expect, Restart};
 
 fn case(name: &str) -> Case {
     let Planned {
@@ -32,6 +32,7 @@ fn case(name: &str) -> Case {
         goldens: None,
         checkpoint: Checkpoint::Container,
         restart: Restart::Fresh,
+        caller: Caller::Root,
         timeout: Duration::from_secs(1),
         generations: 1,
         freeze: true,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use crossthaw_image::Forgery;
+use crossthaw_protocol::Caller;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -201,6 +202,8 @@ pub struct Case {
     pub checkpoint: Checkpoint,
     /// Where it is restarted.
     pub restart: Restart,
+    /// Who does that.
+    pub caller: Caller,
     /// Deadline of each wait in the trial: for ready, for the end, for an answer.
     #[serde(rename = "timeout_seconds", serialize_with = "seconds")]
     pub timeout: Duration,

@@ -52,6 +52,11 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Where the mapping begins.
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
     /// Take a mapping apart; `what` it is, with its article.
     pub(super) fn open(
         node: &'a Node,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::NaiveDate;
+use crossthaw_protocol::Caller;
 use crossthaw_workloads::{NAMES, keys};
 
 use super::case::{By, Checkpoint, Expect, KnownFailure, Restart, Subject, Tamper};
@@ -42,12 +43,20 @@ pub(super) struct Settings {
     /// `None` where nothing is said.
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) restart: Restart,
+    pub(super) caller: Caller,
     pub(super) timeout: Duration,
     pub(super) needs: Vec<String>,
 }
 
 const FAMILY_KEYS: &[&str] = &["family", "about", "defaults", "scenarios"];
-pub(super) const SETTINGS_KEYS: &[&str] = &["archs", "checkpoint", "restart", "timeout", "needs"];
+pub(super) const SETTINGS_KEYS: &[&str] = &[
+    "archs",
+    "checkpoint",
+    "restart",
+    "caller",
+    "timeout",
+    "needs",
+];
 pub(super) const SCENARIO_KEYS: &[&str] = &[
     "name",
     "about",
@@ -57,6 +66,7 @@ pub(super) const SCENARIO_KEYS: &[&str] = &[
     "archs",
     "checkpoint",
     "restart",
+    "caller",
     "timeout",
     "needs",
     "generations",
@@ -98,6 +108,7 @@ pub(super) fn family(
         archs: Arch::ALL.to_vec(),
         checkpoint: None,
         restart: Restart::Fresh,
+        caller: Caller::Root,
         timeout: Duration::from_secs(30),
         needs: Vec::new(),
     };
@@ -161,6 +172,13 @@ fn settings(fields: &Fields, defaults: &Settings, report: &mut Report) -> Settin
     if let Some(node) = fields.get("restart") {
         let words = [("fresh", Restart::Fresh), ("same", Restart::Same)];
         it.restart = choice(node, &words, report).unwrap_or(it.restart);
+    }
+    if let Some(node) = fields.get("caller") {
+        let words = [
+            ("root", Caller::Root),
+            ("unprivileged", Caller::Unprivileged),
+        ];
+        it.caller = choice(node, &words, report).unwrap_or(it.caller);
     }
     if let Some(node) = fields.get("timeout") {
         let expected = "a time of at most an hour such as 500ms, 20s or 2m";
@@ -272,8 +290,18 @@ fn together(it: &Scenario, fields: &Fields, report: &mut Report) {
             "a task that checkpoints itself does it once: expected checkpoint: container or subtree beside faults",
         ),
         (
+            "caller",
+            it.settings.caller == Caller::Unprivileged && it.checkpoint() != Checkpoint::Container,
+            "who has no privileges may choose pids in a container of their own only: expected checkpoint: container beside it",
+        ),
+        (
+            "caller",
+            it.settings.caller == Caller::Unprivileged && matches!(it.subject, Subject::Exec(_)),
+            "programs are started by root, as another user if they say so: expected workload beside it",
+        ),
+        (
             "generations",
-            refuses.is_some(),
+            fields.get("generations").is_some() && refuses.is_some(),
             "what is refused has no generations: remove one of the two",
         ),
         (
@@ -293,8 +321,10 @@ fn together(it: &Scenario, fields: &Fields, report: &mut Report) {
         ),
     ];
     for (key, wrong, message) in mistakes {
-        if let Some(node) = fields.get(key).filter(|_| wrong) {
-            report.at(node.place, message);
+        if wrong {
+            // What the family's defaults say is wrong in this scenario.
+            let place = fields.get(key).map_or(fields.place(), |node| node.place);
+            report.at(place, message);
             return;
         }
     }

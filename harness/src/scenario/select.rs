@@ -280,6 +280,7 @@ fn expand(it: &Scenario, arch: Arch, flavor: Flavor) -> Vec<Case> {
         goldens: it.goldens.clone(),
         checkpoint: it.checkpoint(),
         restart: it.settings.restart,
+        caller: it.settings.caller,
         timeout: it.settings.timeout,
         generations: it.generations,
         freeze: it.freeze,

@@ -227,7 +227,10 @@ impl FakeGuest {
                 Err(self.died(phase, 0, ""))
             }
             Action::Refuses(stderr, log, image) => {
-                self.files.insert(format!("{IMAGE_DIR}/image"), image);
+                for name in ["image", "failing"] {
+                    self.files
+                        .insert(format!("{IMAGE_DIR}/{name}"), image.clone());
+                }
                 Ok(tool(1, stderr, log))
             }
             Action::Leaves(image) => {
@@ -283,11 +286,16 @@ impl Guest for FakeGuest {
                 state: self.state.clone(),
             },
             Request::Checkpoint { name, fail_nth } => {
-                self.files.insert(format!("{IMAGE_DIR}/{name}"), image());
-                match fail_nth {
+                let reply = match fail_nth {
                     Some(nth) => with_fault("checkpoint", *nth),
                     None => tool(0, "", ""),
-                }
+                };
+                let left = match &reply {
+                    Reply::Tool { code: 0, .. } => image(),
+                    _ => refused_image(12, "checkpoint: error 12 (ENOMEM): a record"),
+                };
+                self.files.insert(format!("{IMAGE_DIR}/{name}"), left);
+                reply
             }
             Request::Restart {
                 fault: Some(fault), ..

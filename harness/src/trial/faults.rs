@@ -96,15 +96,16 @@ impl Life<'_> {
         let count = self.each(machine, what, &mut lost, |life, machine, nth| {
             let end = machine.checkpoint_with(Phase::Faults, IMAGE, Some(nth))?;
             let outcome = outcome(step, &end);
-            let differs = match &outcome {
-                Ok(Outcome::NotReached | Outcome::Done) => {
-                    let image = machine.pull_image_in(Phase::Faults, IMAGE)?;
-                    life.differs(taken, &image)
-                }
-                Ok(Outcome::Failed) | Err(_) => None,
+            let image = machine.pull_image_in(Phase::Faults, IMAGE)?;
+            let wrong = match &outcome {
+                Ok(Outcome::NotReached | Outcome::Done) => life
+                    .differs(taken, &image)
+                    .map(|diff| format!("the image is another one: {diff}")),
+                Ok(Outcome::Failed) => life.left_whole(&image),
+                Err(_) => None,
             };
-            Ok(match differs {
-                Some(diff) => Err(format!("the image is another one: {diff}")),
+            Ok(match wrong {
+                Some(message) => Err(message),
                 None => outcome,
             })
         })?;
@@ -223,6 +224,14 @@ impl Life<'_> {
             Err(message) => Some(message),
             Ok(decoded) => image::diff(&taken.decoded, &decoded, passed),
         }
+    }
+
+    /// A checkpoint that has failed leaves nothing that somebody could take for an image.
+    fn left_whole(&self, image: &[u8]) -> Option<String> {
+        let decoded = image::decode(self.case.arch, image);
+        decoded
+            .is_ok()
+            .then(|| "the tool has failed, and left a whole image".to_owned())
     }
 
     /// How many there were is kept for a person.

@@ -312,8 +312,17 @@ impl<'a> Machine<'a> {
     }
 
     /// Start a workload and wait until it is ready.
-    pub(super) fn build(&mut self, enclosure: Enclosure, argv: Vec<String>) -> Step<()> {
-        let start = Request::Start { enclosure, argv };
+    pub(super) fn build(
+        &mut self,
+        enclosure: Enclosure,
+        surroundings: Surroundings,
+        argv: Vec<String>,
+    ) -> Step<()> {
+        let start = Request::Start {
+            enclosure,
+            surroundings,
+            argv,
+        };
         match self.ask(Phase::Start, &start)? {
             Reply::Started { .. } => {}
             other => return Err(self.odd(Phase::Start, &other)),

@@ -31,7 +31,10 @@ impl Life<'_> {
     /// What the tree has of its own beside its enclosure.
     pub(super) fn surroundings(&self) -> Surroundings {
         match &self.case.subject {
-            Subject::Workload(_) => Surroundings::default(),
+            Subject::Workload(_) => Surroundings {
+                caller: self.case.caller,
+                ..Surroundings::default()
+            },
             Subject::Exec(exec) => surroundings(exec),
         }
     }
@@ -43,7 +46,7 @@ impl Life<'_> {
             let mut argv = vec!["workloads".to_owned(), name.clone()];
             let pairs = self.case.args.iter();
             argv.extend(pairs.map(|(key, value)| format!("{key}={value}")));
-            return machine.build(enclosure, argv);
+            return machine.build(enclosure, self.surroundings(), argv);
         }
         let Some(staged) = self.staged()? else {
             unreachable!("a case is about a workload or a program")

@@ -74,7 +74,7 @@ struct Args {
     /// For tests: the Nth allocation of the kernel in a task's restart(2) fails, and a line says whether it was reached
     #[arg(long, value_name = "N", requires = "frozen")]
     fail_nth: Option<NonZeroU32>,
-    /// ... in that of this process of the image; 0 for the task that coordinates
+    /// ... in that of this process of the image, which lives; 0 for the task that coordinates
     #[arg(long, value_name = "PID", default_value_t = 0, requires = "fail_nth")]
     fail_pid: i32,
     /// Read the image only once, even if it is a file: what the tool has read is replayed through a pipe

@@ -30,9 +30,9 @@ fn mistakes_in_a_file() {
         &[
             "f.yaml:3:21: expected a time of at most an hour such as 500ms, 20s or 2m, found \"20\"",
             "f.yaml:3:25: \"timeout\" is here twice, first in line 3",
-            "f.yaml:3:39: the block of defaults has no key \"workload\"; it has archs, checkpoint, restart, timeout, needs",
+            "f.yaml:3:39: the block of defaults has no key \"workload\"; it has archs, checkpoint, restart, caller, timeout, needs",
             "f.yaml:3:64: expected container, subtree or self, found \"all\"",
-            "f.yaml:4:13: expected a scenario, which is a mapping with the keys name, about, workload, exec, axes, archs, checkpoint, restart, timeout, needs, generations, freeze, tamper, faults, expect, known_failure, found \"5\"",
+            "f.yaml:4:13: expected a scenario, which is a mapping with the keys name, about, workload, exec, axes, archs, checkpoint, restart, caller, timeout, needs, generations, freeze, tamper, faults, expect, known_failure, found \"5\"",
         ],
     );
     check(
@@ -116,6 +116,14 @@ fn mistakes_in_a_scenario() {
         (
             "checkpoint: self\nexpect: { refuse: { by: checkpoint, errno: EBUSY } }",
             "13: a task that checkpoints itself judges that itself: expected checkpoint: container or subtree beside a refused checkpoint",
+        ),
+        (
+            "checkpoint: subtree\ncaller: unprivileged",
+            "9: who has no privileges may choose pids in a container of their own only: expected checkpoint: container beside it",
+        ),
+        (
+            "caller: me",
+            "9: expected root or unprivileged, found \"me\"",
         ),
         (
             "checkpoint: self\nfreeze: false",

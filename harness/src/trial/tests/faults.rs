@@ -64,6 +64,19 @@ fn a_failed_allocation_is_told_and_leaves_nothing() {
             "the tool does not say whether the allocation failed",
         ),
         (
+            vec![nth(
+                0,
+                "checkpoint",
+                1,
+                Refuses(
+                    "checkpoint: refused: ENOMEM (Cannot allocate memory)\n",
+                    "",
+                    image(),
+                ),
+            )],
+            "a checkpoint, allocation 1 failed: the tool has failed, and left a whole image",
+        ),
+        (
             vec![rule(
                 1,
                 "restart",

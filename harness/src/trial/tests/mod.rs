@@ -15,7 +15,7 @@ use super::fake::{Action, Fake, Rule, image, refused_image, tool};
 use super::*;
 use crate::arch::Arch;
 use crate::kernel::Flavor;
-use crate::scenario::{By, Checkpoint, Expect, KnownFailure, Restart, Tamper};
+use crate::scenario::{By, Caller, Checkpoint, Expect, KnownFailure, Restart, Tamper};
 use Action::{Answer, Cancelled, Dies, Fails, Hangs, Leaves, Refuses, Says, SaysAndDies};
 
 fn case() -> Case {
@@ -32,6 +32,7 @@ fn case() -> Case {
         args: vec![("size".to_owned(), "1".to_owned())],
         checkpoint: Checkpoint::Container,
         restart: Restart::Fresh,
+        caller: Caller::Root,
         timeout: Duration::from_secs(10),
         generations: 1,
         freeze: true,

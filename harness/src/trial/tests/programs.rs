@@ -43,6 +43,7 @@ fn staged() -> Staged {
                 mount: false,
                 network: true,
                 rootfs: true,
+                caller: crate::scenario::Caller::Root,
             },
         },
         folder: Folder::default(),

@@ -202,13 +202,14 @@ static int set_flags(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes *rec
 
 static int set_io_priority(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes *rec)
 {
-	int priority = rec->io_priority, err;
+	int priority = rec->io_priority, now, err;
 	bool shared;
 
-	if (priority == io_priority(current, &shared) && !shared)
-		return 0;
+	now = io_priority(current, &shared);
 	if (shared)
 		return ckpt_err(ctx, -EBUSY, "the restarting task shares its I/O context");
+	if (priority == now)
+		return 0;
 	err = ioprio_check_cap(priority);
 	if (!err)
 		err = set_task_ioprio(current, priority);

@@ -152,6 +152,15 @@ static bool is_special(u32 kind)
 	return kind == CKPT_VMA_VDSO || kind == CKPT_VMA_VVAR;
 }
 
+/* What a mapping with one of these flags is, NULL if it is none of those with a name. */
+static const char *refused_name(vm_flags_t flags)
+{
+	for (int i = 0; i < ARRAY_SIZE(refused_flags); i++)
+		if (flags & refused_flags[i].vm)
+			return refused_flags[i].name;
+	return NULL;
+}
+
 static int refuse_vma(struct ckpt_ctx *ctx, const struct vma_copy *v, const char *what)
 {
 	return ckpt_err(ctx, -EBUSY, "mapping %#lx-%#lx: %s is not supported",
@@ -160,11 +169,12 @@ static int refuse_vma(struct ckpt_ctx *ctx, const struct vma_copy *v, const char
 
 static int check_vma(struct ckpt_ctx *ctx, const struct vma_copy *v)
 {
+	const char *name = refused_name(v->flags);
+
 	if (is_special(v->kind))
 		return v->flags & CKPT_SEALED ? refuse_vma(ctx, v, "a sealed vdso") : 0;
-	for (int i = 0; i < ARRAY_SIZE(refused_flags); i++)
-		if (v->flags & refused_flags[i].vm)
-			return refuse_vma(ctx, v, refused_flags[i].name);
+	if (name)
+		return refuse_vma(ctx, v, name);
 	if (!v->kind)
 		return refuse_vma(ctx, v, "a special mapping");
 	if (v->flags & ~(known_flags() | VM_SOFTDIRTY))
@@ -757,6 +767,7 @@ static int compare_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 	const u32 loose = CKPT_VMA_ACCOUNT | CKPT_VMA_NORESERVE |
 			  (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ? 0 : CKPT_VMA_STACK);
 	struct vm_area_struct *vma;
+	vm_flags_t unknown = 0;
 	u32 kind = 0, flags = 0;
 	bool exact = false;
 
@@ -765,9 +776,14 @@ static int compare_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 	if (vma && vma->vm_start <= rec->start && vma->vm_end >= rec->end) {
 		kind = vma_kind(vma);
 		flags = flags_to_image(vma->vm_flags);
+		unknown = vma->vm_flags & ~(known_flags() | VM_SOFTDIRTY);
 		exact = vma->vm_start == rec->start && vma->vm_end == rec->end;
 	}
 	mmap_read_unlock(current->mm);
+	/* An edited image maps what no checkpoint takes. */
+	if (!special && unknown)
+		return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx: %s is not supported",
+				rec->start, rec->end, refused_name(unknown) ?: "a special mapping");
 	if (kind == rec->kind && (special ? exact : !((flags ^ rec->flags) & ~loose)))
 		return 0;
 	return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx: kind %u, flags %#x instead of %u, %#x",

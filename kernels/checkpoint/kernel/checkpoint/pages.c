@@ -42,9 +42,7 @@ static bool holds_only_zeros(struct page *page)
 	return zero;
 }
 
-/* All that the walk calls return 1 to end it: the run is complete. */
-
-/* What is at @addr is elsewhere. */
+/* What is at @addr is elsewhere; 1 ends the walk, as in all that it calls: the run is complete. */
 static int end_at_absent(struct run *run, unsigned long addr)
 {
 	run->next = addr;

@@ -355,21 +355,35 @@ static bool has_ended(struct ckpt_ctx *ctx, pid_t pid)
 	return task && READ_ONCE(task->exit_state) && descends_from(task, ctx->root);
 }
 
+/* One of those that were here was killed: who descends from it may never come. */
+static struct ckpt_member *dead_member(struct ckpt_ctx *ctx)
+{
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
+		if (ctx->members[i] && member_state(ctx->members[i]) == MEMBER_DEAD)
+			return ctx->members[i];
+	return NULL;
+}
+
 /*
  * Wait until the task has arrived.  A task that dies on its way wakes nobody,
  * so it and the root are looked at from time to time.
  */
 static struct ckpt_member *wait_for_member(struct ckpt_ctx *ctx, pid_t pid)
 {
-	struct ckpt_member *m = NULL;
+	struct ckpt_member *m = NULL, *dead = NULL;
 	long ret;
 
 	do {
-		ret = wait_event_interruptible_timeout(members_wait, (m = adopt(ctx, pid)),
-						       HZ / 10);
+		ret = wait_event_interruptible_timeout(members_wait,
+						       (dead = dead_member(ctx)) ||
+						       (m = adopt(ctx, pid)), HZ / 10);
 	} while (!ret && !has_ended(ctx, pid) && !READ_ONCE(ctx->root->exit_state));
+	if (dead)
+		ctx->current_pid = dead->pid;
 	if (ret < 0)
 		ckpt_err(ctx, -EINTR, "a signal came before all tasks had arrived");
+	else if (dead)
+		ckpt_err(ctx, -EINTR, "was killed");
 	else if (!m && READ_ONCE(ctx->root->exit_state))
 		ckpt_err(ctx, -ESRCH, "the root of the tree has exited before this task arrived");
 	else if (!m)
@@ -775,10 +789,8 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid)
 		ctx->current_pid = 0;
 		err = ckpt_read_trailer(ctx);
 	}
-	if (!err) {
-		ctx->rec_name = NULL;
+	if (!err)
 		err = apply(ctx);
-	}
 	if (err) {
 		kill_tree(ctx);
 		let_die(ctx);

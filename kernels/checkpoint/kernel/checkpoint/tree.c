@@ -7,7 +7,9 @@
  * each task is found off its CPU before it is saved, and ckpt_tree_recheck()
  * finds it there with the same count of switches afterwards.
  */
+#include <linux/capability.h>
 #include <linux/checkpoint.h>
+#include <linux/cred.h>
 #include <linux/pid_namespace.h>
 #include <linux/ptrace.h>
 #include <linux/sched/signal.h>
@@ -212,6 +214,27 @@ static bool is_container_init(struct task_struct *task)
 	return init;
 }
 
+/*
+ * Who could trace it.  Of one that has exited the kernel does not know any more
+ * whose its memory was, and asks for privileges in the first user namespace
+ * where it was not to be dumped; but the memory is gone, and the rest belongs
+ * to its credentials.
+ */
+static bool may_checkpoint(struct task_struct *task)
+{
+	const struct cred *cred;
+	bool may;
+
+	if (ptrace_may_access(task, PTRACE_MODE_ATTACH_REALCREDS))
+		return true;
+	if (READ_ONCE(task->exit_state) != EXIT_ZOMBIE)
+		return false;
+	cred = get_task_cred(task);
+	may = ns_capable(cred->user_ns, CAP_SYS_PTRACE);
+	put_cred(cred);
+	return may;
+}
+
 /**
  * ckpt_tree_collect - find the tasks of a tree and check that they can be saved
  * @ctx: the context
@@ -246,7 +269,7 @@ int ckpt_tree_collect(struct ckpt_ctx *ctx, struct task_struct *root)
 		struct ckpt_task *t = &ctx->tasks[i];
 
 		ctx->current_pid = t->pid;
-		if (!ptrace_may_access(t->task, PTRACE_MODE_ATTACH_REALCREDS))
+		if (!may_checkpoint(t->task))
 			return ckpt_err(ctx, -EPERM, "the caller may not trace it");
 		err = ckpt_task_check_frozen(ctx, t);
 		if (err)

@@ -123,6 +123,8 @@ void __noreturn ckpt_zombie_exit(const struct ckpt_rec_exit *rec)
 	int status = rec->status;
 	sigset_t mask;
 
+	/* What user space asked for while the tree was made would kill its group. */
+	current->pdeath_signal = 0;
 	ckpt_mask_to_sigset(rec->blocked, &mask);
 	set_current_blocked(&mask);
 	if (thread_group_empty(current))

@@ -1,0 +1,192 @@
+//! Who has no privileges, and a tree of their own: a user, with a user namespace in which they are root, as rootless containers have it.
+
+use std::fs::{self, File};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::ptr;
+
+use crossthaw_protocol::{Caller, IMAGE_DIR, SCENARIO_DIR};
+use crossthaw_tools::fork::{Fork, Forked, Namespaces, Private, fork};
+
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Result};
+use crate::reap;
+
+/// The user, and the group.
+const USER: u32 = 1000;
+
+/// Who they are in their namespace, and whom they may become there: a line each of first id inside, first id outside, how many. The
+/// second is what `/etc/subuid` gives a user.
+const MAP: &str = "0 1000 1\n1 100000 65536\n";
+
+/// Name of the cgroup that is theirs.
+const CGROUP: &str = "user";
+
+/// What of a cgroup is delegated with it; see Documentation/admin-guide/cgroup-v2.rst of the kernel.
+const DELEGATED: [&str; 4] = [
+    "",
+    "cgroup.procs",
+    "cgroup.threads",
+    "cgroup.subtree_control",
+];
+
+/// The user's namespace and cgroups.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    namespace: OwnedFd,
+    /// Where what they run is that is none of the tree's.
+    tools: Cgroup,
+    /// Where the tree is.
+    tree: Cgroup,
+}
+
+fn check(ret: libc::c_int) -> io::Result<()> {
+    if ret == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Become the user, for good. No memory is allocated.
+fn become_user() -> io::Result<()> {
+    // SAFETY: an empty list of groups, and numbers. The agent has one thread, so no other has to follow.
+    unsafe {
+        check(libc::setgroups(0, ptr::null()))?;
+        check(libc::setresgid(USER, USER, USER))?;
+        check(libc::setresuid(USER, USER, USER))
+    }
+}
+
+/// In a child of the agent: become the user, and root in their namespace. No memory is allocated.
+pub(crate) fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    become_user()?;
+    // SAFETY: a descriptor and a flag.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) })
+}
+
+/// In a child of the agent: make the namespace, and wait until somebody else holds it.
+fn hold(mut made: &PipeWriter, mut seen: PipeReader) -> io::Result<()> {
+    become_user()?;
+    // SAFETY: a flag.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER) })?;
+    made.write_all(&[0])?;
+    seen.read_exact(&mut [0])
+}
+
+fn write_map(pid: i32, name: &str) -> Result<()> {
+    let path = format!("/proc/{pid}/{name}");
+    fs::write(&path, MAP).context(|| format!("write {path}"))
+}
+
+/// The user namespace of somebody without privileges, mapped as a privileged helper maps it for them.
+fn make_namespace() -> Result<OwnedFd> {
+    let pipe = || io::pipe().context(|| "make a pipe".to_owned());
+    let (made_read, made) = pipe()?;
+    let (seen, seen_write) = pipe()?;
+    let how = Fork {
+        namespaces: Namespaces::Inherited,
+        private: Private::default(),
+        pid: None,
+        cgroup: None,
+        sibling: false,
+    };
+    // SAFETY: the agent has one thread.
+    let forked = unsafe { fork(&how) }.context(|| "fork for a user namespace".to_owned())?;
+    let pid = match forked {
+        Forked::Parent(pid) => pid,
+        Forked::Child => {
+            drop(seen_write);
+            let code = hold(&made, seen).map_or(1, |()| 0);
+            // SAFETY: ends this copy without running anything of the agent's.
+            unsafe { libc::_exit(code) }
+        }
+    };
+    reap::forget(pid);
+    drop((made, seen));
+    let take = || {
+        let mut made_read = made_read;
+        made_read
+            .read_exact(&mut [0])
+            .context(|| "make a user namespace as an unprivileged user".to_owned())?;
+        write_map(pid, "uid_map")?;
+        write_map(pid, "gid_map")?;
+        let path = format!("/proc/{pid}/ns/user");
+        File::open(&path).context(|| format!("open {path}"))
+    };
+    let taken = take();
+    // Its end is the child's, too.
+    drop(seen_write);
+    reap::wait(pid, None, None)?;
+    taken.map(OwnedFd::from)
+}
+
+fn give(path: &Path) -> Result<()> {
+    std::os::unix::fs::chown(path, Some(USER), Some(USER))
+        .context(|| format!("give {} to user {USER}", path.display()))
+}
+
+/// A cgroup that the user may put their tasks into.
+fn delegate(name: &str) -> Result<Cgroup> {
+    let cgroup = Cgroup::create(name)?;
+    for file in DELEGATED {
+        give(&cgroup.path().join(file))?;
+    }
+    Ok(cgroup)
+}
+
+impl Owner {
+    /// What this caller needs.
+    pub(crate) fn of(caller: Caller) -> Result<Option<Self>> {
+        match caller {
+            Caller::Root => Ok(None),
+            Caller::Unprivileged => Self::make().map(Some),
+        }
+    }
+
+    /// Make the namespace and the cgroups, and give the user the folders of the scenario and of images.
+    fn make() -> Result<Self> {
+        for folder in [SCENARIO_DIR, IMAGE_DIR] {
+            give(Path::new(folder))?;
+        }
+        // The harness has them from a guest that is gone.
+        for image in fs::read_dir(IMAGE_DIR).context(|| format!("list {IMAGE_DIR}"))? {
+            let image = image.context(|| format!("list {IMAGE_DIR}"))?;
+            give(&image.path())?;
+        }
+        delegate(CGROUP)?;
+        Ok(Self {
+            namespace: make_namespace()?,
+            tools: delegate(&format!("{CGROUP}/tools"))?,
+            tree: delegate(&format!("{CGROUP}/tree"))?,
+        })
+    }
+
+    /// For [`enter`].
+    pub(crate) fn namespace(&self) -> BorrowedFd<'_> {
+        self.namespace.as_fd()
+    }
+
+    /// For a tool that they run.
+    pub(crate) fn tools(&self) -> &Cgroup {
+        &self.tools
+    }
+
+    /// For their tree.
+    pub(crate) fn tree(&self) -> &Cgroup {
+        &self.tree
+    }
+}
+
+impl Drop for Owner {
+    /// A cgroup with tasks in it stays, and is the next owner's.
+    fn drop(&mut self) {
+        for cgroup in [&self.tools, &self.tree] {
+            let _ = fs::remove_dir(cgroup.path());
+        }
+        if let Some(path) = self.tree.path().parent() {
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
