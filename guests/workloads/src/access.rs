@@ -2,8 +2,10 @@
 
 use std::ffi::c_long;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::args::Args;
 use crate::error::{Error, Result};
@@ -69,18 +71,96 @@ pub(crate) fn sysctl(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.hold()
 }
 
-/// A task of another user's cannot be checkpointed.
+/// A cgroup of its own, below that of the guest; it is removed in the end.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn with(pids: &[Pid]) -> Result<Self> {
+        let cgroup = Self(PathBuf::from("/sys/fs/cgroup/others"));
+        fs::create_dir(&cgroup.0).map_err(Error::from_io("make a cgroup"))?;
+        for pid in pids {
+            cgroup.write("cgroup.procs", &pid.to_string())?;
+        }
+        cgroup.write("cgroup.freeze", "1")?;
+        let events = cgroup.0.join("cgroup.events");
+        let frozen = || -> Result<bool> {
+            let text = fs::read_to_string(&events).map_err(Error::from_io("read events"))?;
+            Ok(text.contains("frozen 1"))
+        };
+        while !frozen()? {
+            sys::pause();
+        }
+        Ok(cgroup)
+    }
+
+    fn write(&self, file: &str, text: &str) -> Result<()> {
+        fs::write(self.0.join(file), text).map_err(Error::from_io("write to a cgroup"))
+    }
+
+    /// Kill them, and wait for them.
+    fn end(self, pids: &[Pid]) -> Result<()> {
+        self.write("cgroup.kill", "1")?;
+        for &pid in pids {
+            sys::wait(pid)?;
+        }
+        let removed = || fs::remove_dir(&self.0);
+        // One that was waited for leaves it a moment later.
+        while removed().is_err_and(|error| error.kind() == ErrorKind::ResourceBusy) {
+            sys::pause();
+        }
+        Ok(())
+    }
+}
+
+/// A child that [`SOMEBODY`] may trace, and that has a child of root's which has ended, if that is wanted.
+fn traceable(with_zombie: bool) -> Result<Pid> {
+    let Some(pid) = sys::fork()? else {
+        if with_zombie && matches!(sys::fork(), Ok(None)) {
+            sys::exit(0)
+        }
+        // SAFETY: plain numbers.
+        unsafe {
+            libc::setresuid(SOMEBODY, SOMEBODY, SOMEBODY);
+            libc::prctl(libc::PR_SET_DUMPABLE, 1);
+        }
+        loop {
+            sys::suspend(libc::SIGUSR2);
+        }
+    };
+    let folder = format!("/proc/{pid}");
+    let owner = || -> Result<u32> {
+        let folder = fs::metadata(&folder).map_err(Error::from_io("look at a child"))?;
+        Ok(folder.uid())
+    };
+    while owner()? != SOMEBODY {
+        sys::pause();
+    }
+    Ok(pid)
+}
+
+/// A task of another user's cannot be checkpointed, nor one of the caller's that has a child of another user's, even one that has ended.
 pub(crate) fn others(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let image = memfd::create(c"image", 0)?;
     let roots = stage.spawn_ready("roots", |child| {
         child.hold()?;
         child.check("is resumed", true, "");
         Ok(())
     })?;
-    let of_roots = as_user(SOMEBODY, || checkpoint(roots.pid, image.as_raw_fd()))?;
-    stage.equal("root's", &of_roots, &Status::Exited(libc::EPERM));
-    let nobody = as_user(SOMEBODY, || checkpoint(Pid::MAX, image.as_raw_fd()))?;
-    stage.equal("nobody's", &nobody, &Status::Exited(libc::ESRCH));
+    let image = memfd::create(c"image", 0)?;
+    let by_user = |pid| as_user(SOMEBODY, || checkpoint(pid, image.as_raw_fd()));
+    stage.equal("root's", &by_user(roots.pid)?, &Status::Exited(libc::EPERM));
+    stage.equal(
+        "nobody's",
+        &by_user(Pid::MAX)?,
+        &Status::Exited(libc::ESRCH),
+    );
+    let pids = [traceable(false)?, traceable(true)?];
+    let frozen = Frozen::with(&pids)?;
+    stage.equal("their own", &by_user(pids[0])?, &Status::Exited(0));
+    let expected = Status::Exited(libc::EPERM);
+    stage.equal("with a zombie of root's", &by_user(pids[1])?, &expected);
+    frozen.end(&pids)?;
+    // The init of a container has what they left.
+    sys::wait(-1)?;
     drop(image);
     stage.hold()?;
     roots.resume()?;

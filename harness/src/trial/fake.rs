@@ -205,7 +205,12 @@ impl FakeGuest {
             .rev()
             .find(|rule| rule.guest == self.number && rule.phase == phase && nth >= rule.nth)?;
         Some(match rule.action.clone() {
-            Action::Answer(reply) => Ok(reply),
+            Action::Answer(reply) => {
+                if matches!(reply, Reply::Tool { code: 0, .. }) {
+                    self.files.insert(format!("{IMAGE_DIR}/failing"), image());
+                }
+                Ok(reply)
+            }
             Action::Fails(message) => Err(GuestError::Agent {
                 phase,
                 message: message.to_owned(),
