@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossthaw_protocol::{
-    EXPLAINED, EXPLAINS, Enclosure, Fault, IMAGE_DIR, Reply, Request, SCENARIO_DIR, Surroundings,
-    VERSION,
+    Disturb, EXPLAINED, EXPLAINS, Enclosure, Fault, IMAGE_DIR, Reply, Request, SCENARIO_DIR,
+    Surroundings, VERSION,
 };
 use rustix::fs::{Mode, OFlags};
 
+use crate::disturb::Disturber;
 use crate::error::{AgentError, Context, Result};
 use crate::kmemleak::Noted;
 use crate::link::Link;
@@ -73,17 +74,30 @@ fn read_lossy(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// Run a tool that writes the kernel's log to a file, and give it the reply.
-fn run_tool(argv: &[String], log: &Path, owner: Option<&Owner>) -> Result<Reply> {
-    // What an earlier run left is not this one's.
-    let _ = fs::remove_file(log);
-    let output = spawn::run(argv, owner)?;
-    Ok(Reply::Tool {
-        code: output.code,
-        stdout: output.stdout,
-        stderr: output.stderr,
-        log: read_lossy(log),
-    })
+/// A tool that runs, and writes the kernel's log to a file.
+struct Tool<'a> {
+    running: spawn::Running,
+    log: &'a Path,
+}
+
+impl<'a> Tool<'a> {
+    fn start(argv: &[String], log: &'a Path, owner: Option<&Owner>) -> Result<Self> {
+        // What an earlier run left is not this one's.
+        let _ = fs::remove_file(log);
+        let running = spawn::Running::start(argv, owner)?;
+        Ok(Self { running, log })
+    }
+
+    /// Wait for its end.
+    fn end(self) -> Result<Reply> {
+        let output = self.running.end()?;
+        Ok(Reply::Tool {
+            code: output.code,
+            stdout: output.stdout,
+            stderr: output.stderr,
+            log: read_lossy(self.log),
+        })
+    }
 }
 
 fn text(path: &Path) -> String {
@@ -133,7 +147,11 @@ impl Agent {
                     state: probe::probe(tree.root, &tree.cgroup.procs()?, tree.cgroup.path())?,
                 })
             }
-            Request::Checkpoint { name, fail_nth } => self.checkpoint(&name, fail_nth),
+            Request::Checkpoint {
+                name,
+                fail_nth,
+                disturb,
+            } => self.checkpoint(&name, fail_nth, disturb),
             Request::Restart {
                 name,
                 enclosure,
@@ -176,15 +194,7 @@ impl Agent {
             }
             Request::Mark { text } => mark(&text).map(|()| Reply::Done),
             Request::Taint => taint(),
-            Request::Count { above, timeout_ms } => {
-                // What the owner of a tree that has ended still has is no leak.
-                if let Some(tree) = &mut self.tree {
-                    tree.owner = None;
-                }
-                Ok(Reply::Counts {
-                    counts: usage::settled(&above, Duration::from_millis(timeout_ms))?,
-                })
-            }
+            Request::Count { above, timeout_ms } => self.count(&above, timeout_ms),
             Request::NoteUnreferenced => {
                 self.noted = kmemleak::note()?;
                 let noted = self.noted.is_some();
@@ -203,7 +213,21 @@ impl Agent {
         }
     }
 
-    fn checkpoint(&self, name: &str, fail_nth: Option<u32>) -> Result<Reply> {
+    fn count(&mut self, above: &[(String, u64)], timeout_ms: u64) -> Result<Reply> {
+        // What the owner of a tree that has ended still has is no leak.
+        if let Some(tree) = &mut self.tree {
+            tree.owner = None;
+        }
+        let counts = usage::settled(above, Duration::from_millis(timeout_ms))?;
+        Ok(Reply::Counts { counts })
+    }
+
+    fn checkpoint(
+        &self,
+        name: &str,
+        fail_nth: Option<u32>,
+        disturb: Option<Disturb>,
+    ) -> Result<Reply> {
         let tree = self.tree()?;
         let image = image_path(name)?;
         let log = image.with_file_name(format!("{name}.log"));
@@ -223,7 +247,16 @@ impl Agent {
             command.push(format!("--fail-nth={nth}"));
         }
         command.push(tree.root.to_string());
-        run_tool(&command, &log, tree.owner.as_ref())
+        let disturber = disturb
+            .map(|disturb| Disturber::start(tree, disturb))
+            .transpose()?;
+        let later = disturb.map_or(0, |disturb| disturb.tool_after_us);
+        std::thread::sleep(Duration::from_micros(later));
+        let reply = Tool::start(&command, &log, tree.owner.as_ref()).and_then(Tool::end);
+        if let Some(disturber) = disturber {
+            disturber.end(tree)?;
+        }
+        reply
     }
 
     fn restart(
@@ -273,7 +306,7 @@ impl Agent {
         }
         // The root's pid is the image's, and any earlier child may have had it.
         reap::forget_all();
-        let reply = run_tool(&command, &log, owner.as_ref())?;
+        let reply = Tool::start(&command, &log, owner.as_ref())?.end()?;
         if let Reply::Tool {
             code: 0, stdout, ..
         } = &reply

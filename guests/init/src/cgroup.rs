@@ -104,6 +104,16 @@ impl Cgroup {
         }
     }
 
+    /// Move a process into it.
+    pub(crate) fn admit(&self, pid: i32) -> Result<()> {
+        self.write("cgroup.procs", &pid.to_string())
+    }
+
+    /// Remove it, when nobody is in it any more.
+    pub(crate) fn remove(&self) -> Result<()> {
+        fs::remove_dir(&self.path).context(|| format!("remove {}", self.path.display()))
+    }
+
     /// Freeze all its tasks and wait until they are frozen.
     pub(crate) fn freeze(&self) -> Result<()> {
         self.write("cgroup.freeze", "1")?;

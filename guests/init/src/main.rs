@@ -6,6 +6,7 @@ mod agent;
 mod cgroup;
 mod clock;
 mod cmdline;
+mod disturb;
 mod error;
 mod faults;
 mod folder;

@@ -354,31 +354,46 @@ fn contents(fd: OwnedFd) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Run a command to its end, outside the tree, and keep its output.
-pub(crate) fn run(argv: &[String], owner: Option<&Owner>) -> Result<Output> {
-    let program = Program::new(argv, &[("PATH".to_owned(), "/bin".to_owned())])?;
-    let (out, err) = (scratch("stdout")?, scratch("stderr")?);
-    let cgroup = owner.map(|owner| owner.tools().open()).transpose()?;
-    let pid = launch(
-        &program,
-        &Launch {
-            namespaces: Namespaces::Inherited,
-            private: Private::default(),
-            root: None,
-            owner: owner.map(Owner::namespace),
-            user: None,
-            cgroup: cgroup.as_ref().map(AsFd::as_fd),
-            session: Session::Own,
-            cwd: Some(c"/"),
-            stdio: Stdio::Output(out.as_fd(), err.as_fd()),
-        },
-    )?;
-    let reap::Wait::Ended(status) = reap::wait(pid, None, None)? else {
-        unreachable!("without an event and a deadline only the end of the child ends the wait")
-    };
-    Ok(Output {
-        code: exit_code(status),
-        stdout: contents(out)?,
-        stderr: contents(err)?,
-    })
+/// A command that runs outside the tree, and whose output is kept.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pid: i32,
+    out: OwnedFd,
+    err: OwnedFd,
+}
+
+impl Running {
+    /// Start it; `owner` runs it, or root.
+    pub(crate) fn start(argv: &[String], owner: Option<&Owner>) -> Result<Self> {
+        let program = Program::new(argv, &[("PATH".to_owned(), "/bin".to_owned())])?;
+        let (out, err) = (scratch("stdout")?, scratch("stderr")?);
+        let cgroup = owner.map(|owner| owner.tools().open()).transpose()?;
+        let pid = launch(
+            &program,
+            &Launch {
+                namespaces: Namespaces::Inherited,
+                private: Private::default(),
+                root: None,
+                owner: owner.map(Owner::namespace),
+                user: None,
+                cgroup: cgroup.as_ref().map(AsFd::as_fd),
+                session: Session::Own,
+                cwd: Some(c"/"),
+                stdio: Stdio::Output(out.as_fd(), err.as_fd()),
+            },
+        )?;
+        Ok(Self { pid, out, err })
+    }
+
+    /// Wait for its end.
+    pub(crate) fn end(self) -> Result<Output> {
+        let reap::Wait::Ended(status) = reap::wait(self.pid, None, None)? else {
+            unreachable!("without an event and a deadline only the end of the child ends the wait")
+        };
+        Ok(Output {
+            code: exit_code(status),
+            stdout: contents(self.out)?,
+            stderr: contents(self.err)?,
+        })
+    }
 }

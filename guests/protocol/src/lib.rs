@@ -20,7 +20,7 @@ pub use state::{
 };
 
 /// Raised whenever a message changes; both sides refuse another value.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Name of the virtio-serial port (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "org.crossthaw.agent";
@@ -83,6 +83,41 @@ pub struct Fault {
     pub pid: i32,
     /// Which of those in its system call, from 1.
     pub nth: u32,
+}
+
+/// What somebody does to a tree that is being checkpointed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disturbance {
+    /// Its cgroup is thawed.
+    Thaw,
+    /// One of its processes is moved to a cgroup that is not frozen.
+    Migrate,
+    /// One of its processes is traced and stopped by somebody else.
+    Trace,
+    /// One of its processes is killed.
+    Kill,
+}
+
+impl Disturbance {
+    /// All of them, with their names in scenario files.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("thaw", Self::Thaw),
+        ("migrate", Self::Migrate),
+        ("trace", Self::Trace),
+        ("kill", Self::Kill),
+    ];
+}
+
+/// A disturbance and its moment. Afterwards the tree is frozen again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disturb {
+    /// What happens; to the youngest process where it is one.
+    pub what: Disturbance,
+    /// Microseconds until it happens.
+    pub after_us: u64,
+    /// Microseconds until the tool is started.
+    pub tool_after_us: u64,
 }
 
 /// Inside a root file system: the folder in which the program starts, and where its own files are.
@@ -157,7 +192,11 @@ pub enum Request {
     Probe,
     /// Run the `checkpoint` tool on the tree's root; the image is `IMAGE_DIR/NAME`, the kernel's log `IMAGE_DIR/NAME.log`; an allocation of it may be made to fail;
     /// answered by [`Reply::Tool`].
-    Checkpoint { name: String, fail_nth: Option<u32> },
+    Checkpoint {
+        name: String,
+        fail_nth: Option<u32>,
+        disturb: Option<Disturb>,
+    },
     /// Run the `restart` tool on `IMAGE_DIR/NAME`, in the enclosure, leaving the tree frozen; answered by [`Reply::Tool`].
     Restart {
         name: String,

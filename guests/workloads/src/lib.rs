@@ -14,6 +14,7 @@ mod access;
 mod args;
 mod attributes;
 mod credentials;
+mod disturbed;
 mod error;
 mod files;
 mod futexes;
@@ -68,6 +69,7 @@ registry! {
     access: others sysctl;
     attributes: default_slack kept(what) parent_death subreaper threads;
     credentials: capabilities dumpable ids rlimits;
+    disturbed: turns;
     files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;
     futexes: barrier bitset condition mutex(kind) processes(protocol) requeue robust(protocol) waitv;
     images: rich;

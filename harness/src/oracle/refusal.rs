@@ -211,6 +211,22 @@ pub fn judge_no_memory(step: Step, end: &ToolEnd) -> Result<(), String> {
     ))
 }
 
+/// A checkpoint that somebody disturbed: it says why it could not go on.
+pub fn judge_disturbed(end: &ToolEnd) -> Result<(), String> {
+    /// Not frozen, or gone, or traced by somebody else.
+    const DISTURBED: [&str; 4] = ["EBUSY", "ESRCH", "EPERM", "EINTR"];
+    let told = told_errno(Step::Checkpoint, &end.stderr);
+    let disturbed = told.is_some_and(|errno| DISTURBED.contains(&errno));
+    if end.code == 1 && disturbed && !end.log.trim().is_empty() {
+        return Ok(());
+    }
+    let errnos = DISTURBED.join(", ");
+    Err(format!(
+        "checkpoint should be refused with one of {errnos}, and say why, or be right: {}",
+        end.said()
+    ))
+}
+
 /// Who may refuse an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refuser {

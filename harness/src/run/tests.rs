@@ -38,6 +38,7 @@ fn case(name: &str) -> Case {
         freeze: true,
         tamper: None,
         faults: false,
+        disturb: Vec::new(),
         expect: Expect::Pass,
         known_failure: None,
         needs: Vec::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use crossthaw_image::Forgery;
-use crossthaw_protocol::Caller;
+use crossthaw_protocol::{Caller, Disturbance};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -215,6 +215,8 @@ pub struct Case {
     pub tamper: Option<Tamper>,
     /// Whether each allocation of a checkpoint and of a restart is made to fail before.
     pub faults: bool,
+    /// What is done to the tree while it is checkpointed, again and again, before the checkpoint that counts.
+    pub disturb: Vec<Disturbance>,
     /// How it should end.
     pub expect: Expect,
     /// The failure that is known on this architecture.

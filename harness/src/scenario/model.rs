@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use crossthaw_protocol::Caller;
+use crossthaw_protocol::{Caller, Disturbance};
 use crossthaw_workloads::{NAMES, keys};
 
 use super::case::{By, Checkpoint, Expect, KnownFailure, Restart, Subject, Tamper};
@@ -29,6 +29,7 @@ pub(super) struct Scenario {
     pub(super) freeze: bool,
     pub(super) tamper: Option<Tamper>,
     pub(super) faults: bool,
+    pub(super) disturb: Vec<Disturbance>,
     pub(super) expect: Expect,
     /// Where its goldens are; `None` for the project's own.
     pub(super) goldens: Option<PathBuf>,
@@ -73,6 +74,7 @@ pub(super) const SCENARIO_KEYS: &[&str] = &[
     "freeze",
     "tamper",
     "faults",
+    "disturb",
     "expect",
     "known_failure",
 ];
@@ -226,6 +228,7 @@ fn scenario(
         freeze: true,
         tamper: None,
         faults: false,
+        disturb: Vec::new(),
         expect: Expect::Pass,
         known_failure: None,
         goldens: None,
@@ -251,6 +254,14 @@ fn scenario(
     }
     if let Some(node) = fields.get("faults") {
         it.faults = choice(node, &[("each-allocation", true)], report).unwrap_or(false);
+    }
+    if let Some(node) = fields.get("disturb") {
+        it.disturb = set(
+            node,
+            "a list of disturbances such as [thaw, kill]",
+            |node, report| choice(node, &Disturbance::ALL, report),
+            report,
+        );
     }
     if let Some(node) = fields.get("expect") {
         it.expect = expect(node, report).unwrap_or(it.expect);
@@ -288,6 +299,12 @@ fn together(it: &Scenario, fields: &Fields, report: &mut Report) {
             "faults",
             it.faults && it.checkpoint() == Checkpoint::SelfTask,
             "a task that checkpoints itself does it once: expected checkpoint: container or subtree beside faults",
+        ),
+        (
+            "disturb",
+            !it.disturb.is_empty()
+                && (refuses.is_some() || it.checkpoint() == Checkpoint::SelfTask),
+            "what is disturbed must be right, or refused for that: expected checkpoint: container or subtree, and no other refusal beside it",
         ),
         (
             "caller",

@@ -286,6 +286,7 @@ fn expand(it: &Scenario, arch: Arch, flavor: Flavor) -> Vec<Case> {
         freeze: it.freeze,
         tamper: it.tamper.clone(),
         faults: it.faults,
+        disturb: it.disturb.clone(),
         expect: it.expect.clone(),
         known_failure: it
             .known_failure

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossthaw_image::{Arch, ByteOrder, Image, sample};
-use crossthaw_protocol::{EXPLAINED, EXPLAINS, IMAGE_DIR, Reply, Request, State};
+use crossthaw_protocol::{Disturbance, EXPLAINED, EXPLAINS, IMAGE_DIR, Reply, Request, State};
 
 use super::{Attendant, Guest, Source};
 use crate::process::Cancel;
@@ -163,6 +163,18 @@ fn with_fault(name: &str, nth: u32) -> Reply {
     tool(1, &stderr, "")
 }
 
+/// Who is thawed or traced is not checkpointed; the others never are disturbed in time.
+fn disturbed(what: Disturbance) -> Reply {
+    match what {
+        Disturbance::Thaw | Disturbance::Trace => tool(
+            1,
+            "checkpoint: refused: EBUSY (Device or resource busy)\n",
+            "checkpoint: error 16 (EBUSY): pid 4: is not frozen by the cgroup v2 freezer\n",
+        ),
+        Disturbance::Migrate | Disturbance::Kill => tool(0, "", ""),
+    }
+}
+
 pub(super) fn tool(code: i32, stderr: &str, log: &str) -> Reply {
     Reply::Tool {
         code,
@@ -290,10 +302,15 @@ impl Guest for FakeGuest {
             Request::Probe => Reply::State {
                 state: self.state.clone(),
             },
-            Request::Checkpoint { name, fail_nth } => {
-                let reply = match fail_nth {
-                    Some(nth) => with_fault("checkpoint", *nth),
-                    None => tool(0, "", ""),
+            Request::Checkpoint {
+                name,
+                fail_nth,
+                disturb,
+            } => {
+                let reply = match (fail_nth, disturb) {
+                    (Some(nth), _) => with_fault("checkpoint", *nth),
+                    (None, Some(disturb)) => disturbed(disturb.what),
+                    (None, None) => tool(0, "", ""),
                 };
                 let left = match &reply {
                     Reply::Tool { code: 0, .. } => image(),

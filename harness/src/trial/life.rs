@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crossthaw_image::Image;
 use crossthaw_protocol::{Enclosure, State};
 
+use super::disturb::Survivor;
 use super::evidence::Evidence;
 use super::machine::{Machine, Setting, Step};
 use super::phase::Phase;
@@ -50,6 +51,8 @@ pub(super) struct Life<'a> {
     pub(super) evidence: Evidence,
     /// How many allocations were made to fail.
     pub(super) faults: String,
+    /// Checkpoints that were disturbed, and did not fail.
+    pub(super) survivors: Vec<Survivor>,
     /// The guest of before, whose kernel waits for kmemleak to have another look.
     pub(super) left: Option<Machine<'a>>,
 }
@@ -129,6 +132,15 @@ impl<'a> Life<'a> {
             };
             return self.refused_checkpoint(original, state.as_ref(), &expected);
         }
+        let state = if self.case.disturb.is_empty() {
+            state
+        } else {
+            self.disturb(&mut original)?;
+            self.look(&mut original)?;
+            let state = original.probe(Phase::Probe)?;
+            self.evidence.keep_state("s0.json", &state)?;
+            Some(state)
+        };
         let taken = self.take(&mut original, state)?;
         if self.case.faults {
             self.fail_checkpoints(&mut original, &taken)?;
@@ -304,6 +316,8 @@ impl<'a> Life<'a> {
             self.fail_restarts(&mut machine, &taken)?;
             self.look(&mut machine)?;
         }
+        self.restart_disturbed(&mut machine, &taken)?;
+        self.look(&mut machine)?;
         let first = taken.image.len();
         for generation in 1..=self.case.generations {
             let restored = self.restart_once(&mut machine, &taken, generation)?;

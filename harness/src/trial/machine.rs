@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossthaw_protocol::{
-    EXPLAINED, Enclosure, Fault, IMAGE_DIR, Reply, Request, State, Surroundings,
+    Disturb, EXPLAINED, Enclosure, Fault, IMAGE_DIR, Reply, Request, State, Surroundings,
 };
 
 use super::Prompt;
@@ -96,7 +96,9 @@ fn ended_by_itself(error: &GuestError) -> bool {
 fn blame(phase: Phase) -> Option<Oracle> {
     match phase {
         Phase::Ready | Phase::Finish | Phase::FinishAgain => Some(Oracle::SelfCheck),
-        Phase::Freeze | Phase::Restart | Phase::Damaged | Phase::Faults => Some(Oracle::Kernel),
+        Phase::Freeze | Phase::Restart | Phase::Damaged | Phase::Faults | Phase::Disturb => {
+            Some(Oracle::Kernel)
+        }
         Phase::Probe | Phase::ProbeAgain => Some(Oracle::State),
         Phase::Clone
         | Phase::Start
@@ -384,8 +386,19 @@ impl<'a> Machine<'a> {
         let request = Request::Checkpoint {
             name: name.to_owned(),
             fail_nth,
+            disturb: None,
         };
         self.tool(phase, &request)
+    }
+
+    /// Run the checkpoint tool, and have somebody disturb the tree.
+    pub(super) fn checkpoint_disturbed(&mut self, name: &str, disturb: Disturb) -> Step<ToolEnd> {
+        let request = Request::Checkpoint {
+            name: name.to_owned(),
+            fail_nth: None,
+            disturb: Some(disturb),
+        };
+        self.tool(Phase::Disturb, &request)
     }
 
     /// Run the restart tool.

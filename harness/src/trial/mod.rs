@@ -7,6 +7,7 @@ mod again;
 mod console;
 mod damage;
 mod damaged;
+mod disturb;
 mod evidence;
 #[cfg(test)]
 mod fake;
@@ -152,6 +153,7 @@ fn judge(
         setting,
         evidence,
         faults: String::new(),
+        survivors: Vec::new(),
         left: None,
     };
     let lived = life.live().and(life.judge_left());

@@ -20,6 +20,8 @@ pub enum Phase {
     Freeze,
     /// The state is probed before the checkpoint.
     Probe,
+    /// Checkpoints of a tree that somebody disturbs, and restarts of their images.
+    Disturb,
     /// The checkpoint.
     Checkpoint,
     /// Checkpoints and restarts in which an allocation fails.
@@ -52,12 +54,13 @@ pub enum Phase {
 
 impl Phase {
     /// All, in the order in which a trial goes through them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Clone,
         Self::Start,
         Self::Ready,
         Self::Freeze,
         Self::Probe,
+        Self::Disturb,
         Self::Checkpoint,
         Self::Faults,
         Self::Pull,
@@ -83,6 +86,7 @@ impl Phase {
             Self::Freeze => "freeze",
             Self::Probe => "probe",
             Self::Checkpoint => "checkpoint",
+            Self::Disturb => "disturb",
             Self::Faults => "faults",
             Self::Pull => "pull",
             Self::Finish => "finish",

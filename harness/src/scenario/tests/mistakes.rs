@@ -32,7 +32,7 @@ fn mistakes_in_a_file() {
             "f.yaml:3:25: \"timeout\" is here twice, first in line 3",
             "f.yaml:3:39: the block of defaults has no key \"workload\"; it has archs, checkpoint, restart, caller, timeout, needs",
             "f.yaml:3:64: expected container, subtree or self, found \"all\"",
-            "f.yaml:4:13: expected a scenario, which is a mapping with the keys name, about, workload, exec, axes, archs, checkpoint, restart, caller, timeout, needs, generations, freeze, tamper, faults, expect, known_failure, found \"5\"",
+            "f.yaml:4:13: expected a scenario, which is a mapping with the keys name, about, workload, exec, axes, archs, checkpoint, restart, caller, timeout, needs, generations, freeze, tamper, faults, disturb, expect, known_failure, found \"5\"",
         ],
     );
     check(
