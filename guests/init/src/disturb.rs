@@ -15,8 +15,8 @@ use crate::tree::Tree;
 /// Name of a cgroup that is never frozen.
 const AWAY: &str = "away";
 
-/// How long a tracer stays.
-const TRACED: Duration = Duration::from_millis(2);
+/// How long a tracer stays, or a tree runs.
+const DISTURBED: Duration = Duration::from_millis(2);
 
 /// The youngest process but the root.
 fn victim(tree: &Tree) -> Result<i32> {
@@ -48,8 +48,15 @@ fn trace(pid: i32) -> io::Result<()> {
     ptrace(libc::PTRACE_INTERRUPT as libc::c_uint)?;
     // SAFETY: a null status is allowed.
     unsafe { libc::waitpid(pid, ptr::null_mut(), libc::__WALL) };
-    std::thread::sleep(TRACED);
+    std::thread::sleep(DISTURBED);
     ptrace(libc::PTRACE_DETACH as libc::c_uint)
+}
+
+/// Have the tree run for a moment.
+fn thaw(cgroup: &Cgroup) -> Result<()> {
+    cgroup.thaw()?;
+    std::thread::sleep(DISTURBED);
+    cgroup.freeze()
 }
 
 /// Somebody who disturbs a tree; a process of its own, as the tool that checkpoints is one.
@@ -79,7 +86,7 @@ impl Disturber {
             Forked::Child => {
                 std::thread::sleep(Duration::from_micros(after_us));
                 let done = match what {
-                    Disturbance::Thaw => tree.cgroup.thaw().is_ok(),
+                    Disturbance::Thaw => thaw(&tree.cgroup).is_ok(),
                     Disturbance::Migrate => away.admit(victim).is_ok(),
                     Disturbance::Trace => trace(victim).is_ok(),
                     Disturbance::Kill => Pid::from_raw(victim)

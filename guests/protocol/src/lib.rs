@@ -89,7 +89,7 @@ pub struct Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Disturbance {
-    /// Its cgroup is thawed.
+    /// Its cgroup is thawed, and frozen again.
     Thaw,
     /// One of its processes is moved to a cgroup that is not frozen.
     Migrate,

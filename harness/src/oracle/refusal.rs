@@ -213,8 +213,8 @@ pub fn judge_no_memory(step: Step, end: &ToolEnd) -> Result<(), String> {
 
 /// A checkpoint that somebody disturbed: it says why it could not go on.
 pub fn judge_disturbed(end: &ToolEnd) -> Result<(), String> {
-    /// Not frozen, or gone, or traced by somebody else.
-    const DISTURBED: [&str; 4] = ["EBUSY", "ESRCH", "EPERM", "EINTR"];
+    /// Not frozen, not still, gone, or not to be traced any more.
+    const DISTURBED: [&str; 4] = ["EBUSY", "EAGAIN", "ESRCH", "EPERM"];
     let told = told_errno(Step::Checkpoint, &end.stderr);
     let disturbed = told.is_some_and(|errno| DISTURBED.contains(&errno));
     if end.code == 1 && disturbed && !end.log.trim().is_empty() {

@@ -23,6 +23,9 @@ const MOST_ROUNDS: u32 = 60;
 /// As many for what kills a process: each costs one.
 const KILLED: u32 = 3;
 
+/// What is wrong is told for so many attempts, then it is enough.
+const FINDINGS: usize = 5;
+
 /// Checkpoints that nobody disturbs, to see how long they take; the first takes longer.
 const MEASURED: u32 = 4;
 
@@ -47,6 +50,7 @@ fn moment(longest: Duration) -> u64 {
 impl Life<'_> {
     /// Disturb checkpoints of a frozen tree, which may not be still.
     pub(super) fn disturb(&mut self, machine: &mut Machine<'_>) -> Step<()> {
+        let found = self.evidence.found();
         let mut longest = Duration::MAX;
         for _ in 0..MEASURED {
             let began = Instant::now();
@@ -105,6 +109,9 @@ impl Life<'_> {
                 if let Err(message) = outcome {
                     let message = format!("{name}: {message}");
                     self.evidence.find(Oracle::Refusal, message);
+                    if self.evidence.found() >= found + FINDINGS {
+                        return self.evidence.keep("disturbed.txt", told.as_bytes());
+                    }
                 }
             }
             if refused == 0 && what != Disturbance::Kill {

@@ -163,15 +163,15 @@ fn with_fault(name: &str, nth: u32) -> Reply {
     tool(1, &stderr, "")
 }
 
-/// Who is thawed or traced is not checkpointed; the others never are disturbed in time.
+/// Who is killed has been checkpointed before.
 fn disturbed(what: Disturbance) -> Reply {
     match what {
-        Disturbance::Thaw | Disturbance::Trace => tool(
+        Disturbance::Thaw | Disturbance::Migrate | Disturbance::Trace => tool(
             1,
             "checkpoint: refused: EBUSY (Device or resource busy)\n",
             "checkpoint: error 16 (EBUSY): pid 4: is not frozen by the cgroup v2 freezer\n",
         ),
-        Disturbance::Migrate | Disturbance::Kill => tool(0, "", ""),
+        Disturbance::Kill => tool(0, "", ""),
     }
 }
 
@@ -219,7 +219,7 @@ impl FakeGuest {
         Some(match rule.action.clone() {
             Action::Answer(reply) => {
                 if matches!(reply, Reply::Tool { code: 0, .. }) {
-                    self.files.insert(format!("{IMAGE_DIR}/failing"), image());
+                    self.leave(&["failing", "disturbed"], &image());
                 }
                 Ok(reply)
             }
@@ -244,19 +244,21 @@ impl FakeGuest {
                 Err(self.died(phase, 0, ""))
             }
             Action::Refuses(stderr, log, image) => {
-                for name in ["image", "failing"] {
-                    self.files
-                        .insert(format!("{IMAGE_DIR}/{name}"), image.clone());
-                }
+                self.leave(&["image", "failing", "disturbed"], &image);
                 Ok(tool(1, stderr, log))
             }
             Action::Leaves(image) => {
-                self.files
-                    .insert(format!("{IMAGE_DIR}/again"), image.clone());
-                self.files.insert(format!("{IMAGE_DIR}/image"), image);
+                self.leave(&["again", "image"], &image);
                 Ok(tool(0, "", ""))
             }
         })
+    }
+
+    fn leave(&mut self, names: &[&str], image: &[u8]) {
+        for name in names {
+            self.files
+                .insert(format!("{IMAGE_DIR}/{name}"), image.to_vec());
+        }
     }
 
     fn restart(&mut self, name: &str) -> Reply {

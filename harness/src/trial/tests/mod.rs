@@ -1,6 +1,7 @@
 //! Every verdict and every early exit, with scripted guests.
 
 mod attended;
+mod disturb;
 mod faults;
 mod programs;
 mod refusals;
