@@ -70,7 +70,7 @@ pub fn head(arch: Arch) -> Vec<Record> {
         Record::Tree(Tree {
             head: TreeHead {
                 nr_tasks: 3,
-                pad: 0,
+                flags: 0,
             },
             tasks: vec![task, child, zombie],
         }),

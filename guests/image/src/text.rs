@@ -81,7 +81,7 @@ fn header(header: &Header, order: ByteOrder) -> String {
 }
 
 fn tree(tree: &Tree) -> String {
-    let mut out = format!("{} tasks", tree.head.nr_tasks);
+    let mut out = format!("{} tasks, flags {:#x}", tree.head.nr_tasks, tree.head.flags);
     for task in &tree.tasks {
         let _ = write!(
             out,

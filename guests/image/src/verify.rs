@@ -22,6 +22,9 @@ use objects::Objects;
 /// `CHECKPOINT_SUBTREE`, the only flag.
 const FLAGS: u32 = 1;
 
+/// `CKPT_TREE_USER_NS`, the only flag of a tree.
+const TREE_FLAGS: u32 = 1;
+
 /// The first thing that is wrong with an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Defect {
@@ -361,6 +364,9 @@ impl Verifier {
 
     fn tree(&mut self, it: &Tree) -> Result<Place, Wrong> {
         expect(!it.tasks.is_empty(), "nr_tasks", || "no task".to_owned())?;
+        expect(it.head.flags & !TREE_FLAGS == 0, "flags", || {
+            format!("{:#x} has unknown bits", it.head.flags)
+        })?;
         for (number, task) in it.tasks.iter().enumerate() {
             let field = |name: &str| format!("tasks[{number}].{name}");
             let pid = task.pid > 0 && !self.tree.contains(&task.pid);

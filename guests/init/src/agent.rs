@@ -16,7 +16,7 @@ use crate::disturb::Disturber;
 use crate::error::{AgentError, Context, Result};
 use crate::kmemleak::Noted;
 use crate::link::Link;
-use crate::owner::Owner;
+use crate::owner::{self, Owner};
 use crate::tree::{self, Tree};
 use crate::{clock, folder, kmemleak, probe, program, reap, shell, spawn, usage};
 
@@ -300,6 +300,7 @@ impl Agent {
                 command.push(option.to_owned());
             }
         }
+        command.extend(owner::options_of(surroundings.caller)?);
         if let Some(Fault { pid, nth }) = fault {
             command.push(format!("--fail-nth={nth}"));
             command.push(format!("--fail-pid={pid}"));

@@ -18,7 +18,7 @@ const USER: u32 = 1000;
 
 /// Who they are in their namespace, and whom they may become there: a line each of first id inside, first id outside, how many. The
 /// second is what `/etc/subuid` gives a user.
-const MAP: &str = "0 1000 1\n1 100000 65536\n";
+pub(crate) const MAP: [[u32; 3]; 2] = [[0, USER, 1], [1, 100_000, 65_536]];
 
 /// Name of the cgroup that is theirs.
 const CGROUP: &str = "user";
@@ -77,7 +77,8 @@ fn hold(mut made: &PipeWriter, mut seen: PipeReader) -> io::Result<()> {
 
 fn write_map(pid: i32, name: &str) -> Result<()> {
     let path = format!("/proc/{pid}/{name}");
-    fs::write(&path, MAP).context(|| format!("write {path}"))
+    let lines = MAP.map(|[inside, outside, count]| format!("{inside} {outside} {count}\n"));
+    fs::write(&path, lines.concat()).context(|| format!("write {path}"))
 }
 
 /// The user namespace of somebody without privileges, mapped as a privileged helper maps it for them.
@@ -140,16 +141,15 @@ impl Owner {
     /// What this caller needs.
     pub(crate) fn of(caller: Caller) -> Result<Option<Self>> {
         match caller {
-            Caller::Root => Ok(None),
+            Caller::Root | Caller::Outside => Ok(None),
             Caller::Unprivileged => Self::make().map(Some),
         }
     }
 
     /// Make the namespace and the cgroups, and give the user the folders of the scenario and of images.
     fn make() -> Result<Self> {
-        for folder in [SCENARIO_DIR, IMAGE_DIR] {
-            give(Path::new(folder))?;
-        }
+        give(Path::new(SCENARIO_DIR))?;
+        give(Path::new(IMAGE_DIR))?;
         // The harness has them from a guest that is gone.
         for image in fs::read_dir(IMAGE_DIR).context(|| format!("list {IMAGE_DIR}"))? {
             let image = image.context(|| format!("list {IMAGE_DIR}"))?;
@@ -177,6 +177,27 @@ impl Owner {
     pub(crate) fn tree(&self) -> &Cgroup {
         &self.tree
     }
+}
+
+/// The user namespace that root starts a tree in, if this caller does that; the user owns the scenario's folder.
+pub(crate) fn namespace_of(caller: Caller) -> Result<Option<OwnedFd>> {
+    if caller != Caller::Outside {
+        return Ok(None);
+    }
+    give(Path::new(SCENARIO_DIR))?;
+    make_namespace().map(Some)
+}
+
+/// The options of `restart` for such a namespace.
+pub(crate) fn options_of(caller: Caller) -> Result<Vec<String>> {
+    if caller != Caller::Outside {
+        return Ok(Vec::new());
+    }
+    give(Path::new(SCENARIO_DIR))?;
+    let options = MAP.map(|[inside, outside, count]| {
+        ["users", "groups"].map(|ids| format!("--map-{ids}={inside}:{outside}:{count}"))
+    });
+    Ok(options.concat())
 }
 
 impl Drop for Owner {

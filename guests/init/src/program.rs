@@ -105,6 +105,7 @@ impl Tree {
         let executed = spawn::Program::at(path, argv, env)?;
         let start = tree::Start {
             owner: Owner::of(surroundings.caller)?,
+            users: None,
             private: private(*surroundings),
             root: surroundings.rootfs.then_some(c"/scenario"),
             user: *user,

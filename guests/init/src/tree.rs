@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroup::Cgroup;
 use crate::error::{AgentError, Context, Result};
-use crate::owner::Owner;
+use crate::owner::{self, Owner};
 use crate::program;
 use crate::reap::{self, Wait};
 use crate::spawn::{self, Launch, Program, Session, Stdio};
@@ -42,6 +42,8 @@ pub(crate) struct Tree {
 pub(crate) struct Start<'a> {
     /// Who starts it, and does all with it; root if `None`.
     pub(crate) owner: Option<Owner>,
+    /// A user namespace that root starts it in, if there is no owner.
+    pub(crate) users: Option<OwnedFd>,
     /// Namespaces beside those of the enclosure.
     pub(crate) private: Private,
     /// Its root directory; the agent's if `None`.
@@ -84,6 +86,7 @@ impl Tree {
         let program = Program::new(argv, &[])?;
         let start = Start {
             owner: Owner::of(surroundings.caller)?,
+            users: owner::namespace_of(surroundings.caller)?,
             private: program::private(surroundings),
             root: None,
             user: None,
@@ -114,7 +117,10 @@ impl Tree {
                 namespaces,
                 private: start.private,
                 root: start.root,
-                owner: start.owner.as_ref().map(Owner::namespace),
+                owner: match &start.owner {
+                    Some(owner) => Some(owner.namespace()),
+                    None => start.users.as_ref().map(AsFd::as_fd),
+                },
                 user: start.user,
                 cgroup: Some(folder.as_fd()),
                 session: Session::Own,

@@ -74,6 +74,8 @@ pub enum Caller {
     Root,
     /// A user without privileges, in a user namespace of their own, where they are root.
     Unprivileged,
+    /// Root, of a tree in a user namespace of its own.
+    Outside,
 }
 
 /// An allocation of a restart that is to fail.

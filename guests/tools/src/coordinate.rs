@@ -2,15 +2,16 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::fault::{Armed, Fault, NoFault};
-use crate::fork::{Fork, Forked, Namespaces, Private, fork};
+use crate::fork::{Fork, Forked, Kind, Namespaces, Private, fork};
 use crate::head::{self, Head};
+use crate::ids::IdMaps;
 use crate::log::Log;
-use crate::members::{self, Complaint, Step, Surroundings};
+use crate::members::{self, Complaint, Step, Surroundings, Users};
 use crate::plan::Plan;
 use crate::stream::{self, Replay};
 use crate::sys::{self, Leave};
@@ -45,6 +46,8 @@ pub struct Options {
     pub namespaces: Namespaces,
     /// More of them.
     pub private: Private,
+    /// Who is who in a user namespace of the tree's own; the caller's if `None`.
+    pub users: Option<IdMaps>,
     /// Root directory of the tree; the caller's if `None`.
     pub root: Option<CString>,
     /// A cgroup for the tree.
@@ -101,6 +104,9 @@ pub enum RestartError {
     /// The container, or what else the tree has of its own, could not be set up.
     #[error("cannot set up what the tree has of its own: {}{}", errno::describe(.0), hint(remedy::fork(.0)))]
     Container(io::Error),
+    /// The ids of the user namespace could not be mapped.
+    #[error("cannot map the ids of the user namespace: {}{}", errno::describe(.0), hint(remedy::map(.0)))]
+    Users(io::Error),
     /// An allocation of a process that is not there.
     #[error(
         "the image has no process {0} whose allocation could fail: `cargo xtask image show` lists them"
@@ -171,10 +177,11 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
         source,
     };
     let (mut from, to) = io::pipe().map_err(prepare)?;
+    let (mapped, go) = io::pipe().map_err(prepare)?;
     let root = plan.root();
     let how = Fork {
         namespaces: options.namespaces,
-        private: options.private,
+        private: options.private.with(Kind::User, options.users.is_some()),
         pid: root.wanted,
         cgroup: options.cgroup.as_ref().map(AsFd::as_fd),
         sibling: false,
@@ -189,7 +196,13 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
     })?;
     let pid = match forked {
         Forked::Child => {
+            // It would wait for itself.
+            drop(go);
             let surroundings = Surroundings {
+                users: options.users.as_ref().map(|maps| Users {
+                    mapped: mapped.as_fd(),
+                    become_ids: maps.first(),
+                }),
                 parent: inherited.then_some(own),
                 namespaces: options.namespaces,
                 private: options.private,
@@ -201,6 +214,12 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
         Forked::Parent(pid) => pid,
     };
     drop(to);
+    if let Some(maps) = &options.users {
+        maps.write(pid).map_err(RestartError::Users)?;
+        // One that somebody killed meanwhile is missed later.
+        let _ = (&go).write_all(&[0]);
+    }
+    drop(go);
     let mut bytes = [0; Complaint::SIZE];
     match from.read_exact(&mut bytes) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(pid),

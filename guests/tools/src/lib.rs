@@ -9,6 +9,7 @@ pub mod errno;
 pub mod fault;
 pub mod fork;
 pub mod head;
+pub mod ids;
 pub mod inspect;
 pub mod launch;
 pub mod log;

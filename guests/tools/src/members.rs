@@ -94,9 +94,44 @@ fn end_with(parent: Option<i32>) {
     }
 }
 
+/// A user namespace whose ids somebody else maps.
+#[derive(Clone, Copy, Debug)]
+pub struct Users<'a> {
+    /// A byte comes from here when that is done.
+    pub mapped: BorrowedFd<'a>,
+    /// User and group to become, as the namespace calls them.
+    pub become_ids: (u32, u32),
+}
+
+impl Users<'_> {
+    /// Wait for the map, and be nobody of outside any more.
+    fn enter(self) -> io::Result<()> {
+        if rustix::io::read(self.mapped, &mut [0])? == 0 {
+            // SAFETY: ends this copy of the tool, whose original has failed or is gone, without running anything of it.
+            unsafe { libc::_exit(1) }
+        }
+        let (user, group) = self.become_ids;
+        let check = |ret: libc::c_int| {
+            if ret == -1 {
+                Err(io::Error::last_os_error())
+            } else {
+                Ok(())
+            }
+        };
+        // SAFETY: an empty list of groups, and numbers. The tool has one thread, so no other has to follow.
+        unsafe {
+            check(libc::setgroups(0, std::ptr::null()))?;
+            check(libc::setresgid(group, group, group))?;
+            check(libc::setresuid(user, user, user))
+        }
+    }
+}
+
 /// What the tree's root is given before it is anything.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
+    /// Its user namespace, if it has one of its own.
+    pub users: Option<Users<'a>>,
     /// Its parent, where it can be seen from the root's pid namespace.
     pub parent: Option<i32>,
     /// Its namespaces.
@@ -120,13 +155,17 @@ pub fn become_member(
 ) -> ! {
     let mut place = place;
     let Surroundings {
+        users,
         mut parent,
         namespaces,
         private,
         root,
         fault,
     } = *surroundings;
-    if let Err(error) = container::enter(namespaces, private, root) {
+    let entered = users
+        .map_or(Ok(()), Users::enter)
+        .and_then(|()| container::enter(namespaces, private, root));
+    if let Err(error) = entered {
         give_up(
             &Complaint {
                 pid: plan.tasks[place].pid,

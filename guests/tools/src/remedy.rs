@@ -35,13 +35,27 @@ pub fn restart(error: &io::Error) -> Option<&'static str> {
         libc::EINVAL => {
             "the image is damaged, or was made by another kernel or on another architecture: `cargo xtask image show` tells"
         }
-        libc::EPERM => "run it as root, or with CAP_CHECKPOINT_RESTORE and CAP_SYS_ADMIN",
+        libc::EPERM => {
+            "run it as root, or with CAP_CHECKPOINT_RESTORE and CAP_SYS_ADMIN; \
+             what was in a user namespace needs one: --map-users and --map-groups"
+        }
         libc::ENOENT => "the files that the tasks had open must be where they were",
         libc::EINTR => "a signal came: start it again",
         libc::ENOMEM => "there is not enough memory for the tree",
         libc::EBADF => {
             "the descriptor of the image must be open for reading, that of the log for writing"
         }
+        _ => return None,
+    })
+}
+
+/// For the maps of a user namespace.
+pub fn map(error: &io::Error) -> Option<&'static str> {
+    Some(match error.raw_os_error()? {
+        libc::EPERM => {
+            "to map more than the caller's own id takes CAP_SETUID and CAP_SETGID, and each id must be one of the caller's user namespace"
+        }
+        libc::EINVAL => "ranges must not overlap, and 340 are the most",
         _ => return None,
     })
 }

@@ -179,6 +179,7 @@ fn settings(fields: &Fields, defaults: &Settings, report: &mut Report) -> Settin
         let words = [
             ("root", Caller::Root),
             ("unprivileged", Caller::Unprivileged),
+            ("outside", Caller::Outside),
         ];
         it.caller = choice(node, &words, report).unwrap_or(it.caller);
     }
@@ -308,12 +309,12 @@ fn together(it: &Scenario, fields: &Fields, report: &mut Report) {
         ),
         (
             "caller",
-            it.settings.caller == Caller::Unprivileged && it.checkpoint() != Checkpoint::Container,
-            "who has no privileges may choose pids in a container of their own only: expected checkpoint: container beside it",
+            it.settings.caller != Caller::Root && it.checkpoint() != Checkpoint::Container,
+            "who is in a user namespace may choose pids in a container of their own only: expected checkpoint: container beside it",
         ),
         (
             "caller",
-            it.settings.caller == Caller::Unprivileged && matches!(it.subject, Subject::Exec(_)),
+            it.settings.caller != Caller::Root && matches!(it.subject, Subject::Exec(_)),
             "programs are started by root, as another user if they say so: expected workload beside it",
         ),
         (

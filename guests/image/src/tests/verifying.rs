@@ -66,6 +66,7 @@ fn a_wrong_field_is_named() {
         Header "HEADER"."flags": |it| it.flags = 2;
         Header "HEADER"."features": |it| it.features = 1;
         Header "HEADER"."pad": |it| it.pad = 1;
+        Tree "TREE"."flags": |it| it.head.flags = 2;
         Tree "TREE"."tasks[1].pid": |it| it.tasks[1].pid = 1;
         Tree "TREE"."tasks[1].ppid": |it| it.tasks[1].ppid = 2;
         Tree "TREE"."tasks[0].ppid": |it| it.tasks[0].ppid = 2;

@@ -14,6 +14,7 @@ use clap::Parser;
 use crossthaw_tools::coordinate::{self, Options, RestartError, Restarted, Source, Then};
 use crossthaw_tools::fault::{self, Fault};
 use crossthaw_tools::fork::{Kind, Namespaces, Private};
+use crossthaw_tools::ids::{self, IdMaps};
 use crossthaw_tools::log::Log;
 use crossthaw_tools::sys::Leave;
 use crossthaw_tools::{errno, inspect, orphans, signal, wait};
@@ -44,6 +45,12 @@ struct Args {
     /// Give the tree a network namespace of its own
     #[arg(long, visible_alias = "netns")]
     network: bool,
+    /// Give the tree a user namespace of its own, in which COUNT users from INSIDE on are the caller's from OUTSIDE on (repeatable)
+    #[arg(long, value_name = "INSIDE:OUTSIDE:COUNT", value_parser = ids::parse, requires = "map_groups")]
+    map_users: Vec<ids::Range>,
+    /// ... and its groups
+    #[arg(long, value_name = "INSIDE:OUTSIDE:COUNT", value_parser = ids::parse, requires = "map_users")]
+    map_groups: Vec<ids::Range>,
     /// Make this folder the root directory of the tree; the names in the image begin at it
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
@@ -67,7 +74,7 @@ struct Args {
     signal: i32,
     /// Make no task: read the image, and fail if it is damaged or of a checkpoint that failed, and say why that was
     #[arg(long, conflicts_with_all = [
-        "log", "container", "mount", "network", "root", "cgroup", "frozen", "detach", "copy_status", "show_status", "signal", "stream",
+        "log", "container", "mount", "network", "map_users", "map_groups", "root", "cgroup", "frozen", "detach", "copy_status", "show_status", "signal", "stream",
         "fail_nth",
     ])]
     inspect: bool,
@@ -150,6 +157,10 @@ fn run(args: &Args) -> Result<Restarted, String> {
         private: Private::default()
             .with(Kind::Mount, args.mount)
             .with(Kind::Network, args.network),
+        users: (!args.map_users.is_empty()).then(|| IdMaps {
+            users: args.map_users.clone(),
+            groups: args.map_groups.clone(),
+        }),
         root: args.root.clone().map(root_directory).transpose()?,
         cgroup: args.cgroup.as_deref().map(open_cgroup).transpose()?,
         leave: if args.frozen {

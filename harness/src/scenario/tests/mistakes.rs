@@ -119,11 +119,11 @@ fn mistakes_in_a_scenario() {
         ),
         (
             "checkpoint: subtree\ncaller: unprivileged",
-            "13: who has no privileges may choose pids in a container of their own only: expected checkpoint: container beside it",
+            "13: who is in a user namespace may choose pids in a container of their own only: expected checkpoint: container beside it",
         ),
         (
             "caller: me",
-            "13: expected root or unprivileged, found \"me\"",
+            "13: expected root, unprivileged or outside, found \"me\"",
         ),
         (
             "checkpoint: self\nfreeze: false",

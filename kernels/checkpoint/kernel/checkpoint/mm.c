@@ -38,6 +38,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/userfaultfd_k.h>
+#include <linux/user_namespace.h>
 
 #include "internal.h"
 
@@ -561,6 +562,20 @@ static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 }
 
 /* Nothing of the tool stays; what execve(2) would reset is reset. */
+/*
+ * Whose privileges it takes to look at memory that is not to be dumped.  Others
+ * may use the old namespace without a reference: it is one above, and stays.
+ */
+static void set_owner(struct mm_struct *mm)
+{
+	struct user_namespace *old = mm->user_ns;
+
+	if (old == current_user_ns() || !in_userns(old, current_user_ns()))
+		return;
+	WRITE_ONCE(mm->user_ns, get_user_ns(current_user_ns()));
+	put_user_ns(old);
+}
+
 static int empty_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 {
 	int err;
@@ -575,6 +590,7 @@ static int empty_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 	if (err)
 		return ckpt_err(ctx, err, "the restarting task's memory cannot be unmapped");
 	mm->def_flags = 0;
+	set_owner(mm);
 	membarrier_exec_mmap(mm);
 	/* It would hold for what is mapped here. */
 	clear_bit(MMF_VM_MERGE_ANY, &mm->flags);

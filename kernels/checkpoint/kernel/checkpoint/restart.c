@@ -758,7 +758,9 @@ static int find_root(struct ckpt_ctx *ctx, pid_t pid)
 	ctx->pid_ns = ckpt_task_pid_ns(ctx->root);
 	if (!ctx->pid_ns)
 		return ckpt_err(ctx, -ESRCH, "task %d has exited", pid);
-	ctx->user_ns = get_user_ns(current_user_ns());
+	/* The caller's, or one below it. */
+	scoped_guard(rcu)
+		ctx->user_ns = get_user_ns(__task_cred(ctx->root)->user_ns);
 	return 0;
 }
 

@@ -328,6 +328,8 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 	if (!rec)
 		return ckpt_nomem(ctx, "%u tasks", ctx->nr_tasks);
 	rec->nr_tasks = ctx->nr_tasks;
+	if (ctx->user_ns != &init_user_ns)
+		rec->flags |= CKPT_TREE_USER_NS;
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		const struct ckpt_task *t = &ctx->tasks[i];
 
@@ -439,9 +441,14 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 	rec = (struct ckpt_rec_tree *)ctx->rec;
 	if (rec->h.type != CKPT_REC_TREE)
 		return ckpt_err(ctx, -EINVAL, "a TREE record is expected here");
-	if (!rec->nr_tasks || rec->pad ||
+	if (!rec->nr_tasks || rec->flags & ~CKPT_TREE_USER_NS ||
 	    struct_size(rec, tasks, rec->nr_tasks) != rec->h.len)
-		return ckpt_err(ctx, -EINVAL, "%u tasks in %u bytes", rec->nr_tasks, rec->h.len);
+		return ckpt_err(ctx, -EINVAL, "%u tasks in %u bytes, flags %#x", rec->nr_tasks,
+				rec->h.len, rec->flags);
+	/* Who was root there must not become root here. */
+	if (rec->flags & CKPT_TREE_USER_NS && ctx->user_ns == &init_user_ns)
+		return ckpt_err(ctx, -EPERM,
+				"its ids are those of a user namespace, and the task that is to be its root is in none of its own");
 	for (unsigned int i = 0; i < rec->nr_tasks; i++) {
 		err = check_tree_task(ctx, rec, i);
 		if (!err && fatal_signal_pending(current))

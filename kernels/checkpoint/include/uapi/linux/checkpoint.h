@@ -150,9 +150,11 @@ struct ckpt_tree_task {
 struct ckpt_rec_tree {
 	struct ckpt_hdr h;
 	__u32 nr_tasks;
-	__u32 pad;
+	__u32 flags;
 	struct ckpt_tree_task tasks[];
 };
+
+#define CKPT_TREE_USER_NS	0x1	/* its ids are those of a user namespace, not of the first one */
 
 #define CKPT_COMM_LEN	16
 
