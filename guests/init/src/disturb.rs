@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::{io, ptr};
 
 use crossthaw_protocol::{Disturb, Disturbance};
-use crossthaw_tools::fork::{Fork, Forked, Namespaces, Private, fork};
+use crossthaw_tools::fork::{Fork, Forked, fork};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cgroup::Cgroup;
@@ -73,15 +73,8 @@ impl Disturber {
     pub(crate) fn start(tree: &Tree, disturb: Disturb) -> Result<Self> {
         let Disturb { what, after_us, .. } = disturb;
         let (victim, away) = (victim(tree)?, Cgroup::create(AWAY)?);
-        let how = Fork {
-            namespaces: Namespaces::Inherited,
-            private: Private::default(),
-            pid: None,
-            cgroup: None,
-            sibling: false,
-        };
         // SAFETY: the agent has one thread.
-        let pid = match unsafe { fork(&how) }.context(|| "fork a disturber".to_owned())? {
+        let pid = match unsafe { fork(&Fork::PLAIN) }.context(|| "fork a disturber".to_owned())? {
             Forked::Parent(pid) => pid,
             Forked::Child => {
                 std::thread::sleep(Duration::from_micros(after_us));

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::ptr;
 
 use crossthaw_protocol::{Caller, IMAGE_DIR, SCENARIO_DIR};
-use crossthaw_tools::fork::{Fork, Forked, Namespaces, Private, fork};
+use crossthaw_tools::fork::{Fork, Forked, fork};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Result};
@@ -86,15 +86,9 @@ fn make_namespace() -> Result<OwnedFd> {
     let pipe = || io::pipe().context(|| "make a pipe".to_owned());
     let (made_read, made) = pipe()?;
     let (seen, seen_write) = pipe()?;
-    let how = Fork {
-        namespaces: Namespaces::Inherited,
-        private: Private::default(),
-        pid: None,
-        cgroup: None,
-        sibling: false,
-    };
     // SAFETY: the agent has one thread.
-    let forked = unsafe { fork(&how) }.context(|| "fork for a user namespace".to_owned())?;
+    let forked =
+        unsafe { fork(&Fork::PLAIN) }.context(|| "fork for a user namespace".to_owned())?;
     let pid = match forked {
         Forked::Parent(pid) => pid,
         Forked::Child => {

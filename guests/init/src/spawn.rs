@@ -240,9 +240,8 @@ fn fork_owned(launch: &Launch<'_>, tell: impl Fn(u8, i32)) -> std::result::Resul
     let how = Fork {
         namespaces: launch.namespaces,
         private: launch.private,
-        pid: None,
-        cgroup: None,
         sibling: true,
+        ..Fork::PLAIN
     };
     // SAFETY: the agent has one thread, and so has its child.
     match unsafe { fork(&how) }.map_err(failed(9))? {
@@ -275,9 +274,8 @@ pub(crate) fn launch(program: &Program, launch: &Launch<'_>) -> Result<i32> {
     let how = Fork {
         namespaces,
         private,
-        pid: None,
         cgroup: launch.cgroup,
-        sibling: false,
+        ..Fork::PLAIN
     };
     // SAFETY: the agent has one thread.
     let forked =

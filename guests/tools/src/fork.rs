@@ -85,6 +85,17 @@ pub struct Fork<'a> {
     pub sibling: bool,
 }
 
+impl Fork<'_> {
+    /// As `fork(2)` does it.
+    pub const PLAIN: Self = Self {
+        namespaces: Namespaces::Inherited,
+        private: Private(0),
+        pid: None,
+        cgroup: None,
+        sibling: false,
+    };
+}
+
 /// Who returns from [`fork`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forked {

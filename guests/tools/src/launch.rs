@@ -219,11 +219,9 @@ pub fn run(options: &Options) -> Result<Status, LaunchError> {
         .chain([ptr::null()])
         .collect();
     let how = Fork {
-        namespaces: Namespaces::Inherited,
         private: options.private,
         pid: options.pid,
-        cgroup: None,
-        sibling: false,
+        ..Fork::PLAIN
     };
     // SAFETY: the tool has one thread.
     let pid = match unsafe { fork(&how) }.map_err(LaunchError::Fork)? {

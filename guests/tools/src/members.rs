@@ -185,11 +185,8 @@ pub fn become_member(
             // SAFETY: the tool has one thread.
             match unsafe {
                 fork(&Fork {
-                    namespaces: Namespaces::Inherited,
-                    private: Private::default(),
                     pid: planned.wanted,
-                    cgroup: None,
-                    sibling: false,
+                    ..Fork::PLAIN
                 })
             } {
                 Ok(Forked::Parent(_)) => {}

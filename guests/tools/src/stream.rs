@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::fork::{Fork, Forked, Namespaces, Private, fork};
+use crate::fork::{Fork, Forked, fork};
 
 /// A pipe that gives the image anew, and the child that fills it.
 #[derive(Debug)]
@@ -50,15 +50,7 @@ pub fn replay(head: &[u8], from: BorrowedFd<'_>) -> io::Result<Replay> {
     let (image, to) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut buffer = vec![0; 64 << 10];
     // SAFETY: the tool has one thread.
-    match unsafe {
-        fork(&Fork {
-            namespaces: Namespaces::Inherited,
-            private: Private::default(),
-            pid: None,
-            cgroup: None,
-            sibling: false,
-        })
-    }? {
+    match unsafe { fork(&Fork::PLAIN) }? {
         Forked::Parent(feeder) => Ok(Replay { image, feeder }),
         Forked::Child => {
             // Only the parent and the kernel read: when they stop, so does this.
