@@ -211,16 +211,27 @@ fn parse_stat(text: &str) -> Option<(&str, u64)> {
     Some((name, tail.split_whitespace().nth(6)?.parse().ok()?))
 }
 
-/// Every task but the agent and kernel threads.
+/// `PF_EXITING` of linux/sched.h.
+const EXITING: u64 = 0x4;
+
+/// How long a task may take from where it has left its cgroup to its end.
+const END: Duration = Duration::from_secs(2);
+
+/// Every task but the agent and kernel threads; those that exit may do so first.
 pub(crate) fn survivors() -> Result<Vec<(i32, String)>> {
-    reap::collect();
-    let mut left: Vec<_> = tasks()?
-        .into_iter()
-        .filter(|&(pid, _, flags)| pid != 1 && flags & KERNEL_THREAD == 0)
-        .map(|(pid, name, _)| (pid, name))
-        .collect();
-    left.sort_unstable();
-    Ok(left)
+    let deadline = Instant::now() + END;
+    loop {
+        reap::collect();
+        let mut left = tasks()?;
+        left.retain(|&(pid, _, flags)| pid != 1 && flags & KERNEL_THREAD == 0);
+        let exits = left.iter().any(|&(.., flags)| flags & EXITING != 0);
+        if !exits || Instant::now() >= deadline {
+            let mut left: Vec<_> = left.into_iter().map(|(pid, name, _)| (pid, name)).collect();
+            left.sort_unstable();
+            return Ok(left);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// How many threads of the kernel there are.

@@ -53,9 +53,9 @@ pub fn restart(error: &io::Error) -> Option<&'static str> {
 pub fn map(error: &io::Error) -> Option<&'static str> {
     Some(match error.raw_os_error()? {
         libc::EPERM => {
-            "to map more than the caller's own id takes CAP_SETUID and CAP_SETGID, and each id must be one of the caller's user namespace"
+            "that takes CAP_SETUID and CAP_SETGID, and each id must be one of the caller's user namespace"
         }
-        libc::EINVAL => "ranges must not overlap, and 340 are the most",
+        libc::EINVAL => "ranges must not overlap, and be few",
         _ => return None,
     })
 }

@@ -239,9 +239,10 @@ pub enum Refuser {
 }
 
 /// How the tool says that it cannot make the tree that the first two records describe; any other trouble of its own is no refusal.
-const BY_TOOL: [&str; 3] = [
+const BY_TOOL: [&str; 4] = [
     "restart: cannot fork pid ",
-    "restart: cannot set up the container",
+    "restart: cannot map the ids of the user namespace: ",
+    "restart: cannot set up what the tree has of its own: ",
     "restart: the root of the image is pid ",
 ];
 

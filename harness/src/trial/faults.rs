@@ -219,7 +219,7 @@ impl Life<'_> {
     }
 
     fn differs(&self, taken: &Taken, image: &[u8]) -> Option<String> {
-        let passed = self.case.timeout.saturating_mul(2) + TOLERANCE;
+        let passed = taken.at.elapsed() + TOLERANCE;
         match image::decode(self.case.arch, image) {
             Err(message) => Some(message),
             Ok(decoded) => image::diff(&taken.decoded, &decoded, passed),

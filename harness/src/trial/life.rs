@@ -32,6 +32,8 @@ const GROWTH: usize = 64 << 10;
 /// A checkpoint, on the host.
 #[derive(Debug)]
 pub(super) struct Taken {
+    /// When it was over.
+    pub(super) at: Instant,
     /// Its image.
     pub(super) image: Vec<u8>,
     /// The same, decoded.
@@ -256,6 +258,7 @@ impl<'a> Life<'a> {
         kept: &str,
         state: Option<State>,
     ) -> Step<Taken> {
+        let at = Instant::now();
         let image = machine.pull_image(name)?;
         self.evidence.keep(kept, &image)?;
         let folder = machine.pull_folder()?;
@@ -264,6 +267,7 @@ impl<'a> Life<'a> {
             .clock
             .time(Phase::Judge, || decode(self.case, &image))?;
         Ok(Taken {
+            at,
             image,
             decoded,
             folder,

@@ -46,7 +46,7 @@ struct Args {
     #[arg(long, visible_alias = "netns")]
     network: bool,
     /// Give the tree a user namespace of its own, in which COUNT users from INSIDE on are the caller's from OUTSIDE on (repeatable)
-    #[arg(long, value_name = "INSIDE:OUTSIDE:COUNT", value_parser = ids::parse, requires = "map_groups")]
+    #[arg(long, value_name = "INSIDE:OUTSIDE:COUNT", value_parser = ids::parse, requires_all = ["map_groups", "container"])]
     map_users: Vec<ids::Range>,
     /// ... and its groups
     #[arg(long, value_name = "INSIDE:OUTSIDE:COUNT", value_parser = ids::parse, requires = "map_users")]

@@ -149,8 +149,12 @@ static int set_scheduling(struct ckpt_ctx *ctx, const struct ckpt_rec_attributes
 	    rec->rt_priority || attr.sched_flags)
 		err = sched_setattr(current, &attr);
 	/* Real-time policies ignore the nice value, and keep it. */
-	if (!err && rec->nice != task_nice(current))
-		set_user_nice(current, rec->nice);
+	if (!err && rec->nice != task_nice(current)) {
+		if (rec->nice < task_nice(current) && !can_nice(current, rec->nice))
+			err = -EPERM;
+		else
+			set_user_nice(current, rec->nice);
+	}
 	if (err)
 		return ckpt_err(ctx, err, "policy %u, nice %d, priority %u",
 				rec->policy, rec->nice, rec->rt_priority);

@@ -42,6 +42,18 @@ static u64 caps(kernel_cap_t cap)
 	return cap.val;
 }
 
+/* Nobody could be restarted as who has no id there. */
+static bool is_mapped(const struct ckpt_rec_cred *rec)
+{
+	const u32 none = -1;
+
+	for (u32 i = 0; i < rec->nr_groups; i++)
+		if (rec->groups[i] == none)
+			return false;
+	return rec->uid != none && rec->euid != none && rec->suid != none && rec->fsuid != none &&
+	       rec->gid != none && rec->egid != none && rec->sgid != none && rec->fsgid != none;
+}
+
 int ckpt_cred_save(struct ckpt_ctx *ctx, const struct cred *cred)
 {
 	struct ckpt_rec_cred *rec __free(kvfree) = NULL;
@@ -79,6 +91,8 @@ int ckpt_cred_save(struct ckpt_ctx *ctx, const struct cred *cred)
 	rec->nr_groups = groups->ngroups;
 	for (int i = 0; i < groups->ngroups; i++)
 		rec->groups[i] = from_kgid(ns, groups->gid[i]);
+	if (!is_mapped(rec))
+		return ckpt_err(ctx, -EBUSY, "a user or a group has no id in the user namespace");
 	err = ckpt_write_record(ctx, CKPT_REC_CRED, rec, len);
 	return err ?: objref;
 }

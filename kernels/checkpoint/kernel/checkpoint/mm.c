@@ -18,6 +18,8 @@
  */
 #include <linux/aio.h>
 #include <linux/auxvec.h>
+#include <linux/binfmts.h>
+#include <linux/capability.h>
 #include <linux/checkpoint.h>
 #include <linux/delay.h>
 #include <linux/file.h>
@@ -262,6 +264,9 @@ static int check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 	if (mm->def_flags & ~(VM_LOCKED | VM_LOCKONFAULT))
 		return ckpt_err(ctx, -EBUSY, "flags %#llx of new mappings are not supported",
 				(u64)mm->def_flags);
+	/* Restarted it belongs to that of the tasks, where others may look at it. */
+	if (mm->user_ns != ctx->user_ns)
+		return ckpt_err(ctx, -EBUSY, "its memory belongs to another user namespace");
 	if (!test_bit(MMF_TOPDOWN, &mm->flags))
 		return ckpt_err(ctx, -EBUSY, "the address space has the legacy layout");
 	if (test_bit(MMF_HAS_UPROBES, &mm->flags))
@@ -537,6 +542,10 @@ static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 		return ckpt_err(ctx, -EINVAL, "%u mappings", rec->nr_vmas);
 	if (rec->dumpable > SUID_DUMP_ROOT)
 		return ckpt_err(ctx, -EINVAL, "dumpable is %u", rec->dumpable);
+	/* Root would write what its owner chose to where its owner may not. */
+	if (rec->dumpable == SUID_DUMP_ROOT && suid_dumpable != SUID_DUMP_ROOT &&
+	    !capable(CAP_SYS_ADMIN))
+		return ckpt_err(ctx, -EPERM, "fs.suid_dumpable does not have root dump it");
 	err = check_range(ctx, "code", rec->start_code, rec->end_code);
 	if (!err)
 		err = check_range(ctx, "data", rec->start_data, rec->end_data);
@@ -561,7 +570,6 @@ static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 	return err;
 }
 
-/* Nothing of the tool stays; what execve(2) would reset is reset. */
 /*
  * Whose privileges it takes to look at memory that is not to be dumped.  Others
  * may use the old namespace without a reference: it is one above, and stays.
@@ -576,6 +584,7 @@ static void set_owner(struct mm_struct *mm)
 	put_user_ns(old);
 }
 
+/* Nothing of the tool stays; what execve(2) would reset is reset. */
 static int empty_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 {
 	int err;
@@ -796,10 +805,11 @@ static int compare_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 		exact = vma->vm_start == rec->start && vma->vm_end == rec->end;
 	}
 	mmap_read_unlock(current->mm);
-	/* An edited image maps what no checkpoint takes. */
+	/* What no checkpoint takes: the image was edited, or this machine maps otherwise. */
 	if (!special && unknown)
-		return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx: %s is not supported",
-				rec->start, rec->end, refused_name(unknown) ?: "a special mapping");
+		return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx: %s, flags %#llx, is not supported",
+				rec->start, rec->end, refused_name(unknown) ?: "a mapping",
+				(u64)unknown);
 	if (kind == rec->kind && (special ? exact : !((flags ^ rec->flags) & ~loose)))
 		return 0;
 	return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx: kind %u, flags %#x instead of %u, %#x",

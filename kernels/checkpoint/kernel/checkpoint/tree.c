@@ -14,6 +14,7 @@
 #include <linux/ptrace.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
+#include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/user_namespace.h>
 
@@ -227,7 +228,8 @@ static bool may_checkpoint(struct task_struct *task)
 
 	if (ptrace_may_access(task, PTRACE_MODE_ATTACH_REALCREDS))
 		return true;
-	if (READ_ONCE(task->exit_state) != EXIT_ZOMBIE)
+	if (READ_ONCE(task->exit_state) != EXIT_ZOMBIE ||
+	    security_ptrace_access_check(task, PTRACE_MODE_ATTACH_REALCREDS))
 		return false;
 	cred = get_task_cred(task);
 	may = ns_capable(cred->user_ns, CAP_SYS_PTRACE);
@@ -274,6 +276,9 @@ int ckpt_tree_collect(struct ckpt_ctx *ctx, struct task_struct *root)
 		err = ckpt_task_check_frozen(ctx, t);
 		if (err)
 			return err;
+		/* Thawed meanwhile, it may have become what the caller may not trace. */
+		if (!may_checkpoint(t->task))
+			return ckpt_err(ctx, -EPERM, "the caller may not trace it");
 		if (!i && t->has_exited)
 			return ckpt_err(ctx, -EBUSY, "has exited");
 		/* A zombie is in none any more, but for those that its ids are from. */

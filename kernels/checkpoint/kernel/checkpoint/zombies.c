@@ -41,8 +41,13 @@ static u64 shared_pending(struct task_struct *task)
 int ckpt_zombie_save(struct ckpt_ctx *ctx, struct task_struct *task)
 {
 	struct ckpt_rec_exit rec = {};
-	const struct cred *cred = get_task_cred(task);
+	const struct cred *cred;
 
+	if (task->pdeath_signal && !thread_group_empty(task))
+		return ckpt_err(ctx, -EBUSY,
+				"has exited, and its threads get signal %d when their parent ends",
+				task->pdeath_signal);
+	cred = get_task_cred(task);
 	rec.cred = ckpt_cred_save(ctx, cred);
 	put_cred(cred);
 	if (rec.cred < 0)
