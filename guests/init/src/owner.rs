@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::ptr;
 
 use crossthaw_protocol::{Caller, IMAGE_DIR, SCENARIO_DIR};
+use crossthaw_tools::container::become_ids;
 use crossthaw_tools::fork::{Fork, Forked, fork};
 
 use crate::cgroup::Cgroup;
@@ -49,26 +49,16 @@ fn check(ret: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Become the user, for good. No memory is allocated.
-fn become_user() -> io::Result<()> {
-    // SAFETY: an empty list of groups, and numbers. The agent has one thread, so no other has to follow.
-    unsafe {
-        check(libc::setgroups(0, ptr::null()))?;
-        check(libc::setresgid(USER, USER, USER))?;
-        check(libc::setresuid(USER, USER, USER))
-    }
-}
-
 /// In a child of the agent: become the user, and root in their namespace. No memory is allocated.
 pub(crate) fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
-    become_user()?;
+    become_ids(USER, USER)?;
     // SAFETY: a descriptor and a flag.
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) })
 }
 
 /// In a child of the agent: make the namespace, and wait until somebody else holds it.
 fn hold(mut made: &PipeWriter, mut seen: PipeReader) -> io::Result<()> {
-    become_user()?;
+    become_ids(USER, USER)?;
     // SAFETY: a flag.
     check(unsafe { libc::unshare(libc::CLONE_NEWUSER) })?;
     made.write_all(&[0])?;

@@ -18,6 +18,16 @@ fn check(ret: libc::c_int) -> io::Result<()> {
     }
 }
 
+/// Become this user and group, without other groups, for good. The caller has one thread; no memory is allocated.
+pub fn become_ids(user: u32, group: u32) -> io::Result<()> {
+    // SAFETY: an empty list of groups, and numbers.
+    unsafe {
+        check(libc::setgroups(0, ptr::null()))?;
+        check(libc::setresgid(group, group, group))?;
+        check(libc::setresuid(user, user, user))
+    }
+}
+
 /// Take over the namespaces that [`crate::fork::fork`] gave the calling task:
 /// mounts are made private in a mount namespace of its own, `root` becomes the root directory,
 /// and in a pid namespace of its own, as a container has one, `/proc` is made anew. No memory is allocated.

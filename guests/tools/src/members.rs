@@ -111,19 +111,7 @@ impl Users<'_> {
             unsafe { libc::_exit(1) }
         }
         let (user, group) = self.become_ids;
-        let check = |ret: libc::c_int| {
-            if ret == -1 {
-                Err(io::Error::last_os_error())
-            } else {
-                Ok(())
-            }
-        };
-        // SAFETY: an empty list of groups, and numbers. The tool has one thread, so no other has to follow.
-        unsafe {
-            check(libc::setgroups(0, std::ptr::null()))?;
-            check(libc::setresgid(group, group, group))?;
-            check(libc::setresuid(user, user, user))
-        }
+        container::become_ids(user, group)
     }
 }
 
