@@ -117,7 +117,9 @@ fn whole(part: &Part, before: Option<&str>, after: Option<&str>) -> Difference {
 fn fields(part: &Part, other: &Part, passed: Option<Duration>) -> Vec<Difference> {
     let mut found = Vec::new();
     let mut push = |fact: &Fact, before: Option<&Fact>, after: Option<&Fact>| {
-        let rule = rule(&fact.of, &fact.name);
+        // Of what others have used nothing more comes.
+        let others = fact.of == "ckpt_usage" && !fact.path.starts_with("task.");
+        let rule = rule(&fact.of, &fact.name).filter(|_| !others);
         let excused = rule.is_some_and(|rule| match rule.how {
             How::Reference | How::Merged => false,
             How::Volatile => true,
@@ -125,6 +127,7 @@ fn fields(part: &Part, other: &Part, passed: Option<Duration>) -> Vec<Difference
                 !is_absolute(part) && !is_absolute(other) && ran_out(before, after, passed)
             }
             How::Advancing => ran_out(after, before, passed),
+            How::Growing => matches!((number(before), number(after)), (Some(before), Some(after)) if after >= before),
             How::BitsGo(bits) => match (register(before), register(after)) {
                 (Some(before), Some(after)) => {
                     before & !bits == after & !bits && after & !before == 0

@@ -86,6 +86,7 @@ impl Record {
             Self::Trailer(it) => it.encode(order, to),
             Self::Exit(it) => it.encode(order, to),
             Self::Attributes(it) => it.encode(order, to),
+            Self::Usage(it) => it.encode(order, to),
             Self::Itimers(it) => it.encode(order, to),
             Self::Shmem(it) => it.encode(order, to),
             Self::ShmemEnd(it) => it.encode(order, to),
@@ -99,6 +100,10 @@ impl Record {
             Self::Memfd(it) => {
                 it.head.encode(order, to);
                 to.extend(&it.name.0);
+            }
+            Self::PidNs(it) => {
+                it.head.encode(order, to);
+                list(&it.ids, order, to);
             }
             Self::PosixTimers(it) => {
                 it.head.encode(order, to);

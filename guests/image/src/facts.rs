@@ -178,6 +178,7 @@ impl<'a> Sorter<'a> {
             Record::TaskObjs(it) => self.plain(task, record, it),
             Record::Exit(it) => self.plain(task, record, it),
             Record::Attributes(it) => self.plain(task, record, it),
+            Record::Usage(it) => self.plain(task, record, it),
             Record::Itimers(it) => self.plain(task, record, it),
             Record::Pending(it) => {
                 let queue = if it.head.flags & 1 == 0 {
@@ -246,6 +247,12 @@ impl<'a> Sorter<'a> {
             Record::UtsNs(it) => self.plain(name, record, it),
             Record::IpcNs(it) => self.plain(name, record, it),
             Record::TimeNs(it) => self.plain(name, record, it),
+            Record::PidNs(it) => {
+                self.plain(name.clone(), record, &it.head);
+                for id in &it.ids {
+                    self.plain(format!("{name} pid {}", id.pid), record, id);
+                }
+            }
             Record::Seccomp(it) => {
                 self.plain(name.clone(), record, &it.head);
                 for (place, insn) in it.insns.iter().enumerate() {

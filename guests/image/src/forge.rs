@@ -8,7 +8,7 @@ use xxhash_rust::xxh64::xxh64;
 
 use crate::fixed::{ByteOrder, Fixed as _, Layout};
 use crate::reader::{Image, Located};
-use crate::records::{LAYOUTS, Record, Rlimit, Sigaction, type_name};
+use crate::records::{LAYOUTS, PidId, Record, Rlimit, Sigaction, type_name};
 use crate::regs;
 
 /// Bytes of the header of a record: its type and its length.
@@ -155,7 +155,7 @@ type List = (&'static str, usize, Option<fn() -> Layout>);
 
 /// The lists of a record: what follows its fixed part, or is in it.
 fn elements(record: &str) -> &'static [List] {
-    use crate::records::{Fd, Insn, Itimer, PosixTimer, Siginfo, TreeTask};
+    use crate::records::{Fd, Insn, Itimer, PosixTimer, Siginfo, TreeTask, Usage};
     match record {
         "HEADER" => &[
             ("magic", 1, None),
@@ -169,7 +169,13 @@ fn elements(record: &str) -> &'static [List] {
         "CPU" => &[("word", 8, None)],
         "REGSET" | "PAGES" => &[("data", 1, None)],
         "FILE" => &[("path", 1, None)],
-        "MEMFD" => &[("name", 1, None)],
+        "MEMFD" | "VMA" => &[("name", 1, None)],
+        "USAGE" => &[
+            ("task", Usage::SIZE, Some(Usage::layout)),
+            ("exited", Usage::SIZE, Some(Usage::layout)),
+            ("children", Usage::SIZE, Some(Usage::layout)),
+        ],
+        "PID_NS" => &[("ids", PidId::SIZE, Some(PidId::layout))],
         "FILES" => &[("fds", Fd::SIZE, Some(Fd::layout))],
         "FS" => &[("paths", 1, None)],
         "SIGHAND" => &[("action", Sigaction::SIZE, Some(Sigaction::layout))],

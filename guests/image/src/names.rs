@@ -46,6 +46,7 @@ pub(crate) fn objref(record: &Record) -> Option<i32> {
         Record::TimeNs(it) => it.objref,
         Record::Seccomp(it) => it.head.objref,
         Record::Memfd(it) => it.head.objref,
+        Record::PidNs(it) => it.head.objref,
         _ => return None,
     })
 }
@@ -71,6 +72,10 @@ impl<'a> Names<'a> {
         let mut pid = 0;
         for record in image.records.iter().map(|located| &located.record) {
             match record {
+                Record::PidNs(it) => {
+                    let init = it.ids.first().map_or(0, |id| id.pid);
+                    all.mention(it.head.objref, || format!("task {init} pid namespace"));
+                }
                 Record::Task(it) => pid = it.pid,
                 Record::TaskObjs(it) => all.task(pid, it),
                 Record::Exit(it) => {

@@ -72,12 +72,14 @@ fixed!(Header = "ckpt_rec_header" at 8 {
     features: u64, time: u64, release: Text<64>, build: Text<64>, machine: Text<64>,
 });
 fixed!(#[derive(Copy)] TreeTask = "ckpt_tree_task" at 0 { pid: i32, tgid: i32, ppid: i32, pgid: i32, sid: i32, exit_signal: u32 });
-fixed!(TreeHead = "ckpt_rec_tree" at 8 { nr_tasks: u32, flags: u32 });
+fixed!(TreeHead = "ckpt_rec_tree" at 8 { nr_tasks: u32, flags: u32, nr_pid_ns: u32, pad: u32 });
+fixed!(#[derive(Copy)] PidId = "ckpt_pid_id" at 0 { pid: i32, inner: i32 });
+fixed!(PidNsHead = "ckpt_rec_pid_ns" at 8 { objref: i32, parent: i32, nr_ids: u32, pad: u32 });
 fixed!(Task = "ckpt_rec_task" at 8 {
     pid: i32, personality: u32, comm: Text<16>, set_child_tid: u64, clear_child_tid: u64, robust_list: u64, rseq: u64,
     robust_list_len: u32, rseq_len: u32, rseq_sig: u32, pad: u32,
 });
-fixed!(TaskObjs = "ckpt_rec_task_objs" at 8 { cred: i32, files: i32, fs: i32, sighand: i32, mm: i32, uts_ns: i32, ipc_ns: i32, time_ns: i32, seccomp: i32, pad: u32 });
+fixed!(TaskObjs = "ckpt_rec_task_objs" at 8 { cred: i32, files: i32, fs: i32, sighand: i32, mm: i32, uts_ns: i32, ipc_ns: i32, time_ns: i32, seccomp: i32, pid_ns: i32 });
 fixed!(TaskEnd = "ckpt_rec_task_end" at 8 { pid: i32, pad: u32 });
 fixed!(#[derive(Copy)] Rlimit = "limits" at 0 { soft: u64, hard: u64 });
 fixed!(Rlimits = "ckpt_rec_rlimits" at 8 { limits: [Rlimit; 16] });
@@ -104,8 +106,11 @@ fixed!(MmHead = "ckpt_rec_mm" at 8 {
     objref: i32, exe: i32, start_code: u64, end_code: u64, start_data: u64, end_data: u64, start_brk: u64, brk: u64, start_stack: u64,
     arg_start: u64, arg_end: u64, env_start: u64, env_end: u64, mmap_base: u64, vdso_start: u64, vdso_len: u64, vdso_hash: u64,
     nr_vmas: u32, dumpable: u32, nr_auxv: u32, flags: u32, dump_filter: u32, membarrier: u32,
+    pkeys: u32, execute_only_pkey: u32,
 });
-fixed!(Vma = "ckpt_rec_vma" at 8 { kind: u32, flags: u32, start: u64, end: u64, pgoff: u64, file: i32, pad: u32 });
+fixed!(Vma = "ckpt_rec_vma" at 8 {
+    kind: u32, flags: u32, start: u64, end: u64, pgoff: u64, file: i32, pkey: u32, name: Text<80>,
+});
 fixed!(PagesHead = "ckpt_rec_pages" at 8 { start: u64, nr_pages: u32, pad: u32 });
 fixed!(MmEnd = "ckpt_rec_mm_end" at 8 { objref: i32, pad: u32 });
 fixed!(ErrorHead = "ckpt_rec_error" at 8 { error: i32, pid: i32, objref: i32, text_len: u32 });
@@ -135,6 +140,11 @@ fixed!(TimeNs = "ckpt_rec_time_ns" at 8 { objref: i32, pad: u32, monotonic: i64,
 fixed!(#[derive(Copy)] Insn = "ckpt_insn" at 0 { code: u16, jt: u8, jf: u8, k: u32 });
 fixed!(SeccompHead = "ckpt_rec_seccomp" at 8 { objref: i32, before: i32, flags: u32, nr_insns: u32 });
 fixed!(MemfdHead = "ckpt_rec_memfd" at 8 { objref: i32, seals: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, name_len: u32 });
+fixed!(Usage = "ckpt_usage" at 0 { utime: u64, stime: u64, voluntary: u64, involuntary: u64, minor_faults: u64, major_faults: u64 });
+fixed!(UsageRecord = "ckpt_rec_usage" at 8 {
+    runtime: u64, age: u64, boot_age: u64, shown_utime: u64, shown_stime: u64, task: Usage, exited: Usage, exited_runtime: u64,
+    group_shown_utime: u64, group_shown_stime: u64, max_rss: u64, children: Usage, children_max_rss: u64,
+});
 fixed!(Trailer = "ckpt_rec_trailer" at 8 { magic: [u8; 8], bytes: u64, checksum: u64 });
 
 /// The layouts of all structs of the C header, to be compared with it.
@@ -179,6 +189,10 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     Insn::layout,
     SeccompHead::layout,
     MemfdHead::layout,
+    PidId::layout,
+    PidNsHead::layout,
+    Usage::layout,
+    UsageRecord::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -224,6 +238,7 @@ variable!(Cred: CredHead { groups: Vec<u32> });
 variable!(Pending: PendingHead { infos: Vec<Siginfo> });
 variable!(Seccomp: SeccompHead { insns: Vec<Insn> });
 variable!(Memfd: MemfdHead { name: Name });
+variable!(PidNs: PidNsHead { ids: Vec<PidId> });
 variable!(PosixTimers: PosixTimersHead { timers: Vec<PosixTimer> });
 variable!(Mm: MmHead { auxv: Vec<u64> });
 variable!(Pages: PagesHead { #[serde(serialize_with = "digest")] data: Vec<u8> });
@@ -314,10 +329,20 @@ pub enum Record {
     TimeNs(TimeNs),
     Seccomp(Seccomp),
     Memfd(Memfd),
+    PidNs(PidNs),
+    Usage(UsageRecord),
+}
+
+impl PidNs {
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let head = PidNsHead::decode(from)?;
+        let ids = from.list(head.nr_ids).of("ids")?;
+        Ok(Self { head, ids })
+    }
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 36] = [
     "",
     "HEADER",
     "TREE",
@@ -352,6 +377,8 @@ const NAMES: [&str; 34] = [
     "TIME_NS",
     "SECCOMP",
     "MEMFD",
+    "PID_NS",
+    "USAGE",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -416,6 +443,8 @@ impl Record {
             Self::TimeNs(_) => 31,
             Self::Seccomp(_) => 32,
             Self::Memfd(_) => 33,
+            Self::PidNs(_) => 34,
+            Self::Usage(_) => 35,
         }
     }
 
@@ -515,6 +544,8 @@ impl Record {
                 let name = from.text(head.name_len).of("name")?;
                 Self::Memfd(Memfd { head, name })
             }
+            34 => Self::PidNs(PidNs::decode(from)?),
+            35 => Self::Usage(Fixed::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

@@ -11,6 +11,8 @@ pub(crate) enum How {
     Remaining,
     /// It may grow, by no more than the time that has passed.
     Advancing,
+    /// It may grow.
+    Growing,
     /// The mark of a task that checkpointed itself may go; its other bits must be equal.
     SelfMark,
     /// These bits of a register may go; the others must be equal.
@@ -21,7 +23,7 @@ pub(crate) enum How {
     Volatile,
 }
 
-use How::{Advancing, BitsGo, Merged, Reference, Remaining, SelfMark, Volatile};
+use How::{Advancing, BitsGo, Growing, Merged, Reference, Remaining, SelfMark, Volatile};
 
 /// A field that has a rule of its own.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,8 @@ pub(crate) struct Rule {
 const PPC_UNITS: u64 = 0x0280_2000;
 
 const NUMBERS: &str = "objrefs are numbers of one image; what they stand for is compared";
+
+const USED: &str = "the restored task has run for a moment before it was frozen again";
 
 const CLOCKS: &str = "the clocks of a time namespace go on from the restart on";
 
@@ -96,6 +100,30 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     row("ckpt_rec_time_ns", "monotonic", Advancing, CLOCKS),
     row("ckpt_rec_time_ns", "boottime", Advancing, CLOCKS),
+    row("ckpt_usage", "utime", Advancing, USED),
+    row("ckpt_usage", "stime", Advancing, USED),
+    row("ckpt_usage", "voluntary", Growing, USED),
+    row("ckpt_usage", "involuntary", Growing, USED),
+    row("ckpt_usage", "minor_faults", Growing, USED),
+    row("ckpt_usage", "major_faults", Growing, USED),
+    row("ckpt_rec_usage", "runtime", Advancing, USED),
+    row("ckpt_rec_usage", "shown_utime", Advancing, USED),
+    row("ckpt_rec_usage", "shown_stime", Advancing, USED),
+    row("ckpt_rec_usage", "group_shown_utime", Advancing, USED),
+    row("ckpt_rec_usage", "group_shown_stime", Advancing, USED),
+    row("ckpt_rec_usage", "max_rss", Growing, USED),
+    row(
+        "ckpt_rec_usage",
+        "age",
+        Volatile,
+        "only the privileged choose it; otherwise a task is as old as its restart",
+    ),
+    row(
+        "ckpt_rec_usage",
+        "boot_age",
+        Volatile,
+        "only the privileged choose it; otherwise a task is as old as its restart",
+    ),
     row(
         "ckpt_rec_cpu",
         "flags",
@@ -123,6 +151,7 @@ pub(crate) const RULES: &[Rule] = &[
     row("ckpt_rec_task_objs", "ipc_ns", Reference, NUMBERS),
     row("ckpt_rec_task_objs", "time_ns", Reference, NUMBERS),
     row("ckpt_rec_task_objs", "seccomp", Reference, NUMBERS),
+    row("ckpt_rec_task_objs", "pid_ns", Reference, NUMBERS),
     row("ckpt_rec_exit", "cred", Reference, NUMBERS),
     row("ckpt_rec_exit", "sighand", Reference, NUMBERS),
     row("ckpt_rec_file", "objref", Reference, NUMBERS),
@@ -143,6 +172,8 @@ pub(crate) const RULES: &[Rule] = &[
     row("ckpt_rec_uts_ns", "objref", Reference, NUMBERS),
     row("ckpt_rec_ipc_ns", "objref", Reference, NUMBERS),
     row("ckpt_rec_time_ns", "objref", Reference, NUMBERS),
+    row("ckpt_rec_pid_ns", "objref", Reference, NUMBERS),
+    row("ckpt_rec_pid_ns", "parent", Reference, NUMBERS),
     row("ckpt_rec_seccomp", "objref", Reference, NUMBERS),
     row("ckpt_rec_seccomp", "before", Reference, NUMBERS),
     row("ckpt_rec_error", "objref", Reference, NUMBERS),

@@ -6,10 +6,10 @@ use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
     Actions, Arch, Attributes, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd, FileHead,
     FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers, Memfd,
-    MemfdHead, Mm, MmEnd, MmHead, Pages, PagesHead, Pending, PendingHead, PosixTimer, PosixTimers,
-    PosixTimersHead, Record, Regset, RegsetHead, RestartBlock, Rlimit, Rlimits, Seccomp,
-    SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs,
-    TimeNs, Tree, TreeHead, TreeTask, UtsNs, Vma,
+    MemfdHead, Mm, MmEnd, MmHead, Pages, PagesHead, Pending, PendingHead, PidId, PidNs, PidNsHead,
+    PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead, RestartBlock, Rlimit,
+    Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task,
+    TaskEnd, TaskObjs, TimeNs, Tree, TreeHead, TreeTask, Usage, UsageRecord, UtsNs, Vma,
 };
 
 /// Bytes of a page.
@@ -29,7 +29,20 @@ fn name(text: &str) -> (Name, u32) {
     (Name(bytes), len)
 }
 
-/// The head of an image: HEADER, and a TREE of three tasks.
+fn pid_ns(objref: i32, parent: i32, ids: &[(i32, i32)]) -> Record {
+    let ids = ids.iter().map(|&(pid, inner)| PidId { pid, inner });
+    Record::PidNs(PidNs {
+        head: PidNsHead {
+            objref,
+            parent,
+            nr_ids: u32::try_from(ids.len()).unwrap_or(u32::MAX),
+            pad: 0,
+        },
+        ids: ids.collect(),
+    })
+}
+
+/// The head of an image: HEADER, a TREE of three tasks, and the `PID_NS` of the second and the third.
 pub fn head(arch: Arch) -> Vec<Record> {
     let task = TreeTask {
         pid: 1,
@@ -48,6 +61,7 @@ pub fn head(arch: Arch) -> Vec<Record> {
     let zombie = TreeTask {
         pid: 3,
         tgid: 3,
+        ppid: 2,
         ..child
     };
     vec![
@@ -71,9 +85,13 @@ pub fn head(arch: Arch) -> Vec<Record> {
             head: TreeHead {
                 nr_tasks: 3,
                 flags: 0,
+                nr_pid_ns: 2,
+                pad: 0,
             },
             tasks: vec![task, child, zombie],
         }),
+        pid_ns(40, 0, &[(2, 1), (3, 2), (9, 4)]),
+        pid_ns(41, 40, &[(3, 1)]),
     ]
 }
 
@@ -314,6 +332,8 @@ fn memory(objref: i32, shmem: i32) -> Vec<Record> {
             flags: 1,
             dump_filter: 0x33,
             membarrier: 0x10,
+            pkeys: 0x6,
+            execute_only_pkey: 2,
         },
         auxv: vec![6, 4096, 0, 0],
     };
@@ -325,7 +345,8 @@ fn memory(objref: i32, shmem: i32) -> Vec<Record> {
             end,
             pgoff: 0,
             file,
-            pad: 0,
+            pkey: u32::from(kind == 1),
+            name: text(if kind == 1 { "heap of mine" } else { "" }),
         })
     };
     vec![
@@ -387,7 +408,7 @@ fn own(pid: i32, mm: i32, sighand: i32) -> Vec<Record> {
             ipc_ns: 11,
             time_ns: if pid == 1 { 0 } else { 12 },
             seccomp: if pid == 1 { 0 } else { 14 },
-            pad: 0,
+            pid_ns: if pid == 1 { 40 } else { 0 },
         }),
         Record::Rlimits(Rlimits {
             limits: [limit; 16],
@@ -476,10 +497,61 @@ fn task(pid: i32) -> Record {
     })
 }
 
+fn used(utime: u64) -> Usage {
+    Usage {
+        utime,
+        stime: 3,
+        voluntary: 5,
+        involuntary: 7,
+        minor_faults: 9,
+        major_faults: 11,
+    }
+}
+
+/// The second has nothing that a thread could not have. One bit less in a number is a step back, which no task makes.
+fn usage(pid: i32) -> Record {
+    let nothing = Usage {
+        utime: 0,
+        stime: 0,
+        voluntary: 0,
+        involuntary: 0,
+        minor_faults: 0,
+        major_faults: 0,
+    };
+    let own = UsageRecord {
+        runtime: 1_000_001,
+        age: 5_000_001,
+        boot_age: 6_000_001,
+        shown_utime: 7,
+        shown_stime: 9,
+        task: used(900_001),
+        exited: nothing.clone(),
+        exited_runtime: 0,
+        group_shown_utime: 0,
+        group_shown_stime: 0,
+        max_rss: 0,
+        children: nothing,
+        children_max_rss: 0,
+    };
+    if pid == 2 {
+        return Record::Usage(own);
+    }
+    Record::Usage(UsageRecord {
+        exited: used(11),
+        exited_runtime: 9,
+        group_shown_utime: 13,
+        group_shown_stime: 11,
+        max_rss: 0x5000,
+        children: used(21),
+        children_max_rss: 0x3000,
+        ..own
+    })
+}
+
 /// All records of a valid image but its trailer: two tasks that share all but their memory and signal actions, and a zombie.
 pub fn records(arch: Arch) -> Vec<Record> {
     let mut records = head(arch);
-    records.push(task(1));
+    records.extend([task(1), usage(1)]);
     records.extend([cred(), file(2, "/a/b"), file(3, "/c")]);
     records.extend(memfd(16));
     records.extend([memfd_file(17, 16), files(), fs(), sighand(6)]);
@@ -487,7 +559,7 @@ pub fn records(arch: Arch) -> Vec<Record> {
     records.extend(memory(7, 9));
     records.extend([uts_ns(10), ipc_ns(11)]);
     records.extend(own(1, 7, 6));
-    records.extend([task(2), sighand(15)]);
+    records.extend([task(2), usage(2), sighand(15)]);
     records.extend(memory(8, 9));
     records.push(Record::TimeNs(TimeNs {
         objref: 12,
@@ -499,6 +571,7 @@ pub fn records(arch: Arch) -> Vec<Record> {
     records.extend(own(2, 8, 15));
     records.extend([
         task(3),
+        usage(3),
         Record::Exit(Exit {
             status: 0x1100,
             cred: 1,

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
-    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Memfd, Mm, Pending,
-    PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, Tree, Vma,
-    describe_bytes, hex_digits,
+    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Memfd, Mm, Pending, PidNs,
+    PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, Tree, Usage,
+    UsageRecord, Vma, describe_bytes, hex_digits,
 };
 use crate::regs;
 
@@ -81,13 +81,53 @@ fn header(header: &Header, order: ByteOrder) -> String {
 }
 
 fn tree(tree: &Tree) -> String {
-    let mut out = format!("{} tasks, flags {:#x}", tree.head.nr_tasks, tree.head.flags);
+    let mut out = format!(
+        "{} tasks, flags {:#x}, {} pid namespaces below the root's",
+        tree.head.nr_tasks, tree.head.flags, tree.head.nr_pid_ns
+    );
     for task in &tree.tasks {
         let _ = write!(
             out,
             "\n  pid {} tgid {} ppid {} pgid {} sid {} exit signal {}",
             task.pid, task.tgid, task.ppid, task.pgid, task.sid, task.exit_signal
         );
+    }
+    out
+}
+
+fn used(it: &Usage) -> String {
+    format!(
+        "user {} ns kernel {} ns, switches {} voluntary {} not, faults {} minor {} major",
+        it.utime, it.stime, it.voluntary, it.involuntary, it.minor_faults, it.major_faults
+    )
+}
+
+fn usage(it: &UsageRecord) -> String {
+    format!(
+        "ran {} ns, {} ns old, since boot {} ns, shown {} and {} ns\n  {}\n  exited threads: ran {} ns, {}\n  process: shown {} and {} ns, at most {} bytes resident\n  children: at most {} bytes resident, {}",
+        it.runtime,
+        it.age,
+        it.boot_age,
+        it.shown_utime,
+        it.shown_stime,
+        used(&it.task),
+        it.exited_runtime,
+        used(&it.exited),
+        it.group_shown_utime,
+        it.group_shown_stime,
+        it.max_rss,
+        it.children_max_rss,
+        used(&it.children),
+    )
+}
+
+fn pid_ns(it: &PidNs) -> String {
+    let mut out = format!(
+        "#{} in #{}, {} numbers",
+        it.head.objref, it.head.parent, it.head.nr_ids
+    );
+    for id in &it.ids {
+        let _ = write!(out, "\n  pid {} is {}", id.pid, id.inner);
     }
     out
 }
@@ -285,7 +325,7 @@ fn cred(cred: &Cred) -> String {
 fn mm(mm: &Mm) -> String {
     let head = &mm.head;
     let mut out = format!(
-        "#{} exe #{} {} mappings, dumpable {}, flags {}, core dump filter {:#x}, membarrier {:#x}\n  code {:#x}-{:#x} data {:#x}-{:#x} brk {:#x}-{:#x} stack {:#x} mmap base {:#x}\n  arguments {:#x}-{:#x} environment {:#x}-{:#x}\n  vdso {:#x}+{:#x} hash {:016x}\n  auxv",
+        "#{} exe #{} {} mappings, dumpable {}, flags {}, core dump filter {:#x}, membarrier {:#x}, protection keys {:#x} ({} for execution only)\n  code {:#x}-{:#x} data {:#x}-{:#x} brk {:#x}-{:#x} stack {:#x} mmap base {:#x}\n  arguments {:#x}-{:#x} environment {:#x}-{:#x}\n  vdso {:#x}+{:#x} hash {:016x}\n  auxv",
         head.objref,
         head.exe,
         head.nr_vmas,
@@ -303,6 +343,8 @@ fn mm(mm: &Mm) -> String {
         ),
         head.dump_filter,
         head.membarrier,
+        head.pkeys,
+        head.execute_only_pkey,
         head.start_code,
         head.end_code,
         head.start_data,
@@ -353,13 +395,15 @@ fn vma(vma: &Vma) -> String {
         (0x10_0000, "MERGEABLE"),
     ];
     format!(
-        "{:#x}-{:#x} {} {} pgoff {:#x} file #{}",
+        "{:#x}-{:#x} {} {} pgoff {:#x} file #{} protection key {} {:?}",
         vma.start,
         vma.end,
         named(&["", "anon", "file", "vdso", "vvar", "shmem"], vma.kind),
         flags(&FLAGS, vma.flags),
         vma.pgoff,
-        vma.file
+        vma.file,
+        vma.pkey,
+        vma.name.as_str(),
     )
 }
 
@@ -474,7 +518,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::Tree(it) => tree(it),
         Record::Task(it) => task(it),
         Record::TaskObjs(it) => format!(
-            "cred #{} files #{} fs #{} sighand #{} mm #{} uts #{} ipc #{} time #{} seccomp #{}",
+            "cred #{} files #{} fs #{} sighand #{} mm #{} uts #{} ipc #{} time #{} seccomp #{} pid (of children) #{}",
             it.cred,
             it.files,
             it.fs,
@@ -483,7 +527,8 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
             it.uts_ns,
             it.ipc_ns,
             it.time_ns,
-            it.seccomp
+            it.seccomp,
+            it.pid_ns
         ),
         Record::Exit(it) => format!(
             "status {:#x} cred #{} sighand #{} blocked {:#x} pending {:#x} shared {:#x}",
@@ -545,6 +590,8 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         ),
         Record::ShmemEnd(it) => format!("#{}", it.objref),
         Record::Memfd(it) => memfd(it),
+        Record::PidNs(it) => pid_ns(it),
+        Record::Usage(it) => usage(it),
         Record::UtsNs(it) => format!(
             "#{} host {:?} domain {:?}",
             it.objref,

@@ -13,8 +13,8 @@ use serde::Serialize;
 use crate::fixed::{FieldId, Fixed, Value};
 use crate::reader::{Image, ImageError, Located, Reader};
 use crate::records::{
-    Arch, Attributes, Exit, Header, Pending, PosixTimers, Record, TaskObjs, Tree, TreeTask,
-    type_name,
+    Arch, Attributes, Exit, Header, Pending, PidNs, PosixTimers, Record, TaskObjs, Tree, TreeTask,
+    UsageRecord, type_name,
 };
 use crate::regs;
 use objects::Objects;
@@ -146,8 +146,11 @@ enum Place {
     #[default]
     Header,
     Tree,
+    /// So many `PID_NS`.
+    PidNs(u32),
     /// A TASK, or the end.
     Task,
+    Usage,
     /// Objects, until `TASK_OBJS`.
     Objects,
     Rlimits,
@@ -169,7 +172,9 @@ impl Place {
         match self {
             Self::Header => "HEADER",
             Self::Tree => "TREE",
+            Self::PidNs(_) => "PID_NS",
             Self::Task => "TASK, or behind the last task TRAILER",
+            Self::Usage => "USAGE",
             Self::Objects => "an object or TASK_OBJS",
             Self::Rlimits => "RLIMITS",
             Self::Attributes => "ATTRIBUTES",
@@ -205,6 +210,8 @@ struct Verifier {
     /// Flags of the task's queues, and all bits for its interval timers.
     queues: HashSet<u32>,
     objects: Objects,
+    /// Numbers of the pid namespaces, and the pids that are in them.
+    pid_namespaces: Vec<(i32, HashSet<i32>)>,
     /// The memory that the handlers of signal actions are in.
     memories: HashMap<i32, i32>,
     /// Signal actions of the first of each process that lives.
@@ -259,10 +266,15 @@ impl Verifier {
         let next = match (self.place, record) {
             (Place::Header, Record::Header(it)) => self.header(it)?,
             (Place::Tree, Record::Tree(it)) => self.tree(it)?,
+            (Place::PidNs(left), Record::PidNs(it)) => {
+                self.objects.record(record)?;
+                self.pid_ns(it, left)?
+            }
             (Place::Task, Record::Task(it)) if self.sections < self.tree.len() => {
                 self.pid_is(it.pid)?;
-                Place::Objects
+                Place::Usage
             }
+            (Place::Usage, Record::Usage(it)) => self.usage(it)?,
             (Place::Task, Record::Trailer(_)) if self.sections == self.tree.len() => {
                 self.objects.all_used()?;
                 Place::End
@@ -396,7 +408,44 @@ impl Verifier {
             })?;
             self.tree.push(task.pid);
         }
-        Ok(Place::Task)
+        let few = u64::from(it.head.nr_pid_ns) < it.tasks.len() as u64;
+        expect(few, "nr_pid_ns", || {
+            format!("{}, and each has an init", it.head.nr_pid_ns)
+        })?;
+        Ok(after_tree(it.head.nr_pid_ns))
+    }
+
+    /// A pid namespace: its init comes first, and what has a number in it has one in that above, and in no other.
+    fn pid_ns(&mut self, it: &PidNs, left: u32) -> Result<Place, Wrong> {
+        let Some(init) = it.ids.first() else {
+            return wrong("nr_ids", "it has no init");
+        };
+        expect(self.tree.contains(&init.pid), "ids[0].pid", || {
+            format!("{} is no task of the tree", init.pid)
+        })?;
+        let mut seen = HashSet::new();
+        for (number, id) in it.ids.iter().enumerate() {
+            let field = |name: &str| format!("ids[{number}].{name}");
+            let innermost = self.pid_namespaces.iter().rev();
+            let above = innermost
+                .clone()
+                .find(|(_, pids)| pids.contains(&id.pid))
+                .map_or(0, |(objref, _)| *objref);
+            let good = id.pid > 0 && above == it.head.parent;
+            expect(good, &field("pid"), || {
+                format!("{} is in {above}, not in {}", id.pid, it.head.parent)
+            })?;
+            let good = id.inner > 0 && (id.inner == 1) == (number == 0);
+            expect(good && seen.insert(id.inner), &field("inner"), || {
+                format!("{} is no number of it, or is there twice", id.inner)
+            })?;
+        }
+        let pids: HashSet<i32> = it.ids.iter().map(|id| id.pid).collect();
+        expect(pids.len() == it.ids.len(), "ids", || {
+            "a pid is there twice".to_owned()
+        })?;
+        self.pid_namespaces.push((it.head.objref, pids));
+        Ok(after_tree(left - 1))
     }
 
     fn pid_is(&self, pid: i32) -> Result<(), Wrong> {
@@ -412,6 +461,45 @@ impl Verifier {
         };
         let before = self.sections.checked_sub(1).map(|at| self.tree[at]);
         self.exited.contains(leader) && before == Some(*leader)
+    }
+
+    /// Times that can be added up, which is for the kernel to do; a thread has nothing of its process's.
+    fn usage(&self, it: &UsageRecord) -> Result<Place, Wrong> {
+        const LIMIT: u64 = i64::MAX as u64 / 2;
+        let own = [
+            ("runtime", it.runtime),
+            ("age", it.age),
+            ("boot_age", it.boot_age),
+            ("shown_utime", it.shown_utime),
+            ("shown_stime", it.shown_stime),
+            ("task", it.task.utime),
+            ("task", it.task.stime),
+        ];
+        let group = [
+            ("exited", it.exited.utime),
+            ("exited", it.exited.stime),
+            ("exited_runtime", it.exited_runtime),
+            ("group_shown_utime", it.group_shown_utime),
+            ("group_shown_stime", it.group_shown_stime),
+        ];
+        let is_thread = self.threads.contains_key(&self.pid());
+        for (field, value) in own {
+            expect(value <= LIMIT, field, || format!("{value} ns"))?;
+        }
+        for (field, value) in group {
+            let limit = if is_thread { 0 } else { LIMIT };
+            expect(value <= limit, field, || format!("{value} ns"))?;
+        }
+        for (field, value) in [
+            ("max_rss", it.max_rss),
+            ("children_max_rss", it.children_max_rss),
+        ] {
+            let pages = value.is_multiple_of(self.objects.page_size);
+            expect(pages && (value == 0 || !is_thread), field, || {
+                format!("{value} bytes")
+            })?;
+        }
+        Ok(Place::Objects)
     }
 
     fn attributes(&self, it: &Attributes) -> Result<(), Wrong> {
@@ -506,6 +594,7 @@ impl Verifier {
             ("ipc_ns", "IPC_NS", it.ipc_ns),
             ("time_ns", "TIME_NS", it.time_ns),
             ("seccomp", "SECCOMP", it.seccomp),
+            ("pid_ns", "PID_NS", it.pid_ns),
         ] {
             if number != 0 {
                 self.objects.mention(field, kind, number)?;
@@ -524,6 +613,15 @@ impl Verifier {
         expect(actions == it.sighand, "sighand", || {
             format!("{} instead of its group's {actions}", it.sighand)
         })
+    }
+}
+
+/// What follows TREE, or the last `PID_NS`.
+fn after_tree(left: u32) -> Place {
+    if left == 0 {
+        Place::Task
+    } else {
+        Place::PidNs(left)
     }
 }
 
@@ -645,6 +743,12 @@ impl Record {
             Self::TimeNs(it) => it.visit(id, to),
             Self::Seccomp(it) => it.head.visit(id, to),
             Self::Memfd(it) => it.head.visit(id, to),
+            Self::Usage(it) => it.visit(id, to),
+            Self::PidNs(it) => {
+                let ids: Vec<&dyn Visited> = it.ids.iter().map(|it| it as _).collect();
+                list("ids", &ids);
+                it.head.visit(id, to);
+            }
             Self::PosixTimers(it) => {
                 let timers: Vec<&dyn Visited> = it.timers.iter().map(|timer| timer as _).collect();
                 list("timers", &timers);

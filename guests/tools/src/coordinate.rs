@@ -158,10 +158,10 @@ fn choose(head: &Head, mut image: File, source: Source, start: u64) -> Result<Im
 
 /// A tree that the kernel cannot make sense of is still offered to it, with one task: the last word on an image is the kernel's.
 fn plan(head: &Head, namespaces: Namespaces) -> Result<Plan, RestartError> {
-    let Ok((_, tasks)) = &head.tree else {
+    let Ok(tree) = &head.tree else {
         return Ok(Plan::alone());
     };
-    let Ok(plan) = Plan::new(tasks) else {
+    let Ok(plan) = Plan::new(&tree.tasks, &tree.pid_namespaces) else {
         return Ok(Plan::alone());
     };
     match (namespaces, plan.root().pid) {
@@ -182,9 +182,9 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
     let how = Fork {
         namespaces: options.namespaces,
         private: options.private.with(Kind::User, options.users.is_some()),
-        pid: root.wanted,
+        pids: &root.wanted,
         cgroup: options.cgroup.as_ref().map(AsFd::as_fd),
-        sibling: false,
+        ..Fork::PLAIN
     };
     let inherited = options.namespaces == Namespaces::Inherited;
     // SAFETY: takes nothing.

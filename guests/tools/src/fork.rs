@@ -77,8 +77,10 @@ pub struct Fork<'a> {
     pub namespaces: Namespaces,
     /// More of them.
     pub private: Private,
-    /// Its pid in its own pid namespace; any free one if `None`.
-    pub pid: Option<i32>,
+    /// It is the init of a pid namespace of its own, and has nothing else of its own for that.
+    pub init: bool,
+    /// Its pids, in its own pid namespace first, then in those above; any free ones where none are said.
+    pub pids: &'a [i32],
     /// A folder of the cgroup v2 hierarchy that it is born in.
     pub cgroup: Option<BorrowedFd<'a>>,
     /// It is no child of the caller's, but of the caller's parent.
@@ -90,7 +92,8 @@ impl Fork<'_> {
     pub const PLAIN: Self = Self {
         namespaces: Namespaces::Inherited,
         private: Private(0),
-        pid: None,
+        init: false,
+        pids: &[],
         cgroup: None,
         sibling: false,
     };
@@ -136,7 +139,6 @@ fn flag(flag: libc::c_int) -> u64 {
 /// # Safety
 /// The caller has one thread, or its child only calls what is async-signal-safe: a lock that another thread held would stay locked in it.
 pub unsafe fn fork(how: &Fork<'_>) -> io::Result<Forked> {
-    let pid = how.pid.unwrap_or(0);
     let mut args = CloneArgs::default();
     if how.sibling {
         args.flags |= flag(libc::CLONE_PARENT);
@@ -148,15 +150,18 @@ pub unsafe fn fork(how: &Fork<'_>) -> io::Result<Forked> {
             flag(libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWNS);
     }
     args.flags |= how.private.0 & !Kind::Cgroup.flag();
-    if how.pid.is_some() {
-        args.set_tid = (&raw const pid) as u64;
-        args.set_tid_size = 1;
+    if how.init {
+        args.flags |= flag(libc::CLONE_NEWPID);
+    }
+    if !how.pids.is_empty() {
+        args.set_tid = how.pids.as_ptr() as u64;
+        args.set_tid_size = how.pids.len() as u64;
     }
     if let Some(cgroup) = how.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
-    // SAFETY: args and the pid it points to live until the call returns; no stack is given, so the child goes on with a copy of this one.
+    // SAFETY: args and the pids it points to live until the call returns; no stack is given, so the child goes on with a copy of this one.
     let ret = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     match ret {
         -1 => Err(io::Error::last_os_error()),

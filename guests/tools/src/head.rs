@@ -2,15 +2,26 @@
 
 use std::io::{self, Read};
 
-use crossthaw_image::{Header, ImageError, Reader, Record, TreeTask};
+use crossthaw_image::{Header, ImageError, PidNs, Reader, Record, TreeTask};
 
-/// The first two records, as far as they could be read.
+/// What is to be forked.
+#[derive(Debug)]
+pub struct Tree {
+    /// The first record.
+    pub header: Header,
+    /// The second.
+    pub tasks: Vec<TreeTask>,
+    /// Those behind it: pid namespaces below that of the root.
+    pub pid_namespaces: Vec<PidNs>,
+}
+
+/// The first records, as far as they could be read.
 #[derive(Debug)]
 pub struct Head {
     /// The bytes that were taken from the image.
     pub bytes: Vec<u8>,
     /// Its tree; an error if these bytes are no image. It is for the kernel to refuse them.
-    pub tree: Result<(Header, Vec<TreeTask>), ImageError>,
+    pub tree: Result<Tree, ImageError>,
 }
 
 /// Keeps what it hands out.
@@ -53,15 +64,27 @@ pub fn read(from: impl Read) -> io::Result<Head> {
     }
 }
 
-fn parse<R: Read>(reader: &mut Reader<R>) -> Result<(Header, Vec<TreeTask>), ImageError> {
+fn parse<R: Read>(reader: &mut Reader<R>) -> Result<Tree, ImageError> {
     let first = reader.next().transpose()?.map(|located| located.record);
     let Some(Record::Header(header)) = first else {
         return Err(ImageError::NotAnImage);
     };
-    match reader.next().transpose()?.map(|located| located.record) {
-        Some(Record::Tree(tree)) => Ok((header, tree.tasks)),
-        _ => Err(ImageError::NoTree),
+    let second = reader.next().transpose()?.map(|located| located.record);
+    let Some(Record::Tree(tree)) = second else {
+        return Err(ImageError::NoTree);
+    };
+    let mut pid_namespaces = Vec::new();
+    for _ in 0..tree.head.nr_pid_ns {
+        match reader.next().transpose()?.map(|located| located.record) {
+            Some(Record::PidNs(it)) => pid_namespaces.push(it),
+            _ => return Err(ImageError::NoTree),
+        }
     }
+    Ok(Tree {
+        header,
+        tasks: tree.tasks,
+        pid_namespaces,
+    })
 }
 
 #[cfg(test)]

@@ -220,7 +220,7 @@ pub fn run(options: &Options) -> Result<Status, LaunchError> {
         .collect();
     let how = Fork {
         private: options.private,
-        pid: options.pid,
+        pids: options.pid.as_slice(),
         ..Fork::PLAIN
     };
     // SAFETY: the tool has one thread.

@@ -173,13 +173,16 @@ pub fn become_member(
             // SAFETY: the tool has one thread.
             match unsafe {
                 fork(&Fork {
-                    pid: planned.wanted,
+                    init: planned.init,
+                    pids: &planned.wanted,
                     ..Fork::PLAIN
                 })
             } {
                 Ok(Forked::Parent(_)) => {}
                 Ok(Forked::Child) => {
                     place = child;
+                    // Nobody above its namespace can be seen from there.
+                    parent = parent.filter(|_| !planned.init);
                     continue 'task;
                 }
                 Err(error) => give_up(

@@ -1,14 +1,18 @@
 //! Which task forks which: the image's tree as an arena.
 
-use crossthaw_image::TreeTask;
+use std::collections::HashSet;
+
+use crossthaw_image::{PidNs, TreeTask};
 
 /// One task to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     /// What the image calls it.
     pub pid: i32,
-    /// The pid that the fork asks for; `None` takes any.
-    pub wanted: Option<i32>,
+    /// The pids that the fork asks for, in its own pid namespace first; without any it takes what it gets.
+    pub wanted: Vec<i32>,
+    /// It is the init of a pid namespace below that of the root.
+    pub init: bool,
     /// Places in [`Plan::tasks`] of the tasks that it forks, in the order of the image.
     pub children: Vec<usize>,
 }
@@ -38,12 +42,67 @@ pub enum PlanError {
     /// A task whose parent does not come before it.
     #[error("the parent {1} of pid {0} is not before it")]
     Parent(i32, i32),
+    /// Pid namespaces that contradict themselves or each other.
+    #[error("the pid namespaces of pid {0} are none that it can be in")]
+    PidNamespaces(i32),
+}
+
+/// The innermost namespace that has a number for a pid, from 1 on; 0 is that of the root.
+fn innermost(pid: i32, pid_namespaces: &[PidNs]) -> usize {
+    let has = |it: &PidNs| it.ids.iter().any(|id| id.pid == pid);
+    pid_namespaces.iter().rposition(has).map_or(0, |at| at + 1)
+}
+
+/// Each number is there once, and each task is where its parent is, or the init of a namespace in that one.
+fn check(tasks: &[TreeTask], pid_namespaces: &[PidNs]) -> Result<(), PlanError> {
+    let mut above = Vec::new();
+    for (place, it) in pid_namespaces.iter().enumerate() {
+        let before = &pid_namespaces[..place];
+        let parent = before
+            .iter()
+            .position(|other| other.head.objref == it.head.parent)
+            .map_or(0, |at| at + 1);
+        let mut seen = HashSet::new();
+        for (number, id) in it.ids.iter().enumerate() {
+            let good = id.inner > 0
+                && (id.inner == 1) == (number == 0)
+                && seen.insert((true, id.pid))
+                && seen.insert((false, id.inner))
+                && innermost(id.pid, before) == parent;
+            if !good {
+                return Err(PlanError::PidNamespaces(id.pid));
+            }
+        }
+        above.push(parent);
+    }
+    for task in tasks.iter().filter(|task| task.tgid == task.pid) {
+        let place = innermost(task.pid, pid_namespaces);
+        let is_init = place
+            .checked_sub(1)
+            .and_then(|at| pid_namespaces[at].ids.first())
+            .is_some_and(|id| id.pid == task.pid);
+        let expected = if is_init { above[place - 1] } else { place };
+        let is_root = task.ppid == 0;
+        if innermost(task.ppid, pid_namespaces) != expected || (is_root && place != 0) {
+            return Err(PlanError::PidNamespaces(task.pid));
+        }
+    }
+    Ok(())
+}
+
+/// All that a task is called, innermost first: namespaces come after those that they are in.
+fn numbers(pid: i32, pid_namespaces: &[PidNs]) -> Vec<i32> {
+    let inner = pid_namespaces.iter().rev().filter_map(|it| {
+        let id = it.ids.iter().find(|id| id.pid == pid)?;
+        Some(id.inner)
+    });
+    inner.chain([pid]).collect()
 }
 
 impl Plan {
     /// Arrange the processes of an image; the kernel makes their threads. A child of a thread is forked by the thread's leader, and the
     /// kernel gives it to the thread.
-    pub fn new(tasks: &[TreeTask]) -> Result<Self, PlanError> {
+    pub fn new(tasks: &[TreeTask], pid_namespaces: &[PidNs]) -> Result<Self, PlanError> {
         let mut planned: Vec<Planned> = Vec::with_capacity(tasks.len());
         let mut places = std::collections::HashMap::with_capacity(tasks.len());
         for task in tasks {
@@ -71,10 +130,14 @@ impl Plan {
             }
             planned.push(Planned {
                 pid: task.pid,
-                wanted: Some(task.pid),
+                wanted: numbers(task.pid, pid_namespaces),
+                init: pid_namespaces
+                    .iter()
+                    .any(|it| it.ids.first().is_some_and(|id| id.pid == task.pid)),
                 children: Vec::new(),
             });
         }
+        check(tasks, pid_namespaces)?;
         if planned.is_empty() {
             Err(PlanError::Empty)
         } else {
@@ -87,7 +150,8 @@ impl Plan {
         Self {
             tasks: vec![Planned {
                 pid: 1,
-                wanted: None,
+                wanted: Vec::new(),
+                init: false,
                 children: Vec::new(),
             }],
         }
@@ -102,6 +166,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crossthaw_image::{PidId, PidNsHead};
 
     fn task(pid: i32, parent: i32) -> TreeTask {
         TreeTask {
@@ -121,13 +186,29 @@ mod tests {
         }
     }
 
+    fn namespace(objref: i32, parent: i32, ids: &[(i32, i32)]) -> PidNs {
+        PidNs {
+            head: PidNsHead {
+                objref,
+                parent,
+                nr_ids: 0,
+                pad: 0,
+            },
+            ids: ids
+                .iter()
+                .map(|&(pid, inner)| PidId { pid, inner })
+                .collect(),
+        }
+    }
+
     fn check(tasks: &[TreeTask], expected: Result<&[(i32, &[usize])], PlanError>) {
-        let planned = Plan::new(tasks).map(|plan| plan.tasks);
+        let planned = Plan::new(tasks, &[]).map(|plan| plan.tasks);
         let expected = expected.map(|list| {
             list.iter()
                 .map(|&(pid, children)| Planned {
                     pid,
-                    wanted: Some(pid),
+                    wanted: vec![pid],
+                    init: false,
                     children: children.to_vec(),
                 })
                 .collect::<Vec<_>>()
@@ -142,6 +223,57 @@ mod tests {
             &tasks,
             Ok(&[(1, &[1, 2]), (5, &[4]), (3, &[3]), (9, &[]), (4, &[])]),
         );
+    }
+
+    #[test]
+    fn tasks_have_a_number_in_each_namespace() {
+        let tasks = [task(1, 0), task(5, 1), task(6, 5), task(7, 6), task(8, 1)];
+        let namespaces = [
+            namespace(1, 0, &[(5, 1), (6, 2), (7, 9)]),
+            namespace(2, 1, &[(6, 1), (7, 3)]),
+        ];
+        let plan = Plan::new(&tasks, &namespaces).unwrap();
+        let found: Vec<_> = plan
+            .tasks
+            .iter()
+            .map(|task| (task.wanted.as_slice(), task.init))
+            .collect();
+        let expected: [(&[i32], bool); 5] = [
+            (&[1], false),
+            (&[1, 5], true),
+            (&[8], false),
+            (&[1, 2, 6], true),
+            (&[3, 9, 7], false),
+        ];
+        // In the order in which they are planned, parents first.
+        for task in expected {
+            assert!(found.contains(&task), "{task:?} in {found:?}");
+        }
+    }
+
+    #[test]
+    fn namespaces_that_cannot_be_are_refused() {
+        let tasks = [task(1, 0), task(5, 1), task(6, 5)];
+        let good = namespace(1, 0, &[(5, 1), (6, 2)]);
+        let check = |namespaces: &[PidNs], pid| {
+            let found = Plan::new(&tasks, namespaces).map(drop);
+            let expected = if pid == 0 {
+                Ok(())
+            } else {
+                Err(PlanError::PidNamespaces(pid))
+            };
+            assert_eq!(found, expected, "{namespaces:?}");
+        };
+        check(std::slice::from_ref(&good), 0);
+        check(&[good.clone(), good.clone()], 5);
+        check(&[namespace(1, 0, &[(5, 2), (6, 1)])], 5);
+        check(&[namespace(1, 0, &[(5, 1), (6, 0)])], 6);
+        check(&[namespace(1, 0, &[(5, 1), (6, 3), (7, 3)])], 7);
+        check(&[namespace(1, 0, &[(5, 1), (5, 3)])], 5);
+        check(&[namespace(1, 0, &[(5, 1)])], 6);
+        check(&[namespace(1, 0, &[(1, 1), (5, 2), (6, 3)])], 1);
+        check(&[good.clone(), namespace(2, 0, &[(6, 1)])], 6);
+        check(&[good, namespace(2, 1, &[(6, 1)])], 0);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod memfd;
 mod memory;
 mod namespaces;
 mod pattern;
+mod pid_namespaces;
 mod posix_timers;
 mod process_tree;
 mod refusals;
@@ -39,6 +40,7 @@ mod stage;
 mod sys;
 mod threads;
 mod timers;
+mod usage;
 mod zombies;
 
 use std::path::PathBuf;
@@ -76,14 +78,16 @@ registry! {
     iterated: counter;
     memfd: busy_program contents large(mib sparse) mapped program sealed(seals);
     memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros grows_down heap holes(mib step) huge locked(how) mappings(count)
-        merged(how) merged_zeros protections said(what) sealed sparse(gib) stack_deep(depth) swapped swapped_self
+        merged(how) merged_zeros named protection_keys protections said(what) sealed sparse(gib) stack_deep(depth) swapped swapped_self
         vdso;
     namespaces: ipc ipc_in_use mixed time uts uts_root uts_threads;
+    pid_namespaces: entered killed nested(how deeper);
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
     refusals: aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
         hugetlb(kind) inherited_lock inotify io_context lease memfd message_queue
-        other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer proc_file
+        odd_name(kind) other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer
+        processor(kind) proc_file
         sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader signalfd socket sysv_shm
         timerfd traced unlinked unlinked_mapping userfaultfd vfork;
     registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
@@ -95,6 +99,7 @@ registry! {
     sleeps: deadline left(call) order polled_closed;
     threads: basic(count) blocked children detached group_exit unshared;
     timers: left(which) ticks(which);
+    usage: limit spent;
     zombies: exits leaders many thread_leader thread_leader_outlives;
 }
 

@@ -13,11 +13,13 @@ use crate::sys::{self, Mapping, Status, page_size};
 use crate::{hold, pattern};
 
 mod files;
+mod keys;
 mod marked;
 mod placed;
 mod vdso;
 
 pub(crate) use files::{file_readers, file_shared};
+pub(crate) use keys::{call_range, named, protection_keys};
 pub(crate) use marked::{advice, field_at, grows_down, locked, mapping_at, said, sealed};
 pub(crate) use placed::{huge, merged, merged_zeros, swapped, swapped_self};
 pub(crate) use vdso::{base as vdso_base, vdso};

@@ -31,7 +31,7 @@ pub(crate) fn idle(stage: &mut Stage, _args: &Args) -> Result<()> {
 
 /// What a process says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Relations {
+pub(crate) struct Relations {
     pid: Pid,
     parent: Pid,
     group: Pid,
@@ -40,7 +40,7 @@ struct Relations {
 
 impl Relations {
     /// The caller's own.
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         // SAFETY: plain numbers.
         let (group, session) = unsafe { (libc::getpgid(0), libc::getsid(0)) };
         Self {

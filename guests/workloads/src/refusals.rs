@@ -7,6 +7,7 @@ mod descriptors;
 mod ipc;
 mod memory;
 mod outside;
+mod processor;
 mod tasks;
 
 pub(crate) use attributes::{other_namespace, pids_for_children};
@@ -15,8 +16,9 @@ pub(crate) use descriptors::{
     memfd, pidfd, pipe, posix_lock, proc_file, signalfd, socket, timerfd, unlinked, userfaultfd,
 };
 pub(crate) use ipc::{aio, message_queue, posix_queue, semaphore_undo, semaphores};
-pub(crate) use memory::{hugetlb, sealed_vdso, sysv_shm, unlinked_mapping};
+pub(crate) use memory::{hugetlb, odd_name, sealed_vdso, sysv_shm, unlinked_mapping};
 pub(crate) use outside::outside_user;
+pub(crate) use processor::processor;
 pub(crate) use tasks::{
     deleted_cwd, io_context, outside_group, posix_timer, seccomp_listener, shared_mm_leader,
     traced, vfork,

@@ -73,7 +73,8 @@ fn a_wrong_field_is_named() {
         Tree "TREE"."tasks[0].exit_signal": |it| it.tasks[0].exit_signal = 65;
         Task "TASK"."pid": |it| it.pid = 2;
         Tree "TREE"."tasks[1].tgid": |it| it.tasks[1].tgid = 3;
-        Tree "TREE"."tasks[2].exit_signal": |it| it.tasks[2].tgid = 2;
+        Tree "TREE"."tasks[2].ppid": |it| it.tasks[2].tgid = 2;
+        Tree "TREE"."tasks[2].exit_signal": |it| (it.tasks[2].tgid, it.tasks[2].ppid) = (2, 1);
         Tree "TREE"."tasks[1].ppid": |it| it.tasks[1].tgid = 1;
         TaskEnd "TASK_END"."pid": |it| it.pid = 7;
         Exit "EXIT"."status": |it| it.status = 0x107f;
@@ -85,7 +86,21 @@ fn a_wrong_field_is_named() {
         TaskObjs "TASK_OBJS"."ipc_ns": |it| it.ipc_ns = 99;
         TaskObjs "TASK_OBJS"."time_ns": |it| it.time_ns = -1;
         TaskObjs "TASK_OBJS"."seccomp": |it| it.seccomp = 1;
-        TaskObjs "TASK_OBJS"."pad": |it| it.pad = 1;
+        TaskObjs "TASK_OBJS"."pid_ns": |it| it.pid_ns = 1;
+        Tree "TREE"."nr_pid_ns": |it| it.head.nr_pid_ns = 3;
+        Tree "TREE"."pad": |it| it.head.pad = 1;
+        Usage "USAGE"."runtime": |it| it.runtime = u64::MAX;
+        Usage "USAGE"."task": |it| it.task.stime = u64::MAX;
+        Usage "USAGE"."exited_runtime": |it| it.exited_runtime = 1 << 63;
+        Usage "USAGE"."max_rss": |it| it.max_rss = 1;
+        PidNs "PID_NS"."objref": |it| it.head.objref = 0;
+        PidNs "PID_NS"."parent": |it| it.head.parent = 1;
+        PidNs "PID_NS"."pad": |it| it.head.pad = 1;
+        PidNs "PID_NS"."ids[0].pid": |it| it.ids[0].pid = 7;
+        PidNs "PID_NS"."ids[0].inner": |it| it.ids[0].inner = 2;
+        PidNs "PID_NS"."ids[1].inner": |it| it.ids[1].inner = 1;
+        PidNs "PID_NS"."ids[2].inner": |it| it.ids[2].inner = 2;
+        PidNs "PID_NS"."ids": |it| it.ids[1].pid = 2;
         Seccomp "SECCOMP"."flags": |it| it.head.flags = 2;
         Seccomp "SECCOMP"."before": |it| it.head.before = 1;
         UtsNs "UTS_NS"."pad": |it| it.pad = 1;
@@ -119,9 +134,17 @@ fn a_wrong_field_is_named() {
         Files "FILES"."fds[2].file": |it| it.fds[2].file = 5;
         Files "FILES"."fds[2].flags": |it| it.fds[2].flags = 2;
         Files "FILES"."fds[2].pad": |it| it.fds[2].pad = 2;
+    }
+}
+
+#[test]
+fn a_wrong_field_of_memory_is_named() {
+    check! {
         Mm "MM"."exe": |it| it.head.exe = 1;
         Mm "MM"."flags": |it| it.head.flags = 0x40;
         Mm "MM"."dump_filter": |it| it.head.dump_filter = 0x200;
+        Mm "MM"."pkeys": |it| it.head.pkeys = 1;
+        Mm "MM"."execute_only_pkey": |it| it.head.execute_only_pkey = 3;
         Shmem "SHMEM"."flags": |it| it.flags = 2;
         Shmem "SHMEM"."size": |it| it.size = 0x4001;
         ShmemEnd "SHMEM_END"."objref": |it| it.objref = 8;
@@ -137,6 +160,9 @@ fn a_wrong_field_is_named() {
         Vma "VMA"."start": |it| it.start = 1;
         Vma "VMA"."end": |it| it.end = it.start;
         Vma "VMA"."file": |it| it.file = 0;
+        Vma "VMA"."pkey": |it| it.pkey = 16;
+        Vma "VMA"."name": |it| it.name.0[2] = b'[';
+        Vma "VMA"."name": |it| it.name.0[79] = b'a';
         Pages "PAGES"."nr_pages": |it| it.head.nr_pages = 2;
         Pages "PAGES"."start": |it| it.head.start = 0x4000;
         MmEnd "MM_END"."objref": |it| it.objref = 8;
@@ -147,9 +173,9 @@ fn a_wrong_field_is_named() {
 fn order_and_completeness_are_checked() {
     type Change = fn(&mut Vec<Record>);
     let table: [(Change, &str, &str); 12] = [
-        (|it| it.swap(4, 11), "FILES", "fds[0].file"),
+        (|it| it.swap(7, 14), "FILES", "fds[0].file"),
         (|it| it.swap(0, 1), "HEADER", "magic"),
-        (|it| drop(it.remove(1)), "TASK", "h.type"),
+        (|it| drop(it.remove(1)), "PID_NS", "h.type"),
         (|it| drop(it.pop()), "TRAILER", "h.type"),
         (
             |it| {

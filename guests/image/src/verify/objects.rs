@@ -42,7 +42,7 @@ pub(super) struct Objects {
 impl Objects {
     /// Is this record one of an object?
     pub(super) fn has(record: &Record) -> bool {
-        objref(record).is_some()
+        (objref(record).is_some() && !matches!(record, Record::PidNs(_)))
             || matches!(
                 record,
                 Record::Vma(_) | Record::Pages(_) | Record::MmEnd(_) | Record::ShmemEnd(_)
@@ -112,6 +112,14 @@ impl Objects {
         match record {
             Record::File(it) => self.file(it),
             Record::Memfd(it) => self.memfd(it),
+            Record::PidNs(it) => {
+                // Who is in it says so itself.
+                self.used.insert(it.head.objref);
+                match it.head.parent {
+                    0 => Ok(()),
+                    parent => self.mention("parent", "PID_NS", parent),
+                }
+            }
             Record::Files(it) => self.files(it),
             Record::Fs(it) => {
                 text("paths", &it.root, it.head.root_len)?;
@@ -248,6 +256,15 @@ impl Objects {
         expect(filter & !0x1ff == 0, "dump_filter", || {
             format!("{filter:#x} has unknown bits")
         })?;
+        let pkeys = it.head.pkeys;
+        expect(pkeys & !0xfffe == 0, "pkeys", || {
+            format!("{pkeys:#x} has key 0, or one that no machine has")
+        })?;
+        let only = it.head.execute_only_pkey;
+        let given_out = only == 0 || (only < PKEYS && pkeys & (1 << only) != 0);
+        expect(given_out, "execute_only_pkey", || {
+            format!("{only} is not among {pkeys:#x}")
+        })?;
         if it.head.exe != 0 {
             self.mention("exe", "FILE", it.head.exe)?;
         }
@@ -291,6 +308,15 @@ impl Objects {
         expect(it.flags & !0x1f_ffff == 0 && fits, "flags", || {
             format!("{:#x} of kind {}", it.flags, it.kind)
         })?;
+        let special = matches!(it.kind, 3 | 4);
+        expect(it.pkey < if special { 1 } else { PKEYS }, "pkey", || {
+            format!("{} of kind {}", it.pkey, it.kind)
+        })?;
+        expect(
+            is_mapping_name(&it.name.0) && (it.name.0[0] == 0 || !special),
+            "name",
+            || format!("{:?} of kind {}", it.name, it.kind),
+        )?;
         open.last = Some((it.end, matches!(it.kind, 1 | 2) && !shared));
         open.at = it.start;
         match (it.kind, it.file) {
@@ -336,6 +362,21 @@ const BPF_MAXINSNS: u32 = 4096;
 
 /// `__NEW_UTS_LEN`: bytes of a host or domain name, at most.
 const HOST_NAME_MAX: usize = 64;
+
+/// Protection keys of a machine, at most.
+const PKEYS: u32 = 16;
+
+/// As `PR_SET_VMA_ANON_NAME` takes it.
+fn is_mapping_name(name: &[u8]) -> bool {
+    let Some(len) = name.iter().position(|&byte| byte == 0) else {
+        return false;
+    };
+    let (name, rest) = name.split_at(len);
+    let allowed = |byte: &u8| {
+        matches!(byte, b' '..=b'~') && !matches!(byte, b'\\' | b'`' | b'$' | b'[' | b']')
+    };
+    name.iter().all(allowed) && rest.iter().all(|&byte| byte == 0)
+}
 
 fn host_name<const N: usize>(field: &str, text: &Text<N>) -> Result<(), Wrong> {
     let len = text.0.iter().position(|&byte| byte == 0);

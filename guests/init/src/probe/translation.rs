@@ -53,7 +53,20 @@ impl Translation {
             };
             Ok((name.clone(), value))
         };
-        task.status.iter().map(translate).collect()
+        let mut fields: Fields = task.status.iter().map(translate).collect::<Result<_>>()?;
+        // What it is called in pid namespaces below that of the tree's root.
+        for name in ["NStgid", "NSpid", "NSpgid", "NSsid"] {
+            let numbers = task.numbers(name)?;
+            let inner: Vec<_> = numbers
+                .iter()
+                .skip(self.level + 1)
+                .map(i32::to_string)
+                .collect();
+            if !inner.is_empty() {
+                fields.push((format!("{name}Inner"), inner.join(" ")));
+            }
+        }
+        Ok(fields)
     }
 
     /// Fields of which some are pids as the agent sees them.
@@ -147,6 +160,27 @@ mod tests {
         let status = translation().status(&task).unwrap();
         let values: Vec<&str> = status.iter().map(|(_, value)| value.as_str()).collect();
         assert_eq!(values, ["x", "2", "2", "1", "0", "2", "2", "1", "0"]);
+    }
+
+    #[test]
+    fn numbers_in_inner_namespaces_are_told_beside() {
+        let text = "NStgid:\t1235\t2\t1\t8\nNSpid:\t1235\t2\t1\t9\nNSpgid:\t1234\t1\t0\t0\nNSsid:\t1\t0\t0\t0\n";
+        let task = Task {
+            outer: 1235,
+            inner: 2,
+            leader: 2,
+            leads: true,
+            dir: PathBuf::new(),
+            status: text::fields(text),
+            stat: Vec::new(),
+        };
+        let status = translation().status(&task).unwrap();
+        let inner: Vec<_> = status
+            .iter()
+            .filter(|(name, _)| name.ends_with("Inner"))
+            .map(|(_, value)| value.as_str())
+            .collect();
+        assert_eq!(inner, ["1 8", "1 9", "0 0", "0 0"]);
     }
 
     #[test]

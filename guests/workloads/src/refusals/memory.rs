@@ -81,6 +81,27 @@ pub(crate) fn hugetlb(stage: &mut Stage, args: &Args) -> Result<()> {
     fs::write(POOL, "0").map_err(Error::from_io("write nr_hugepages"))
 }
 
+/// A name that no mapping can be given again: `kind` is `vdso`, which the kernel maps, or `empty`.
+pub(crate) fn odd_name(stage: &mut Stage, args: &Args) -> Result<()> {
+    let maps = || fs::read_to_string("/proc/self/maps").map_err(Error::from_io("read maps"));
+    let memory = Mapping::anonymous(1)?;
+    match args.text("kind", "vdso") {
+        "vdso" => {
+            let (range, _) = memory::mapping_at(memory::vdso_base()?)?;
+            memory::call_range(range, Some("mine"))?;
+        }
+        "empty" => {
+            let start = memory.address();
+            memory::call_range(start..start + memory.len(), Some(""))?;
+        }
+        other => return Err(Error::Argument(format!("kind={other}"))),
+    }
+    let text = maps()?;
+    stage.hold()?;
+    stage.equal("mappings", &maps()?, &text);
+    Ok(())
+}
+
 /// The vdso, sealed as newer C libraries do.
 pub(crate) fn sealed_vdso(stage: &mut Stage, _args: &Args) -> Result<()> {
     let maps = || fs::read_to_string("/proc/self/maps").map_err(Error::from_io("read maps"));

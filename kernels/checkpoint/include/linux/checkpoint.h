@@ -52,7 +52,17 @@ struct ckpt_task {
 	int		    pid;	/* in ctx->pid_ns, as below */
 	int		    tgid, ppid, pgid, sid;
 	unsigned int	    exit_signal;	/* restart only */
+	unsigned int	    pid_ns;	/* 0: the root's; others as in ctx->pid_nss, from 1 on */
 	bool		    has_exited;		/* checkpoint only */
+};
+
+/* A pid namespace below that of the root, see pid_namespaces.c */
+struct ckpt_pid_ns {
+	struct pid_namespace *ns;	/* counted reference; restart: NULL until its init has come */
+	unsigned int	      parent;	/* as ckpt_task.pid_ns */
+	int		      objref;
+	struct ckpt_pid_id   *ids;	/* restart only */
+	unsigned int	      nr_ids;
 };
 
 /* The POSIX timers of the process that is being saved, as they were when its queue was copied. */
@@ -84,6 +94,7 @@ struct ckpt_posix_timers {
  * @root_path:	its root directory: paths are written as seen from it; counted
  * @memfd_mnt:	restart: where the kernel has files of memory; NULL before there is one
  * @tasks, @nr_tasks: the tree
+ * @pid_nss, @nr_pid_nss: pid namespaces below @pid_ns, parents first
  * @nr_insns:	restart: instructions of all filters so far
  * @current_task: the task that is being saved or restored, for messages
  * @current_objref: the object that is being saved or restored, or 0, for messages
@@ -118,6 +129,8 @@ struct ckpt_ctx {
 	struct vfsmount *memfd_mnt;
 	struct ckpt_task *tasks;
 	unsigned int nr_tasks;
+	struct ckpt_pid_ns *pid_nss;
+	unsigned int nr_pid_nss;
 
 	struct ckpt_posix_timers posix_timers;
 	u64 nr_insns;
@@ -216,6 +229,7 @@ enum ckpt_obj_type {
 	CKPT_OBJ_TIME_NS,	/* struct time_namespace */
 	CKPT_OBJ_SECCOMP,	/* struct seccomp_filter */
 	CKPT_OBJ_MEMFD,		/* struct dentry of a memfd */
+	CKPT_OBJ_PID_NS,	/* struct pid_namespace below that of the root */
 	CKPT_OBJ_MAX,
 };
 
@@ -255,6 +269,21 @@ int ckpt_obj_add(struct ckpt_ctx *ctx, int objref, void *obj, enum ckpt_obj_type
  * there is none or one of another type.
  */
 void *ckpt_obj_get(struct ckpt_ctx *ctx, int objref, enum ckpt_obj_type type);
+
+/* --- pid_namespaces.c --- */
+void ckpt_pid_ns_grab(void *obj);
+void ckpt_pid_ns_drop(void *obj);
+int ckpt_pid_namespace_note(struct ckpt_ctx *ctx, struct ckpt_task *t);
+int ckpt_pid_namespaces_check(struct ckpt_ctx *ctx);
+int ckpt_pid_namespaces_save(struct ckpt_ctx *ctx);
+int ckpt_pid_namespace_of_children(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_pid_namespaces_read(struct ckpt_ctx *ctx, unsigned int nr);
+int ckpt_pid_namespace_find(struct ckpt_ctx *ctx, const struct ckpt_task *t);
+unsigned int ckpt_pid_numbers(struct ckpt_ctx *ctx, int nr, pid_t *numbers,
+			      struct pid_namespace **ns);
+struct pid_namespace *ckpt_pid_namespace_for_children(struct ckpt_ctx *ctx, int objref);
+int ckpt_pid_namespaces_check_exits(struct ckpt_ctx *ctx);
+void ckpt_pid_namespaces_free(struct ckpt_ctx *ctx);
 
 /* --- tree.c, freezer.c --- */
 
@@ -338,6 +367,7 @@ void __noreturn ckpt_zombie_exit(const struct ckpt_rec_exit *rec);
 
 /* --- threads.c: a thread makes the others of its group --- */
 int ckpt_threads_make(struct ckpt_ctx *ctx);
+bool ckpt_group_is_single(struct ckpt_ctx *ctx);	/* current is to have no other threads */
 
 /* --- task.c --- */
 int ckpt_task_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
@@ -371,6 +401,12 @@ int ckpt_attributes_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_ATTRIBUTES */
 int ckpt_attributes_apply(struct ckpt_ctx *ctx);
 void ckpt_attributes_finish(const struct ckpt_member *m);
 /* timers.c; sampled under siglock, together with pending signals */
+/* --- usage.c --- */
+int ckpt_usage_save(struct ckpt_ctx *ctx, const struct ckpt_task *t);
+int ckpt_usage_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_USAGE */
+void ckpt_usage_apply(const struct ckpt_member *m);
+void ckpt_usage_arm(const struct ckpt_member *m);
+
 void ckpt_itimers_sample(struct task_struct *task, struct ckpt_rec_itimers *rec);
 int ckpt_itimers_save(struct ckpt_ctx *ctx, struct ckpt_rec_itimers *rec);
 int ckpt_itimers_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_ITIMERS */
@@ -429,6 +465,7 @@ int ckpt_namespaces_check(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_namespaces_save(struct ckpt_ctx *ctx, struct task_struct *task,
 			 struct ckpt_rec_task_objs *rec);
 int ckpt_namespaces_begin(struct ckpt_ctx *ctx);	/* coordinator: where the members come from */
+bool ckpt_namespaces_are_the_roots(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_uts_ns_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_UTS_NS */
 int ckpt_ipc_ns_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_IPC_NS */
 int ckpt_time_ns_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_TIME_NS */
@@ -501,7 +538,7 @@ struct ckpt_member {
 	int own_cred, own_files, own_fs, own_sighand, own_mm, own_time_ns;
 	/* Registrations that may only be put back when the memory is there */
 	struct ckpt_rec_task task_rec;
-	bool have_task, have_objs, have_rlimits, have_signals, have_restart_block, have_itimers;
+	bool have_task, have_usage, have_objs, have_rlimits, have_signals, have_restart_block, have_itimers;
 	bool have_attributes;
 	struct ckpt_rec_mm mm_rec;	/* fixed part of the MM that is being read */
 	unsigned int mm_vmas;		/* VMA records read of it */
@@ -515,6 +552,9 @@ struct ckpt_member {
 	struct ckpt_rec_signals signals;
 	struct ckpt_rec_restart_block restart_block;
 	struct ckpt_pending pending, shared_pending;
+	struct ckpt_rec_usage usage;
+	u64 used;		/* leader: sum of the times of its process */
+	bool may_be_old;	/* it may choose when it began */
 	struct ckpt_rec_itimers itimers;
 	struct ckpt_rec_posix_timers *posix_timers;	/* or NULL */
 	struct seccomp_filter *seccomp;	/* held; or NULL */
@@ -530,6 +570,17 @@ u32 ckpt_arch_id(void);
 /* Refuse what the architecture cannot carry: debug registers, LDT, compat tasks ... */
 int ckpt_arch_check_task(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_arch_check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm);
+
+/*
+ * Protection keys but key 0, which is everybody's: those that are given out, a
+ * bit each, and the one of memory that may only be executed, 0 where there is
+ * none.  Where the machine has no such keys, setting any is EINVAL.
+ */
+u32 ckpt_arch_pkeys(struct mm_struct *mm, u32 *execute_only);
+int ckpt_arch_set_pkeys(struct mm_struct *mm, u32 keys, u32 execute_only);
+u32 ckpt_arch_nr_pkeys(void);	/* with key 0: those that memory may have */
+/* As if all were given out, and the task may go to all memory: until the image says otherwise. */
+void ckpt_arch_hold_pkeys(struct mm_struct *mm);
 
 /*
  * Bring what current still has in the CPU into memory, and arrange that its

@@ -28,6 +28,7 @@
 #include <linux/hugetlb.h>
 #include <linux/ksm.h>
 #include <linux/mm.h>
+#include <linux/mm_inline.h>
 #include <linux/mman.h>
 #include <linux/mmap_lock.h>
 #include <linux/mmu_context.h>
@@ -44,13 +45,15 @@
 
 #include "internal.h"
 
-/* One mapping, copied under mmap_lock; the file is a counted reference. */
+/* One mapping, copied under mmap_lock; file and name are counted references. */
 struct vma_copy {
 	unsigned long start, end, pgoff;
 	vm_flags_t flags;
 	u32 kind;
 	int objref;
+	u32 pkey;
 	struct file *file;
+	struct anon_vma_name *name;
 };
 
 void ckpt_mm_grab(void *obj)
@@ -140,13 +143,14 @@ static vm_flags_t flags_from_image(u32 image, vm_flags_t mask)
 	return flags;
 }
 
-static vm_flags_t known_flags(void)
+/* Those among @flags that no image has; protection keys are not among the image's flags. */
+static vm_flags_t unknown_flags(vm_flags_t flags)
 {
-	vm_flags_t known = 0;
+	vm_flags_t known = VM_SOFTDIRTY | ARCH_VM_PKEY_FLAGS;
 
 	for (int i = 0; i < ARRAY_SIZE(vma_flags); i++)
 		known |= vma_flags[i].vm;
-	return known;
+	return flags & ~known;
 }
 
 /* What the kernel maps */
@@ -174,16 +178,23 @@ static int check_vma(struct ckpt_ctx *ctx, const struct vma_copy *v)
 {
 	const char *name = refused_name(v->flags);
 
+	if (is_special(v->kind) && v->flags & CKPT_SEALED)
+		return refuse_vma(ctx, v, "a sealed vdso");
+	if (is_special(v->kind) && v->pkey)
+		return refuse_vma(ctx, v, "a vdso with a protection key");
+	if (is_special(v->kind) && v->name)
+		return refuse_vma(ctx, v, "a vdso with a name");
 	if (is_special(v->kind))
-		return v->flags & CKPT_SEALED ? refuse_vma(ctx, v, "a sealed vdso") : 0;
+		return 0;
 	if (name)
 		return refuse_vma(ctx, v, name);
 	if (!v->kind)
 		return refuse_vma(ctx, v, "a special mapping");
-	if (v->flags & ~(known_flags() | VM_SOFTDIRTY))
+	if (unknown_flags(v->flags))
 		return ckpt_err(ctx, -EBUSY, "mapping %#lx-%#lx: flags %#llx are not supported",
-				v->start, v->end,
-				(u64)(v->flags & ~(known_flags() | VM_SOFTDIRTY)));
+				v->start, v->end, (u64)unknown_flags(v->flags));
+	if (v->name && !*v->name->name)
+		return refuse_vma(ctx, v, "a mapping with an empty name");
 	if (v->file && v->file->f_mode & FMODE_BACKING)
 		return refuse_vma(ctx, v, "a file of a stacked file system");
 	return 0;
@@ -206,9 +217,11 @@ static u32 vma_kind(struct vm_area_struct *vma)
 
 static void free_copies(struct vma_copy *copies, u32 nr)
 {
-	for (u32 i = 0; copies && i < nr; i++)
+	for (u32 i = 0; copies && i < nr; i++) {
 		if (copies[i].file)
 			fput(copies[i].file);
+		anon_vma_name_put(copies[i].name);
+	}
 	kvfree(copies);
 }
 
@@ -240,10 +253,9 @@ static int copy_vmas(struct ckpt_ctx *ctx, struct mm_struct *mm, struct vma_copy
 		v->flags = vma->vm_flags;
 		v->kind = vma_kind(vma);
 		v->file = vma->vm_file ? get_file(vma->vm_file) : NULL;
-		if (anon_vma_name(vma))
-			odd = "a mapping has a name (PR_SET_VMA)";
-		if (vma_pkey(vma))
-			odd = "a mapping has a protection key";
+		v->pkey = vma_pkey(vma);
+		v->name = anon_vma_name(vma);
+		anon_vma_name_get(v->name);
 		if (ckpt_vma_has_policy(vma))
 			odd = "a mapping has a memory policy";
 	}
@@ -340,6 +352,7 @@ static void describe_flags(struct mm_struct *mm, struct ckpt_rec_mm *rec)
 	if (mm->def_flags & VM_LOCKONFAULT)
 		rec->flags |= CKPT_MM_LOCK_ON_FAULT;
 	rec->membarrier = membarrier_registrations(mm);
+	rec->pkeys = ckpt_arch_pkeys(mm, &rec->execute_only_pkey);
 	rec->dump_filter = (READ_ONCE(mm->flags) & MMF_DUMP_FILTER_MASK) >> MMF_DUMP_FILTER_SHIFT;
 }
 
@@ -429,9 +442,12 @@ static int save_vmas(struct ckpt_ctx *ctx, struct mm_struct *mm, const struct vm
 			.end = v->end,
 			.pgoff = v->objref ? v->pgoff : 0,
 			.file = v->objref,
+			.pkey = v->pkey,
 		};
 		int err;
 
+		if (v->name)
+			strscpy_pad(rec.name, v->name->name);
 		err = ckpt_write_record(ctx, CKPT_REC_VMA, &rec, sizeof(rec));
 		if (!err && !special && !(rec.flags & CKPT_VMA_SHARED))
 			err = ckpt_pages_save(ctx, mm, v->start, v->end, v->kind);
@@ -516,6 +532,16 @@ static int check_mdwe(struct ckpt_ctx *ctx)
 	return ckpt_err(ctx, -EPERM, "PR_SET_MDWE is in force for the caller");
 }
 
+static bool are_pkeys(const struct ckpt_rec_mm *rec)
+{
+	const u32 nr = ckpt_arch_nr_pkeys(), only = rec->execute_only_pkey;
+
+	/* Key 0 is not among them. */
+	if (rec->pkeys & ~(u32)GENMASK(nr - 1, 0) || rec->pkeys & 1)
+		return false;
+	return !only || (only < nr && rec->pkeys & BIT(only));
+}
+
 static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 {
 	int err;
@@ -524,6 +550,9 @@ static int check_mm_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)
 	    (rec->flags & CKPT_MM_LOCK_ON_FAULT && !(rec->flags & CKPT_MM_LOCK_FUTURE)) ||
 	    (rec->flags & CKPT_MM_MDWE_NO_INHERIT && !(rec->flags & CKPT_MM_MDWE)))
 		return ckpt_err(ctx, -EINVAL, "flags %#x", rec->flags);
+	if (!are_pkeys(rec))
+		return ckpt_err(ctx, -EINVAL, "protection keys %#x, %u for execution only",
+				rec->pkeys, rec->execute_only_pkey);
 	if (rec->dump_filter & ~(u32)(MMF_DUMP_FILTER_MASK >> MMF_DUMP_FILTER_SHIFT))
 		return ckpt_err(ctx, -EINVAL, "core dump filter %#x", rec->dump_filter);
 	err = check_mdwe(ctx);
@@ -598,12 +627,16 @@ static int empty_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 	err = vm_munmap(0, TASK_SIZE);
 	if (err)
 		return ckpt_err(ctx, err, "the restarting task's memory cannot be unmapped");
+	reset_mm_hiwater_rss(mm);
+	mm->hiwater_vm = mm->total_vm;
 	mm->def_flags = 0;
 	set_owner(mm);
 	membarrier_exec_mmap(mm);
 	/* It would hold for what is mapped here. */
 	clear_bit(MMF_VM_MERGE_ANY, &mm->flags);
 	set_bit(MMF_TOPDOWN, &mm->flags);
+	/* What may only be executed would get a key of its own: none is left until all is mapped. */
+	ckpt_arch_hold_pkeys(mm);
 	ckpt_arch_mm_reset(mm);
 	return 0;
 }
@@ -673,6 +706,17 @@ static u32 wrong_flags(const struct ckpt_rec_vma *rec)
 	       (rec->flags & CKPT_VMA_SHARED ? CKPT_VMA_ACCOUNT | CKPT_VMA_MERGEABLE : 0);
 }
 
+/* As PR_SET_VMA_ANON_NAME takes it, which is for the eyes of others. */
+static bool is_name(const char name[CKPT_VMA_NAME_LEN])
+{
+	if (!ckpt_is_text(name, CKPT_VMA_NAME_LEN))
+		return false;
+	for (; *name; name++)
+		if (*name < ' ' || *name > '~' || strchr("\\`$[]", *name))
+			return false;
+	return true;
+}
+
 static int check_vma_record(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 {
 	const u32 prot = CKPT_VMA_READ | CKPT_VMA_WRITE | CKPT_VMA_EXEC;
@@ -691,9 +735,12 @@ static int check_vma_record(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec
 	    !PAGE_ALIGNED(rec->start) || !PAGE_ALIGNED(rec->end))
 		return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx, the last ended at %#llx",
 				rec->start, rec->end, m->vma_rec.end);
-	if (rec->kind < CKPT_VMA_ANON || rec->kind > CKPT_VMA_SHMEM || rec->pad ||
-	    !!rec->file != is_file)
+	if (rec->kind < CKPT_VMA_ANON || rec->kind > CKPT_VMA_SHMEM || !!rec->file != is_file)
 		return ckpt_err(ctx, -EINVAL, "kind %u with file %d", rec->kind, rec->file);
+	if (rec->pkey >= (is_special(rec->kind) ? 1 : ckpt_arch_nr_pkeys()))
+		return ckpt_err(ctx, -EINVAL, "protection key %u", rec->pkey);
+	if (!is_name(rec->name) || (*rec->name && is_special(rec->kind)))
+		return ckpt_err(ctx, -EINVAL, "a name that it cannot have");
 	/* What is allowed now must be among what may be allowed. */
 	if (rec->flags & ~all || (rec->flags & prot & ~(rec->flags >> 3)) ||
 	    rec->flags & wrong_flags(rec) ||
@@ -728,10 +775,32 @@ static int let_merge(struct mm_struct *mm)
 #endif
 }
 
+static int name_vma(const struct ckpt_rec_vma *rec)
+{
+	struct anon_vma_name *name;
+	int err;
+
+	if (!*rec->name)
+		return 0;
+	if (!IS_ENABLED(CONFIG_ANON_VMA_NAME))
+		return -EINVAL;
+	name = anon_vma_name_alloc(rec->name);
+	if (!name)
+		return -ENOMEM;
+	err = -EINTR;
+	if (!mmap_write_lock_killable(current->mm)) {
+		err = madvise_set_anon_name(current->mm, rec->start, rec->end - rec->start, name);
+		mmap_write_unlock(current->mm);
+	}
+	anon_vma_name_put(name);
+	return err;
+}
+
 static int map_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec, struct file *file)
 {
 	unsigned long prot = 0, flags = MAP_FIXED_NOREPLACE, populate = 0, addr;
-	vm_flags_t vm_flags = flags_from_image(rec->flags, ADVICE_FLAGS);
+	vm_flags_t vm_flags = flags_from_image(rec->flags, ADVICE_FLAGS) |
+			      calc_vm_prot_bits(0, rec->pkey);
 	long account = account_pages(rec);
 	struct mm_struct *mm = current->mm;
 	bool unsealed;
@@ -793,7 +862,7 @@ static int compare_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 			  (IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) ? 0 : CKPT_VMA_STACK);
 	struct vm_area_struct *vma;
 	vm_flags_t unknown = 0;
-	u32 kind = 0, flags = 0;
+	u32 kind = 0, flags = 0, pkey = 0;
 	bool exact = false;
 
 	mmap_read_lock(current->mm);
@@ -801,7 +870,8 @@ static int compare_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 	if (vma && vma->vm_start <= rec->start && vma->vm_end >= rec->end) {
 		kind = vma_kind(vma);
 		flags = flags_to_image(vma->vm_flags);
-		unknown = vma->vm_flags & ~(known_flags() | VM_SOFTDIRTY);
+		unknown = unknown_flags(vma->vm_flags);
+		pkey = vma_pkey(vma);
 		exact = vma->vm_start == rec->start && vma->vm_end == rec->end;
 	}
 	mmap_read_unlock(current->mm);
@@ -810,7 +880,8 @@ static int compare_vma(struct ckpt_ctx *ctx, const struct ckpt_rec_vma *rec)
 		return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx: %s, flags %#llx, is not supported",
 				rec->start, rec->end, refused_name(unknown) ?: "a mapping",
 				(u64)unknown);
-	if (kind == rec->kind && (special ? exact : !((flags ^ rec->flags) & ~loose)))
+	if (kind == rec->kind && (special ? exact : !((flags ^ rec->flags) & ~loose)) &&
+	    pkey == rec->pkey)
 		return 0;
 	return ckpt_err(ctx, -EINVAL, "mapping %#llx-%#llx: kind %u, flags %#x instead of %u, %#x",
 			rec->start, rec->end, kind, flags, rec->kind, rec->flags);
@@ -836,6 +907,10 @@ int ckpt_vma_restore(struct ckpt_ctx *ctx)
 		err = map_vma(ctx, rec, file);
 		if (err)
 			return ckpt_err(ctx, err, "mapping %#llx-%#llx", rec->start, rec->end);
+		err = name_vma(rec);
+		if (err)
+			return ckpt_err(ctx, err, "mapping %#llx-%#llx cannot be called %s",
+					rec->start, rec->end, rec->name);
 	}
 	err = compare_vma(ctx, rec);
 	m->vma_rec = *rec;
@@ -929,6 +1004,9 @@ int ckpt_mm_end_restore(struct ckpt_ctx *ctx)
 	err = check_vdso(ctx, &m->mm_rec);
 	if (err)
 		return err;
+	err = ckpt_arch_set_pkeys(current->mm, m->mm_rec.pkeys, m->mm_rec.execute_only_pkey);
+	if (err)
+		return ckpt_err(ctx, err, "this machine has no protection keys");
 	err = set_layout(current->mm, &m->mm_rec);
 	if (err)
 		return ckpt_err(ctx, err, "pages cannot be merged (PR_SET_MEMORY_MERGE)");

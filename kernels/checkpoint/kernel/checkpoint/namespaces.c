@@ -74,8 +74,6 @@ static const char *other_namespace(struct ckpt_ctx *ctx, const struct nsproxy *m
 {
 	if (!mine || !its)
 		return "no";
-	if (its->pid_ns_for_children != ctx->pid_ns)
-		return "(for its children) another pid";
 	if (its->time_ns_for_children != its->time_ns)
 		return "(for its children) another time";
 	if (its->mnt_ns != mine->mnt_ns)
@@ -208,8 +206,8 @@ static int save_time(struct ckpt_ctx *ctx, struct time_namespace *ns)
 	return err ?: rec.objref;
 }
 
-static int save_namespaces(struct ckpt_ctx *ctx, const struct nsproxy *ns,
-			   struct ckpt_rec_task_objs *rec)
+static int save_namespaces(struct ckpt_ctx *ctx, struct task_struct *task,
+			   const struct nsproxy *ns, struct ckpt_rec_task_objs *rec)
 {
 	const struct nsproxy *mine = current->nsproxy;
 
@@ -223,7 +221,10 @@ static int save_namespaces(struct ckpt_ctx *ctx, const struct nsproxy *ns,
 		return rec->ipc_ns;
 	if (ns->time_ns != mine->time_ns)
 		rec->time_ns = save_time(ctx, ns->time_ns);
-	return min(rec->time_ns, 0);
+	if (rec->time_ns < 0)
+		return rec->time_ns;
+	rec->pid_ns = ckpt_pid_namespace_of_children(ctx, task);
+	return min(rec->pid_ns, 0);
 }
 
 int ckpt_namespaces_save(struct ckpt_ctx *ctx, struct task_struct *task,
@@ -234,7 +235,7 @@ int ckpt_namespaces_save(struct ckpt_ctx *ctx, struct task_struct *task,
 
 	if (!ns)
 		return ckpt_err(ctx, -EBUSY, "exits");
-	err = save_namespaces(ctx, ns, rec);
+	err = save_namespaces(ctx, task, ns, rec);
 	put_nsproxy(ns);
 	return err;
 }
@@ -364,6 +365,26 @@ int ckpt_namespaces_begin(struct ckpt_ctx *ctx)
 	return ctx->namespaces ? 0 : ckpt_err(ctx, -ESRCH, "the root of the tree has exited");
 }
 
+/* As it came; of pids it may have been given one of its own. */
+bool ckpt_namespaces_are_the_roots(struct ckpt_ctx *ctx, struct task_struct *task)
+{
+	const struct nsproxy *roots = ctx->namespaces;
+	struct pid_namespace *pids = ckpt_task_pid_ns(task);
+	struct nsproxy *its = task_nsproxy(task);
+	bool are;
+
+	are = its && its->uts_ns == roots->uts_ns && its->ipc_ns == roots->ipc_ns &&
+	      its->mnt_ns == roots->mnt_ns && its->net_ns == roots->net_ns &&
+	      its->cgroup_ns == roots->cgroup_ns && its->time_ns == roots->time_ns &&
+	      its->time_ns_for_children == roots->time_ns_for_children &&
+	      its->pid_ns_for_children == pids;
+	if (its)
+		put_nsproxy(its);
+	if (pids)
+		put_pid_ns(pids);
+	return are;
+}
+
 /* NULL where @objref is 0. */
 static void *namespace_of(struct ckpt_ctx *ctx, int objref, enum ckpt_obj_type type)
 {
@@ -388,11 +409,14 @@ int ckpt_namespaces_install(struct ckpt_ctx *ctx, const struct ckpt_rec_task_obj
 	struct uts_namespace *uts = namespace_of(ctx, rec->uts_ns, CKPT_OBJ_UTS_NS);
 	struct ipc_namespace *ipc = namespace_of(ctx, rec->ipc_ns, CKPT_OBJ_IPC_NS);
 	struct time_namespace *time = namespace_of(ctx, rec->time_ns, CKPT_OBJ_TIME_NS);
+	struct pid_namespace *pids = ckpt_pid_namespace_for_children(ctx, rec->pid_ns);
 	struct nsproxy *ns;
 	bool moved = false;
 
 	if (IS_ERR(uts) || IS_ERR(ipc) || IS_ERR(time))
 		return -EINVAL;
+	if (IS_ERR(pids))
+		return PTR_ERR(pids);
 	/* The clocks that memory shows are the process's. */
 	ctx->member->own_time_ns = rec->time_ns;
 	if (rec->time_ns != ckpt_group_member(ctx, ctx->member)->own_time_ns)
@@ -410,11 +434,15 @@ int ckpt_namespaces_install(struct ckpt_ctx *ctx, const struct ckpt_rec_task_obj
 	if (!time)
 		time = ctx->namespaces->time_ns;
 	if (uts == current->nsproxy->uts_ns && ipc == current->nsproxy->ipc_ns &&
-	    time == current->nsproxy->time_ns)
+	    time == current->nsproxy->time_ns && !pids)
 		return 0;
 	ns = nsproxy_copy();
 	if (IS_ERR(ns))
 		return ckpt_nomem(ctx, "namespaces");
+	if (pids) {
+		put_pid_ns(ns->pid_ns_for_children);
+		ns->pid_ns_for_children = get_pid_ns(pids);
+	}
 	get_uts_ns(uts);
 	put_uts_ns(ns->uts_ns);
 	ns->uts_ns = uts;

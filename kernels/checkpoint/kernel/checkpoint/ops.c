@@ -50,6 +50,8 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(TIME_NS, ckpt_rec_time_ns, .restore = ckpt_time_ns_restore),
 	RECORD(SECCOMP, ckpt_rec_seccomp, .variable = true, .restore = ckpt_seccomp_restore),
 	RECORD(MEMFD, ckpt_rec_memfd, .variable = true, .restore = ckpt_memfd_restore),
+	RECORD(PID_NS, ckpt_rec_pid_ns, .variable = true),
+	RECORD(USAGE, ckpt_rec_usage, .restore = ckpt_usage_restore),
 };
 
 const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
@@ -120,6 +122,11 @@ const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
 		.grab	= ckpt_memfd_grab,
 		.drop	= ckpt_memfd_drop,
 		.users	= ckpt_memfd_users,
+	},
+	[CKPT_OBJ_PID_NS] = {
+		.name	= "pid namespace",
+		.grab	= ckpt_pid_ns_grab,
+		.drop	= ckpt_pid_ns_drop,
 	},
 };
 

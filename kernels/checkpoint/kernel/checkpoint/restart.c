@@ -400,6 +400,7 @@ static int find_members(struct ckpt_ctx *ctx)
 		struct ckpt_task *t = &ctx->tasks[i];
 		struct ckpt_member *m;
 		struct task_struct *parent;
+		int err;
 
 		/* Made by the leader of their group when it is their turn. */
 		if (t->pid != t->tgid)
@@ -419,7 +420,10 @@ static int find_members(struct ckpt_ctx *ctx)
 			return ctx->err;
 		if (!ptrace_may_access(m->task, PTRACE_MODE_ATTACH_REALCREDS))
 			return ckpt_err(ctx, -EPERM, "the caller may not trace it");
-		if (READ_ONCE(m->task->nsproxy) != ctx->namespaces ||
+		err = ckpt_pid_namespace_find(ctx, t);
+		if (err)
+			return err;
+		if (!ckpt_namespaces_are_the_roots(ctx, m->task) ||
 		    task_cred_xxx(m->task, user_ns) != task_cred_xxx(ctx->root, user_ns))
 			return ckpt_err(ctx, -EPERM,
 					"is not in the namespaces of the root of the tree");
@@ -534,6 +538,9 @@ static void apply_parent(struct ckpt_ctx *ctx, struct ckpt_task *t)
 /* Make the id of a group or session whose leader is gone, unless there is a task or an id of that number. */
 static int make_id(struct ckpt_ctx *ctx, pid_t nr, struct pid **ids, unsigned int *nr_ids)
 {
+	pid_t numbers[MAX_PID_NS_LEVEL];
+	struct pid_namespace *ns;
+	unsigned int n;
 	struct pid *pid;
 
 	if (!nr || ckpt_tree_task(ctx, nr))
@@ -541,7 +548,8 @@ static int make_id(struct ckpt_ctx *ctx, pid_t nr, struct pid **ids, unsigned in
 	for (unsigned int i = 0; i < *nr_ids; i++)
 		if (pid_nr_ns(ids[i], ctx->pid_ns) == nr)
 			return 0;
-	pid = alloc_pid(ctx->pid_ns, &nr, 1);
+	n = ckpt_pid_numbers(ctx, nr, numbers, &ns);
+	pid = alloc_pid(ns, numbers, n);
 	if (IS_ERR(pid))
 		return ckpt_err(ctx, PTR_ERR(pid), "the id %d of a process group or session", nr);
 	ids[(*nr_ids)++] = get_pid(pid);
@@ -650,9 +658,12 @@ static int apply(struct ckpt_ctx *ctx)
 			err = ckpt_cpu_apply(ctx, m);
 		if (err)
 			return err;
+		/* Those that are to end use something for that. */
+		if (!m->has_exited)
+			ckpt_usage_apply(m);
 	}
 	ctx->current_pid = 0;
-	err = apply_relations(ctx);
+	err = apply_relations(ctx) ?: ckpt_pid_namespaces_check_exits(ctx);
 	if (err)
 		return err;
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
@@ -718,6 +729,7 @@ static void release(struct ckpt_ctx *ctx)
 		if (ctx->members[i]->has_exited)
 			continue;
 		ckpt_seccomp_apply(ctx->members[i]);
+		ckpt_usage_arm(ctx->members[i]);
 		ckpt_timers_arm(ctx->members[i]);
 	}
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++)

@@ -216,6 +216,8 @@ static int save_section(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	if (!err)
 		err = save_task(ctx, t);
 	if (!err)
+		err = ckpt_usage_save(ctx, t);
+	if (!err)
 		err = save_objs(ctx, t->task);
 	ctx->current_objref = 0;
 	if (!err)
@@ -241,6 +243,8 @@ static int save_zombie_section(struct ckpt_ctx *ctx, struct ckpt_task *t)
 
 	get_task_comm(rec.comm, t->task);
 	err = ckpt_write_record(ctx, CKPT_REC_TASK, &rec, sizeof(rec));
+	if (!err)
+		err = ckpt_usage_save(ctx, t);
 	if (!err)
 		err = ckpt_zombie_save(ctx, t->task);
 	return err ?: ckpt_write_record(ctx, CKPT_REC_TASK_END, &end, sizeof(end));
@@ -339,7 +343,7 @@ int ckpt_task_objs_restore(struct ckpt_ctx *ctx)
 	struct ckpt_member *m = ctx->member;
 	int err = 0;
 
-	if (m->have_objs || rec->pad)
+	if (m->have_objs)
 		return ckpt_err(ctx, -EINVAL, "a second record for one task");
 	if (m->shmem_rec.objref)
 		return ckpt_err(ctx, -EINVAL, "memory %d has not ended", m->shmem_rec.objref);
@@ -397,19 +401,13 @@ int ckpt_rlimits_restore(struct ckpt_ctx *ctx)
 
 static void set_rlimits(const struct ckpt_rec_rlimits *rec)
 {
-	unsigned long cpu;
+	guard(task_lock)(current->group_leader);
+	for (int i = 0; i < RLIM_NLIMITS; i++) {
+		struct rlimit *limit = &current->signal->rlim[i];
 
-	scoped_guard(task_lock, current->group_leader) {
-		for (int i = 0; i < RLIM_NLIMITS; i++) {
-			struct rlimit *limit = &current->signal->rlim[i];
-
-			limit_from_image(rec->limits[i].soft, &limit->rlim_cur);
-			limit_from_image(rec->limits[i].hard, &limit->rlim_max);
-		}
+		limit_from_image(rec->limits[i].soft, &limit->rlim_cur);
+		limit_from_image(rec->limits[i].hard, &limit->rlim_max);
 	}
-	cpu = rlimit(RLIMIT_CPU);
-	if (cpu != RLIM_INFINITY && IS_ENABLED(CONFIG_POSIX_TIMERS))
-		update_rlimit_cpu(current, cpu);
 }
 
 /*
@@ -428,6 +426,8 @@ int ckpt_task_end_restore(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "end of the section of pid %d", rec->pid);
 	if (m->shmem_rec.objref)
 		return ckpt_err(ctx, -EINVAL, "memory %d has not ended", m->shmem_rec.objref);
+	if (!m->have_usage)
+		return ckpt_err(ctx, -EINVAL, "the section lacks a USAGE record");
 	if (!m->has_exited &&
 	    (!m->have_objs || !m->have_attributes || !m->have_signals ||
 	     !m->have_restart_block || !m->have_cpu || list_empty(&m->regsets) ||

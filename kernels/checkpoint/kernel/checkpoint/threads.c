@@ -51,6 +51,14 @@ unsigned int ckpt_group_size(struct ckpt_ctx *ctx)
 	return nr;
 }
 
+bool ckpt_group_is_single(struct ckpt_ctx *ctx)
+{
+	unsigned int place = ckpt_tree_leader(ctx, ctx->member->pid) - ctx->tasks;
+
+	return !ctx->member->is_thread && (place + 1 == ctx->nr_tasks ||
+					   ctx->tasks[place + 1].tgid != ctx->member->pid);
+}
+
 struct ckpt_member *ckpt_group_member(struct ckpt_ctx *ctx, struct ckpt_member *m)
 {
 	unsigned int place = ckpt_tree_leader(ctx, m->pid) - ctx->tasks;
@@ -60,11 +68,12 @@ struct ckpt_member *ckpt_group_member(struct ckpt_ctx *ctx, struct ckpt_member *
 
 static int make_thread(struct ckpt_ctx *ctx, unsigned int place)
 {
-	pid_t pid = ctx->tasks[place].pid;
+	pid_t pid = ctx->tasks[place].pid, numbers[MAX_PID_NS_LEVEL];
+	struct pid_namespace *ns;
 	struct kernel_clone_args args = {
 		.flags = THREAD_FLAGS,
-		.set_tid = &pid,
-		.set_tid_size = 1,
+		.set_tid = numbers,
+		.set_tid_size = ckpt_pid_numbers(ctx, pid, numbers, &ns),
 	};
 	struct ckpt_member *m = ckpt_member_alloc_thread(ctx, pid);
 	struct task_struct *task;

@@ -98,14 +98,12 @@ struct ckpt_task *ckpt_tree_leader(struct ckpt_ctx *ctx, int pid)
 }
 
 /* The namespaces of its own pid, and of its user and group ids. */
-static int check_ids(struct ckpt_ctx *ctx, struct task_struct *task)
+static int check_ids(struct ckpt_ctx *ctx, struct ckpt_task *t)
 {
-	if (task_active_pid_ns(task) != ctx->pid_ns)
-		return ckpt_err(ctx, -EPERM, "is in a nested pid namespace");
-	if (task_cred_xxx(task, user_ns) != ctx->user_ns)
+	if (task_cred_xxx(t->task, user_ns) != ctx->user_ns)
 		return ckpt_err(ctx, -EPERM,
 				"is in another user namespace than the root of the tree");
-	return 0;
+	return ckpt_pid_namespace_note(ctx, t);
 }
 
 static int fill_ids(struct ckpt_ctx *ctx)
@@ -282,13 +280,14 @@ int ckpt_tree_collect(struct ckpt_ctx *ctx, struct task_struct *root)
 		if (!i && t->has_exited)
 			return ckpt_err(ctx, -EBUSY, "has exited");
 		/* A zombie is in none any more, but for those that its ids are from. */
-		err = check_ids(ctx, t->task);
+		err = check_ids(ctx, t);
 		if (!err && !t->has_exited)
 			err = ckpt_namespaces_check(ctx, t->task);
 		if (err)
 			return err;
 	}
-	return resolve_groups(ctx);
+	err = ckpt_pid_namespaces_check(ctx);
+	return err ?: resolve_groups(ctx);
 }
 
 int ckpt_tree_recheck(struct ckpt_ctx *ctx)
@@ -329,6 +328,7 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 	size_t len = sizeof(struct ckpt_rec_tree) +
 		     ctx->nr_tasks * sizeof(struct ckpt_tree_task);
 	struct ckpt_rec_tree *rec __free(kvfree) = kvzalloc(len, GFP_KERNEL_ACCOUNT);
+	int err;
 
 	if (!rec)
 		return ckpt_nomem(ctx, "%u tasks", ctx->nr_tasks);
@@ -347,7 +347,9 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 			.exit_signal = t->pid == t->tgid ? t->task->exit_signal : 0,
 		};
 	}
-	return ckpt_write_record(ctx, CKPT_REC_TREE, rec, len);
+	rec->nr_pid_ns = ctx->nr_pid_nss;
+	err = ckpt_write_record(ctx, CKPT_REC_TREE, rec, len);
+	return err ?: ckpt_pid_namespaces_save(ctx);
 }
 
 /* Position of @pid among the first @nr tasks, or -1. */
@@ -446,10 +448,14 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 	rec = (struct ckpt_rec_tree *)ctx->rec;
 	if (rec->h.type != CKPT_REC_TREE)
 		return ckpt_err(ctx, -EINVAL, "a TREE record is expected here");
-	if (!rec->nr_tasks || rec->flags & ~CKPT_TREE_USER_NS ||
+	if (!rec->nr_tasks || rec->flags & ~CKPT_TREE_USER_NS || rec->pad ||
 	    struct_size(rec, tasks, rec->nr_tasks) != rec->h.len)
 		return ckpt_err(ctx, -EINVAL, "%u tasks in %u bytes, flags %#x", rec->nr_tasks,
 				rec->h.len, rec->flags);
+	/* Each has an init. */
+	if (rec->nr_pid_ns >= rec->nr_tasks)
+		return ckpt_err(ctx, -EINVAL, "%u pid namespaces of %u tasks", rec->nr_pid_ns,
+				rec->nr_tasks);
 	/* Who was root there must not become root here. */
 	if (rec->flags & CKPT_TREE_USER_NS && ctx->user_ns == &init_user_ns)
 		return ckpt_err(ctx, -EPERM,
@@ -474,7 +480,8 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 		ctx->tasks[i].sid = rec->tasks[i].sid;
 		ctx->tasks[i].exit_signal = rec->tasks[i].exit_signal;
 	}
-	return 0;
+	/* The record is gone when the next one is read. */
+	return ckpt_pid_namespaces_read(ctx, rec->nr_pid_ns);
 }
 
 void ckpt_tree_free(struct ckpt_ctx *ctx)
@@ -482,6 +489,7 @@ void ckpt_tree_free(struct ckpt_ctx *ctx)
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
 		if (ctx->tasks[i].task)
 			put_task_struct(ctx->tasks[i].task);
+	ckpt_pid_namespaces_free(ctx);
 	kvfree(ctx->tasks);
 	ctx->tasks = NULL;
 	ctx->nr_tasks = 0;

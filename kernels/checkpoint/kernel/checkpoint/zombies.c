@@ -110,8 +110,16 @@ void ckpt_zombie_wait(struct ckpt_member *m, unsigned int exit_signal)
 {
 	struct task_struct *task = m->task;
 
-	while (!READ_ONCE(task->exit_state))
+	while (!READ_ONCE(task->exit_state)) {
+		/* Something that is no member may keep it from its end. */
+		if (fatal_signal_pending(current))
+			return;
 		usleep_range(20, 100);
+	}
+	/* Without what its end took, which is not over yet. */
+	while (!wait_task_inactive(task, TASK_DEAD) && !fatal_signal_pending(current))
+		usleep_range(20, 100);
+	ckpt_usage_apply(m);
 	write_lock_irq(&tasklist_lock);
 	task->exit_signal = exit_signal;
 	/* Without a queue: bits are all that anybody can see of them. */

@@ -6,6 +6,11 @@ use super::super::canon::{
 };
 use super::{Rule, always, never, one_arch, one_moment, relation};
 
+/// What grows a little while a restored task is on its way into the freezer.
+const GROWS: &str =
+    "it grows until the restored task is frozen; the images say that it does not begin anew";
+/// What was counted before.
+const COUNTED: &str = "what was used differs from run to run";
 const TASK_LINE: &str = "the task's first line has it";
 const SIZES: &str = "programs and mappings are of other sizes on each architecture";
 const LAYOUT: &str = "addresses are each architecture's own";
@@ -67,6 +72,10 @@ pub(super) const RULES: &[Rule] = &[
     one_arch("status.NSpid", TASK_LINE, "1"),
     one_moment("status.NSpgid", TASK_LINE, "1"),
     one_moment("status.NSsid", TASK_LINE, "1"),
+    always("status.NStgidInner", "1"),
+    always("status.NSpidInner", "1"),
+    always("status.NSpgidInner", "0"),
+    always("status.NSsidInner", "0"),
     one_arch("status.Kthread", "no kernel thread is part of a tree", "0"),
     never("status.VmPeak", HISTORY, "900 kB"),
     never("status.VmHWM", HISTORY, "900 kB"),
@@ -123,14 +132,14 @@ pub(super) const RULES: &[Rule] = &[
         "what the kernel notes for itself, such as that a task has forked since its exec, or is about to be frozen",
         "4194560",
     ),
-    never("stat.minflt", HISTORY, "9"),
-    never("stat.cminflt", HISTORY, "9"),
-    never("stat.majflt", HISTORY, "9"),
-    never("stat.cmajflt", HISTORY, "9"),
-    never("stat.utime", HISTORY, "9"),
-    never("stat.stime", HISTORY, "9"),
-    never("stat.cutime", HISTORY, "9"),
-    never("stat.cstime", HISTORY, "9"),
+    never("stat.minflt", GROWS, "9"),
+    one_moment("stat.cminflt", COUNTED, "9"),
+    never("stat.majflt", GROWS, "9"),
+    one_moment("stat.cmajflt", COUNTED, "9"),
+    never("stat.utime", GROWS, "9"),
+    never("stat.stime", GROWS, "9"),
+    one_moment("stat.cutime", COUNTED, "9"),
+    one_moment("stat.cstime", COUNTED, "9"),
     one_arch("stat.priority", "follows from nice and policy", "20"),
     always("stat.nice", "0"),
     one_arch("stat.num_threads", TEXT_OF_STATUS, "1"),

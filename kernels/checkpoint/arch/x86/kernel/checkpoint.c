@@ -25,6 +25,7 @@
 #include <linux/checkpoint.h>
 #include <linux/elf.h>
 #include <linux/perf_event.h>
+#include <linux/pkeys.h>
 #include <linux/regset.h>
 #include <linux/sched/task_stack.h>
 #include <linux/seccomp.h>
@@ -111,9 +112,28 @@ int ckpt_arch_check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 		return ckpt_err(ctx, -EBUSY, "has a local descriptor table");
 	if (mm_lam_cr3_mask(mm))
 		return ckpt_err(ctx, -EBUSY, "uses linear address masking");
-	if (ckpt_pkeys_in_use(mm))
-		return ckpt_err(ctx, -EBUSY, "uses protection keys");
 	return 0;
+}
+
+u32 ckpt_arch_pkeys(struct mm_struct *mm, u32 *execute_only)
+{
+	return ckpt_pkeys(mm, execute_only);
+}
+
+int ckpt_arch_set_pkeys(struct mm_struct *mm, u32 keys, u32 execute_only)
+{
+	return ckpt_set_pkeys(mm, keys, execute_only);
+}
+
+u32 ckpt_arch_nr_pkeys(void)
+{
+	return arch_max_pkey();
+}
+
+void ckpt_arch_hold_pkeys(struct mm_struct *mm)
+{
+	ckpt_set_pkeys(mm, GENMASK(arch_max_pkey() - 1, 0), 0);
+	write_pkru(0);
 }
 
 /* --- registers --- */

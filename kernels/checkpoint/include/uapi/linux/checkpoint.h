@@ -78,7 +78,9 @@ enum ckpt_record {
 	CKPT_REC_TIME_NS	= 31,
 	CKPT_REC_SECCOMP	= 32,
 	CKPT_REC_MEMFD		= 33,
-	CKPT_REC_MAX		= CKPT_REC_MEMFD,
+	CKPT_REC_PID_NS		= 34,
+	CKPT_REC_USAGE		= 35,
+	CKPT_REC_MAX		= CKPT_REC_USAGE,
 };
 
 /**
@@ -151,10 +153,34 @@ struct ckpt_rec_tree {
 	struct ckpt_hdr h;
 	__u32 nr_tasks;
 	__u32 flags;
+	__u32 nr_pid_ns;	/* PID_NS records that follow */
+	__u32 pad;
 	struct ckpt_tree_task tasks[];
 };
 
 #define CKPT_TREE_USER_NS	0x1	/* its ids are those of a user namespace, not of the first one */
+
+/* A number of a task, group or session in two pid namespaces. */
+struct ckpt_pid_id {
+	__s32 pid;	/* in that of the tree's root */
+	__s32 inner;
+};
+
+/**
+ * struct ckpt_rec_pid_ns - a pid namespace below that of the tree's root
+ * @objref:	its number
+ * @parent:	objref of the one that it is in, which comes before it; 0: that of the root
+ * @nr_ids:	number of @ids
+ * @ids:	all that have a number in it; its init is the first
+ */
+struct ckpt_rec_pid_ns {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__s32 parent;
+	__u32 nr_ids;
+	__u32 pad;
+	struct ckpt_pid_id ids[];
+};
 
 #define CKPT_COMM_LEN	16
 
@@ -182,6 +208,51 @@ struct ckpt_rec_task {
 	__u32 pad;
 };
 
+/**
+ * struct ckpt_usage - what was used
+ * @utime, @stime: time in user and in kernel mode, as it was counted
+ * @voluntary, @involuntary: context switches
+ * @minor_faults, @major_faults: page faults without and with I/O
+ */
+struct ckpt_usage {
+	__u64 utime;
+	__u64 stime;
+	__u64 voluntary;
+	__u64 involuntary;
+	__u64 minor_faults;
+	__u64 major_faults;
+};
+
+/**
+ * struct ckpt_rec_usage - what the task has used so far; times in nanoseconds
+ * @runtime:	on a CPU, as its CPU clock shows it
+ * @age, @boot_age: since it began, on CLOCK_MONOTONIC and CLOCK_BOOTTIME
+ * @shown_utime, @shown_stime: last estimate that was shown, 0 where times are exact
+ * @task:	its own
+ * @exited:	by threads of the process that have gone, in the record of its leader, as all below
+ * @exited_runtime: as @runtime
+ * @group_shown_utime, @group_shown_stime: of the process
+ * @max_rss:	most memory that was resident, in bytes
+ * @children:	by children that were waited for
+ * @children_max_rss: most that one of them had resident, in bytes
+ */
+struct ckpt_rec_usage {
+	struct ckpt_hdr h;
+	__u64 runtime;
+	__u64 age;
+	__u64 boot_age;
+	__u64 shown_utime;
+	__u64 shown_stime;
+	struct ckpt_usage task;
+	struct ckpt_usage exited;
+	__u64 exited_runtime;
+	__u64 group_shown_utime;
+	__u64 group_shown_stime;
+	__u64 max_rss;
+	struct ckpt_usage children;
+	__u64 children_max_rss;
+};
+
 /*
  * The objects that the task uses, by objref.  Where that of a namespace is 0,
  * it is the one of whoever restarts the tree.
@@ -197,7 +268,7 @@ struct ckpt_rec_task_objs {
 	__s32 ipc_ns;
 	__s32 time_ns;
 	__s32 seccomp;	/* its last filter, or 0 */
-	__u32 pad;
+	__s32 pid_ns;	/* the one its children come into, or 0: its own */
 };
 
 /* Ends a task's section. */
@@ -599,6 +670,8 @@ struct ckpt_rec_cred {
  * @flags:	CKPT_MM_*
  * @dump_filter: /proc/PID/coredump_filter
  * @membarrier:	what membarrier(2) has registered, as MEMBARRIER_CMD_REGISTER_*
+ * @pkeys:	protection keys that pkey_alloc(2) does not give out, a bit each; key 0 is not said
+ * @execute_only_pkey: the one of memory that may only be executed, 0 where there is none
  */
 struct ckpt_rec_mm {
 	struct ckpt_hdr h;
@@ -620,6 +693,8 @@ struct ckpt_rec_mm {
 	__u32 flags;
 	__u32 dump_filter;
 	__u32 membarrier;
+	__u32 pkeys;
+	__u32 execute_only_pkey;
 	__u64 auxv[];
 };
 
@@ -707,6 +782,8 @@ enum ckpt_vma_kind {
 #define CKPT_VMA_SEALED		0x80000	/* mseal(2) */
 #define CKPT_VMA_MERGEABLE	0x100000 /* MADV_MERGEABLE */
 
+#define CKPT_VMA_NAME_LEN	80
+
 /**
  * struct ckpt_rec_vma - one mapping of the MM before it, in address order
  * @kind:	enum ckpt_vma_kind
@@ -714,6 +791,8 @@ enum ckpt_vma_kind {
  * @start, @end: first address and the one behind the last
  * @pgoff:	offset in the file in pages, 0 where there is none
  * @file:	objref of the mapped file or shared memory, or 0
+ * @pkey:	its protection key
+ * @name:	what PR_SET_VMA_ANON_NAME called it, or empty
  */
 struct ckpt_rec_vma {
 	struct ckpt_hdr h;
@@ -723,7 +802,8 @@ struct ckpt_rec_vma {
 	__u64 end;
 	__u64 pgoff;
 	__s32 file;
-	__u32 pad;
+	__u32 pkey;
+	char  name[CKPT_VMA_NAME_LEN];
 };
 
 /**
