@@ -1,6 +1,6 @@
 //! What a mapping has of its own beside its flags: a protection key, a name.
 
-use std::ffi::{CString, c_int, c_ulong};
+use std::ffi::{CString, c_int, c_long, c_ulong};
 use std::fs;
 use std::ops::Range;
 use std::sync::mpsc;
@@ -20,6 +20,19 @@ const NO_ACCESS: usize = 1;
 const NO_WRITING: usize = 2;
 /// `SEGV_PKUERR`: a protection key forbids it.
 const KEY_FORBIDS: i32 = 4;
+
+/// System calls for keys: numbers of none where the C library knows none.
+#[cfg(target_arch = "x86_64")]
+const CALLS: [c_long; 3] = [
+    libc::SYS_pkey_mprotect,
+    libc::SYS_pkey_alloc,
+    libc::SYS_pkey_free,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const CALLS: [c_long; 3] = [-1; 3];
+const PROTECT: c_long = CALLS[0];
+const ALLOCATE: c_long = CALLS[1];
+const FREE: c_long = CALLS[2];
 
 /// What the thread's register says of all keys, two bits each.
 #[cfg(target_arch = "x86_64")]
@@ -51,12 +64,12 @@ fn set_rights(_rights: u32) {}
 
 fn allocate(rights: usize) -> Result<usize> {
     // SAFETY: plain numbers.
-    unsafe { sys::raw("pkey_alloc", libc::SYS_pkey_alloc, [0, rights, 0, 0, 0]) }
+    unsafe { sys::raw("pkey_alloc", ALLOCATE, [0, rights, 0, 0, 0]) }
 }
 
 fn give_back(key: usize) -> Result<()> {
     // SAFETY: plain numbers.
-    unsafe { sys::raw("pkey_free", libc::SYS_pkey_free, [key, 0, 0, 0, 0]) }.map(drop)
+    unsafe { sys::raw("pkey_free", FREE, [key, 0, 0, 0, 0]) }.map(drop)
 }
 
 /// Gives one page of a mapping a key.
@@ -67,7 +80,7 @@ fn lock(memory: &mut Mapping, page: usize, protection: c_int, key: usize) -> Res
     let done = unsafe {
         sys::raw(
             "pkey_mprotect",
-            libc::SYS_pkey_mprotect,
+            PROTECT,
             [start, page_size(), protection, key, 0],
         )
     };
