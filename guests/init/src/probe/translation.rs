@@ -129,6 +129,18 @@ mod tests {
         }
     }
 
+    fn task(status: &str) -> Task {
+        Task {
+            outer: 1235,
+            inner: 2,
+            leader: 2,
+            leads: true,
+            dir: PathBuf::new(),
+            status: text::fields(status),
+            stat: Vec::new(),
+        }
+    }
+
     #[test]
     fn pids_outside_the_tree_are_zero() {
         let translation = translation();
@@ -148,15 +160,7 @@ mod tests {
     #[test]
     fn every_pid_of_the_status_is_translated() {
         let text = "Name:\tx\nTgid:\t1235\nPid:\t1235\nPPid:\t1234\nTracerPid:\t0\nNStgid:\t1235\t2\nNSpid:\t1235\t2\nNSpgid:\t1234\t1\nNSsid:\t1\t0\n";
-        let task = Task {
-            outer: 1235,
-            inner: 2,
-            leader: 2,
-            leads: true,
-            dir: PathBuf::new(),
-            status: text::fields(text),
-            stat: Vec::new(),
-        };
+        let task = task(text);
         let status = translation().status(&task).unwrap();
         let values: Vec<&str> = status.iter().map(|(_, value)| value.as_str()).collect();
         assert_eq!(values, ["x", "2", "2", "1", "0", "2", "2", "1", "0"]);
@@ -165,15 +169,7 @@ mod tests {
     #[test]
     fn numbers_in_inner_namespaces_are_told_beside() {
         let text = "NStgid:\t1235\t2\t1\t8\nNSpid:\t1235\t2\t1\t9\nNSpgid:\t1234\t1\t0\t0\nNSsid:\t1\t0\t0\t0\n";
-        let task = Task {
-            outer: 1235,
-            inner: 2,
-            leader: 2,
-            leads: true,
-            dir: PathBuf::new(),
-            status: text::fields(text),
-            stat: Vec::new(),
-        };
+        let task = task(text);
         let status = translation().status(&task).unwrap();
         let inner: Vec<_> = status
             .iter()

@@ -80,6 +80,27 @@ int ckpt_mm_users(void *obj)
 #define CKPT_SEALED	VM_NONE
 #endif
 
+/* Where there are no protection keys, or whoever uses them is refused */
+u32 __weak ckpt_arch_pkeys(struct mm_struct *mm, u32 *execute_only)
+{
+	*execute_only = 0;
+	return 0;
+}
+
+int __weak ckpt_arch_set_pkeys(struct mm_struct *mm, u32 keys, u32 execute_only)
+{
+	return keys ? -EINVAL : 0;
+}
+
+u32 __weak ckpt_arch_nr_pkeys(void)
+{
+	return 1;
+}
+
+void __weak ckpt_arch_hold_pkeys(struct mm_struct *mm)
+{
+}
+
 static const struct {
 	vm_flags_t vm;
 	u32 image;

@@ -306,9 +306,12 @@ static int read_namespace(struct ckpt_ctx *ctx)
 	if (rec->pad || !rec->nr_ids || rec->nr_ids > 3 * (u64)ctx->nr_tasks ||
 	    struct_size(rec, ids, rec->nr_ids) != rec->h.len)
 		return ckpt_err(ctx, -EINVAL, "%u numbers in %u bytes", rec->nr_ids, rec->h.len);
-	for (unsigned int i = 0; rec->parent && i < ctx->nr_pid_nss; i++)
+	for (unsigned int i = 0; i < ctx->nr_pid_nss; i++) {
+		if (ctx->pid_nss[i].objref == rec->objref)
+			return ckpt_err(ctx, -EINVAL, "objref %d is taken", rec->objref);
 		if (ctx->pid_nss[i].objref == rec->parent)
 			parent = i + 1;
+	}
 	if (rec->objref <= 0 || (rec->parent && !parent))
 		return ckpt_err(ctx, -EINVAL, "number %d, and the namespace above it %d",
 				rec->objref, rec->parent);

@@ -119,27 +119,6 @@ int ckpt_arch_check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 	return 0;
 }
 
-/* Who uses them is refused. */
-u32 ckpt_arch_pkeys(struct mm_struct *mm, u32 *execute_only)
-{
-	*execute_only = 0;
-	return 0;
-}
-
-int ckpt_arch_set_pkeys(struct mm_struct *mm, u32 keys, u32 execute_only)
-{
-	return keys ? -EINVAL : 0;
-}
-
-u32 ckpt_arch_nr_pkeys(void)
-{
-	return 1;
-}
-
-void ckpt_arch_hold_pkeys(struct mm_struct *mm)
-{
-}
-
 /* --- registers --- */
 
 enum ckpt_regset_action ckpt_arch_regset(const struct user_regset *regset)

@@ -115,14 +115,20 @@ int ckpt_arch_check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 	return 0;
 }
 
+#ifdef CONFIG_X86_INTEL_MEMORY_PROTECTION_KEYS
 u32 ckpt_arch_pkeys(struct mm_struct *mm, u32 *execute_only)
 {
-	return ckpt_pkeys(mm, execute_only);
+	*execute_only = max(mm->context.execute_only_pkey, 0);
+	return mm->context.pkey_allocation_map & ~1;
 }
 
 int ckpt_arch_set_pkeys(struct mm_struct *mm, u32 keys, u32 execute_only)
 {
-	return ckpt_set_pkeys(mm, keys, execute_only);
+	if (!cpu_feature_enabled(X86_FEATURE_OSPKE))
+		return keys ? -EINVAL : 0;
+	mm->context.pkey_allocation_map = keys | 1;
+	mm->context.execute_only_pkey = execute_only ?: -1;
+	return 0;
 }
 
 u32 ckpt_arch_nr_pkeys(void)
@@ -132,9 +138,10 @@ u32 ckpt_arch_nr_pkeys(void)
 
 void ckpt_arch_hold_pkeys(struct mm_struct *mm)
 {
-	ckpt_set_pkeys(mm, GENMASK(arch_max_pkey() - 1, 0), 0);
+	ckpt_arch_set_pkeys(mm, GENMASK(arch_max_pkey() - 1, 0), 0);
 	write_pkru(0);
 }
+#endif
 
 /* --- registers --- */
 

@@ -124,32 +124,4 @@ static inline bool ckpt_ldt_in_use(struct mm_struct *mm)
 }
 #endif
 
-#ifdef CONFIG_X86_INTEL_MEMORY_PROTECTION_KEYS
-static inline u32 ckpt_pkeys(struct mm_struct *mm, u32 *execute_only)
-{
-	*execute_only = max(mm->context.execute_only_pkey, 0);
-	return mm->context.pkey_allocation_map & ~1;
-}
-
-static inline int ckpt_set_pkeys(struct mm_struct *mm, u32 keys, u32 execute_only)
-{
-	if (!cpu_feature_enabled(X86_FEATURE_OSPKE))
-		return keys ? -EINVAL : 0;
-	mm->context.pkey_allocation_map = keys | 1;
-	mm->context.execute_only_pkey = execute_only ?: -1;
-	return 0;
-}
-#else
-static inline u32 ckpt_pkeys(struct mm_struct *mm, u32 *execute_only)
-{
-	*execute_only = 0;
-	return 0;
-}
-
-static inline int ckpt_set_pkeys(struct mm_struct *mm, u32 keys, u32 execute_only)
-{
-	return keys ? -EINVAL : 0;
-}
-#endif
-
 #endif /* _ASM_X86_CHECKPOINT_H */
