@@ -41,7 +41,10 @@ fn held(stage: &mut Stage, args: &Args, kind: Kind) -> Result<()> {
     })?;
     stage.await_ready(&child)?;
     match how {
-        How::Spin => child.await_spinning()?,
+        How::Spin => {
+            child.await_unblocked(libc::SIGUSR1)?;
+            child.await_spinning()?;
+        }
         How::Blocked => child.await_sleeping()?,
     }
     stage.hold()?;

@@ -394,6 +394,19 @@ impl Child {
         Ok(())
     }
 
+    /// Waits until it does not block a signal any more.
+    pub(crate) fn await_unblocked(&self, signal: c_int) -> Result<()> {
+        loop {
+            let mask = sys::status_field(self.pid, "SigBlk")?;
+            let mask = u64::from_str_radix(mask.trim(), 16).unwrap_or(u64::MAX);
+            if mask & (1 << (signal - 1)) == 0 {
+                return Ok(());
+            }
+            self.alive()?;
+            sys::pause();
+        }
+    }
+
     /// Waits until it is in the loop that it is about to enter.
     pub(crate) fn await_spinning(&self) -> Result<()> {
         let start = sys::cpu_time(self.pid)?;

@@ -145,6 +145,8 @@ void ckpt_arch_regset_clean(u32 note, void *data)
 
 	if (note != NT_PRSTATUS)
 		return;
+	/* Some interrupts say in bits of it what they are. */
+	regs->msr &= SRR1_MSR_BITS;
 	regs->dar = 0;
 	regs->dsisr = 0;
 	regs->result = 0;
