@@ -11,6 +11,7 @@ use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::stage::Stage;
 use crate::sys::{self, Pid, Status};
+use crate::zombies::await_end;
 
 /// Uses so much CPU time of the calling thread.
 fn burn(time: Duration) -> Result<()> {
@@ -101,40 +102,26 @@ fn worker(time: Duration) -> Result<Pid> {
     Ok(pid)
 }
 
-fn await_end(pid: Pid) -> Result<()> {
-    while sys::state(pid)? != 'Z' {
-        sys::pause();
-    }
-    Ok(())
-}
-
-/// Faults and times of a process and its children, as `/proc/PID/stat` shows them.
-fn used_by(pid: Pid) -> Result<String> {
+/// Fields of `/proc/PID/stat` from the third on, behind the name.
+fn stat(pid: Pid) -> Result<Vec<String>> {
     let path = format!("/proc/{pid}/stat");
     let text = std::fs::read_to_string(path).map_err(Error::from_io("read /proc/PID/stat"))?;
     let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    // Fields 10 to 17 of proc_pid_stat(5).
-    Ok(fields
-        .split(' ')
-        .skip(7)
-        .take(8)
-        .collect::<Vec<_>>()
-        .join(" "))
+    Ok(fields.split(' ').map(str::to_owned).collect())
 }
 
-/// When the process began, as `/proc/self/stat` shows it: time since the boot.
+/// Faults and times of a process and its children: fields 10 to 17 of `proc_pid_stat(5)`.
+fn used_by(pid: Pid) -> Result<Vec<String>> {
+    Ok(stat(pid)?.into_iter().skip(7).take(8).collect())
+}
+
+/// When this process began, as field 22 shows it in ticks of 10 ms: time since the boot.
 fn begun() -> Result<Duration> {
-    let text = std::fs::read_to_string("/proc/self/stat")
-        .map_err(Error::from_io("read /proc/self/stat"))?;
-    let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    // Field 22 of proc_pid_stat(5), in ticks of 10 ms.
-    let ticks = fields
-        .split(' ')
-        .nth(19)
-        .and_then(|ticks| ticks.parse().ok());
+    let fields = stat(sys::pid())?;
+    let ticks = fields.get(19).and_then(|ticks| ticks.parse().ok());
     ticks
         .map(|ticks: u64| Duration::from_millis(ticks * 10))
-        .ok_or_else(|| Error::Situation(format!("/proc/self/stat says {text:?}")))
+        .ok_or_else(|| Error::Situation(format!("/proc/PID/stat says {fields:?}")))
 }
 
 /// How old the process is; never more than the kernel.

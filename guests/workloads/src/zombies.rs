@@ -19,7 +19,7 @@ extern "C" fn count(_signal: c_int) {
 }
 
 /// Waits until a process has ended.
-fn await_end(pid: Pid) -> Result<()> {
+pub(crate) fn await_end(pid: Pid) -> Result<()> {
     while sys::state(pid)? != 'Z' {
         sys::pause();
     }

@@ -10,11 +10,11 @@ use crate::sys;
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 pub(crate) fn processor(stage: &mut Stage, args: &Args) -> Result<()> {
     // struct user_desc of asm/ldt.h: entry 2, base, limit of so many pages; 32 bits, in pages, usable.
-    let segment: [u32; 4] = [2, 0x1000, 0xf, 0x51];
-    let modify = |function: usize, entries: &[u32]| {
+    let mut segment: [u32; 4] = [2, 0x1000, 0xf, 0x51];
+    let modify = |function: usize, entries: &mut [u32]| {
         let arguments = [
             function,
-            entries.as_ptr().expose_provenance(),
+            entries.as_mut_ptr().expose_provenance(),
             size_of_val(entries),
             0,
             0,
@@ -22,21 +22,13 @@ pub(crate) fn processor(stage: &mut Stage, args: &Args) -> Result<()> {
         // SAFETY: the kernel reads or writes no more than there is.
         unsafe { sys::raw("modify_ldt", libc::SYS_modify_ldt, arguments) }
     };
-    let mut table = [0_u32; 8];
-    let mut seen = || -> Result<[u32; 8]> {
-        let arguments = [
-            0,
-            table.as_mut_ptr().expose_provenance(),
-            size_of_val(&table),
-            0,
-            0,
-        ];
-        // SAFETY: the kernel writes no more than there is.
-        unsafe { sys::raw("modify_ldt", libc::SYS_modify_ldt, arguments) }?;
+    let seen = || -> Result<[u32; 8]> {
+        let mut table = [0; 8];
+        modify(0, &mut table)?;
         Ok(table)
     };
     match args.text("kind", "descriptors") {
-        "descriptors" => modify(1, &segment).map(drop)?,
+        "descriptors" => modify(1, &mut segment).map(drop)?,
         // SAFETY: plain numbers; nobody uses the port, where self-tests write their progress.
         "ports" => unsafe { sys::raw("ioperm", libc::SYS_ioperm, [0x80, 1, 1, 0, 0]) }.map(drop)?,
         // SAFETY: a plain number; nobody uses a port.

@@ -400,13 +400,12 @@ int ckpt_attributes_save(struct ckpt_ctx *ctx, struct ckpt_task *t);
 int ckpt_attributes_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_ATTRIBUTES */
 int ckpt_attributes_apply(struct ckpt_ctx *ctx);
 void ckpt_attributes_finish(const struct ckpt_member *m);
-/* timers.c; sampled under siglock, together with pending signals */
-/* --- usage.c --- */
+/* usage.c; what was used is applied to a held member, and armed when all are */
 int ckpt_usage_save(struct ckpt_ctx *ctx, const struct ckpt_task *t);
 int ckpt_usage_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_USAGE */
 void ckpt_usage_apply(const struct ckpt_member *m);
 void ckpt_usage_arm(const struct ckpt_member *m);
-
+/* timers.c; sampled under siglock, together with pending signals */
 void ckpt_itimers_sample(struct task_struct *task, struct ckpt_rec_itimers *rec);
 int ckpt_itimers_save(struct ckpt_ctx *ctx, struct ckpt_rec_itimers *rec);
 int ckpt_itimers_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_ITIMERS */
@@ -538,8 +537,8 @@ struct ckpt_member {
 	int own_cred, own_files, own_fs, own_sighand, own_mm, own_time_ns;
 	/* Registrations that may only be put back when the memory is there */
 	struct ckpt_rec_task task_rec;
-	bool have_task, have_usage, have_objs, have_rlimits, have_signals, have_restart_block, have_itimers;
-	bool have_attributes;
+	bool have_task, have_usage, have_objs, have_rlimits, have_signals, have_restart_block;
+	bool have_itimers, have_attributes;
 	struct ckpt_rec_mm mm_rec;	/* fixed part of the MM that is being read */
 	unsigned int mm_vmas;		/* VMA records read of it */
 	struct ckpt_rec_vma vma_rec;	/* the last of them */
