@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use crossthaw_harness::arch::Arch;
 use crossthaw_harness::host::Needs;
 use crossthaw_harness::kernel::Flavor;
-use crossthaw_harness::mutants::{self, Meaning, MeasureError, Mutant, News, Row, Settings};
+use crossthaw_harness::mutants::{
+    self, Caught, Meaning, MeasureError, Mutant, News, Row, Settings,
+};
 use crossthaw_harness::report::RunFolder;
 use crossthaw_harness::run::{Memory, width};
 use crossthaw_harness::scenario::SelectError;
@@ -42,6 +44,12 @@ pub(crate) struct Options {
     /// Keep the folders of trials that caught a mutant, too.
     #[arg(long)]
     keep: bool,
+    /// Only mutants that harness/mutants/caught.tsv does not have
+    #[arg(long)]
+    unrecorded: bool,
+    /// Write down in the checkout where each was caught: harness/mutants/caught.tsv
+    #[arg(long, conflicts_with = "list")]
+    record: bool,
     /// Lines for people, or one event as a JSON object a line.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -54,21 +62,28 @@ pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
         let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
         Exit::usage(format!("mutants have mistakes:\n{}", lines.join("\n")))
     })?;
-    let selected = mutants::select(&all, &opts.mutants).map_err(|error| match error {
+    let caught = Caught::load(&cx.repo, &all).map_err(|error| Exit::usage(error.to_string()))?;
+    let mut selected = mutants::select(&all, &opts.mutants).map_err(|error| match error {
         SelectError::Glob { .. } => Exit::usage(error.to_string()),
         _ => Exit::nothing(error.to_string()),
     })?;
     let asked = |arch: &Arch| opts.archs.is_empty() || opts.archs.contains(arch);
     let archs: Vec<_> = Arch::ALL.into_iter().filter(asked).collect();
+    if opts.unrecorded {
+        let unrecorded =
+            |mutant: &Mutant, arch| mutant.archs.contains(&arch) && !caught.has(mutant, arch);
+        selected.retain(|mutant| archs.iter().any(|&arch| unrecorded(mutant, arch)));
+    }
     if opts.list {
         return quietly(list(&selected, opts.format));
     }
     let concerned = |mutant: &&Mutant| mutant.archs.iter().any(|arch| archs.contains(arch));
     if !selected.iter().any(concerned) {
-        let message = "no mutant that was selected concerns these architectures";
+        let message =
+            "no mutant that was selected concerns these architectures, or all are recorded";
         return Err(Exit::nothing(message).into());
     }
-    measure(opts, cx, &selected, &archs)
+    measure(opts, cx, &selected, &archs, caught)
 }
 
 fn list(selected: &[&Mutant], format: Format) -> anyhow::Result<()> {
@@ -102,10 +117,12 @@ fn measure(
     cx: &Context,
     selected: &[&Mutant],
     archs: &[Arch],
+    mut caught: Caught,
 ) -> anyhow::Result<ExitCode> {
     let Options {
         again,
         keep,
+        record,
         format,
         how,
         ..
@@ -130,6 +147,7 @@ fn measure(
         build: &build,
         source: &source,
         matrix: &matrix,
+        caught: &caught,
         dir: folder.dir(),
         harness: &harness,
         width: width(build.jobs, Memory::available(), trial),
@@ -153,6 +171,10 @@ fn measure(
     show.done();
     let rows = teller.rows;
     keep_table(folder.dir(), &rows, selected)?;
+    if *record {
+        caught.note(&rows);
+        caught.save(&cx.repo)?;
+    }
     if *format == Format::Text {
         print!("\n{}", mutants::text(&rows));
         let dir = folder.dir().strip_prefix(&cx.repo).unwrap_or(folder.dir());

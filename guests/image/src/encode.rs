@@ -87,6 +87,7 @@ impl Record {
             Self::Exit(it) => it.encode(order, to),
             Self::Attributes(it) => it.encode(order, to),
             Self::Usage(it) => it.encode(order, to),
+            Self::Cgroup(it) => it.encode(order, to),
             Self::Itimers(it) => it.encode(order, to),
             Self::Shmem(it) => it.encode(order, to),
             Self::ShmemEnd(it) => it.encode(order, to),

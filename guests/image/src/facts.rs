@@ -126,6 +126,8 @@ struct Sorter<'a> {
     task: String,
     /// The address space or the shared memory that is open.
     mm: String,
+    /// CGROUP records so far.
+    cgroups: u32,
     facts: Facts<'a>,
 }
 
@@ -179,6 +181,10 @@ impl<'a> Sorter<'a> {
             Record::Exit(it) => self.plain(task, record, it),
             Record::Attributes(it) => self.plain(task, record, it),
             Record::Usage(it) => self.plain(task, record, it),
+            Record::Cgroup(it) => {
+                self.cgroups += 1;
+                self.plain(format!("cgroup {}", self.cgroups), record, it);
+            }
             Record::Itimers(it) => self.plain(task, record, it),
             Record::Pending(it) => {
                 let queue = if it.head.flags & 1 == 0 {
@@ -311,6 +317,7 @@ impl<'a> Facts<'a> {
             names: Names::of(image),
             task: "no task".to_owned(),
             mm: "no mm".to_owned(),
+            cgroups: 0,
             facts: Facts {
                 parts: Vec::new(),
                 memory: BTreeMap::new(),

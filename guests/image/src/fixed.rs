@@ -200,6 +200,11 @@ impl<T: Fixed, const N: usize> Fixed for [T; N] {
 pub struct Text<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Text<N> {
+    /// It, up to its first zero.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.split(|&byte| byte == 0).next().unwrap_or_default()
+    }
+
     /// It, up to its first zero; what is not UTF-8 is replaced.
     pub fn as_str(&self) -> Cow<'_, str> {
         lossy(&self.0)

@@ -169,7 +169,7 @@ fn elements(record: &str) -> &'static [List] {
         "CPU" => &[("word", 8, None)],
         "REGSET" | "PAGES" => &[("data", 1, None)],
         "FILE" => &[("path", 1, None)],
-        "MEMFD" | "VMA" => &[("name", 1, None)],
+        "MEMFD" | "VMA" | "CGROUP" => &[("name", 1, None)],
         "USAGE" => &[
             ("task", Usage::SIZE, Some(Usage::layout)),
             ("exited", Usage::SIZE, Some(Usage::layout)),

@@ -35,11 +35,12 @@ pub use fixed::{ByteOrder, Layout, Name, Text};
 pub use forge::{Change, Field, ForgeError, Forgery, forge, forge_all, record_names};
 pub use reader::{Image, ImageError, Located, Reader};
 pub use records::{
-    Actions, Arch, Attributes, Cpu, Cred, ErrorRecord, Exit, Fd, FileRecord, Files, Fs, Header,
-    Insn, IpcNs, Itimer, Itimers, LAYOUTS, Memfd, Mm, MmEnd, Pages, Pending, PidId, PidNs,
+    Actions, Arch, Attributes, Cgroup, Cpu, Cred, ErrorRecord, Exit, Fd, FileRecord, Files, Fs,
+    Header, Insn, IpcNs, Itimer, Itimers, LAYOUTS, Memfd, Mm, MmEnd, Pages, Pending, PidId, PidNs,
     PidNsHead, PosixTimer, PosixTimers, Record, Regset, RestartBlock, Rlimit, Rlimits, Seccomp,
     Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs,
-    Trailer, Tree, TreeTask, Usage, UsageRecord, UtsNs, Vma, type_name as record_type_name,
+    Trailer, Tree, TreeHead, TreeTask, Usage, UsageRecord, UtsNs, Vma,
+    type_name as record_type_name,
 };
 pub use regs::{NoteName, Register, decode as decode_registers, note_name};
 pub use verify::{Defect, Verified, VerifyError, verify};

@@ -71,8 +71,8 @@ fixed!(Header = "ckpt_rec_header" at 8 {
     magic: [u8; 8], byte_order: u32, version: u32, arch: u32, word_size: u32, page_size: u32, flags: u32, id: u32, pad: u32,
     features: u64, time: u64, release: Text<64>, build: Text<64>, machine: Text<64>,
 });
-fixed!(#[derive(Copy)] TreeTask = "ckpt_tree_task" at 0 { pid: i32, tgid: i32, ppid: i32, pgid: i32, sid: i32, exit_signal: u32 });
-fixed!(TreeHead = "ckpt_rec_tree" at 8 { nr_tasks: u32, flags: u32, nr_pid_ns: u32, pad: u32 });
+fixed!(#[derive(Copy)] TreeTask = "ckpt_tree_task" at 0 { pid: i32, tgid: i32, ppid: i32, pgid: i32, sid: i32, exit_signal: u32, cgroup: u32, pad: u32 });
+fixed!(TreeHead = "ckpt_rec_tree" at 8 { nr_tasks: u32, flags: u32, nr_pid_ns: u32, nr_cgroups: u32 });
 fixed!(#[derive(Copy)] PidId = "ckpt_pid_id" at 0 { pid: i32, inner: i32 });
 fixed!(PidNsHead = "ckpt_rec_pid_ns" at 8 { objref: i32, parent: i32, nr_ids: u32, pad: u32 });
 fixed!(Task = "ckpt_rec_task" at 8 {
@@ -140,6 +140,7 @@ fixed!(TimeNs = "ckpt_rec_time_ns" at 8 { objref: i32, pad: u32, monotonic: i64,
 fixed!(#[derive(Copy)] Insn = "ckpt_insn" at 0 { code: u16, jt: u8, jf: u8, k: u32 });
 fixed!(SeccompHead = "ckpt_rec_seccomp" at 8 { objref: i32, before: i32, flags: u32, nr_insns: u32 });
 fixed!(MemfdHead = "ckpt_rec_memfd" at 8 { objref: i32, seals: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, name_len: u32 });
+fixed!(Cgroup = "ckpt_rec_cgroup" at 8 { parent: u32, pad: u32, name: Text<256> });
 fixed!(Usage = "ckpt_usage" at 0 { utime: u64, stime: u64, voluntary: u64, involuntary: u64, minor_faults: u64, major_faults: u64 });
 fixed!(UsageRecord = "ckpt_rec_usage" at 8 {
     runtime: u64, age: u64, boot_age: u64, shown_utime: u64, shown_stime: u64, task: Usage, exited: Usage, exited_runtime: u64,
@@ -193,6 +194,7 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     PidNsHead::layout,
     Usage::layout,
     UsageRecord::layout,
+    Cgroup::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -331,6 +333,7 @@ pub enum Record {
     Memfd(Memfd),
     PidNs(PidNs),
     Usage(UsageRecord),
+    Cgroup(Cgroup),
 }
 
 impl PidNs {
@@ -342,7 +345,7 @@ impl PidNs {
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 37] = [
     "",
     "HEADER",
     "TREE",
@@ -379,6 +382,7 @@ const NAMES: [&str; 36] = [
     "MEMFD",
     "PID_NS",
     "USAGE",
+    "CGROUP",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -445,6 +449,7 @@ impl Record {
             Self::Memfd(_) => 33,
             Self::PidNs(_) => 34,
             Self::Usage(_) => 35,
+            Self::Cgroup(_) => 36,
         }
     }
 
@@ -546,6 +551,7 @@ impl Record {
             }
             34 => Self::PidNs(PidNs::decode(from)?),
             35 => Self::Usage(Fixed::decode(from)?),
+            36 => Self::Cgroup(Fixed::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

@@ -4,12 +4,12 @@ use crate::encode::Writer;
 use crate::fixed::{Name, Text};
 use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
-    Actions, Arch, Attributes, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd, FileHead,
-    FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers, Memfd,
-    MemfdHead, Mm, MmEnd, MmHead, Pages, PagesHead, Pending, PendingHead, PidId, PidNs, PidNsHead,
-    PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead, RestartBlock, Rlimit,
-    Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task,
-    TaskEnd, TaskObjs, TimeNs, Tree, TreeHead, TreeTask, Usage, UsageRecord, UtsNs, Vma,
+    Actions, Arch, Attributes, Cgroup, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd,
+    FileHead, FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers,
+    Memfd, MemfdHead, Mm, MmEnd, MmHead, Pages, PagesHead, Pending, PendingHead, PidId, PidNs,
+    PidNsHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead, RestartBlock,
+    Rlimit, Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals,
+    Task, TaskEnd, TaskObjs, TimeNs, Tree, TreeHead, TreeTask, Usage, UsageRecord, UtsNs, Vma,
 };
 
 /// Bytes of a page.
@@ -42,7 +42,15 @@ fn pid_ns(objref: i32, parent: i32, ids: &[(i32, i32)]) -> Record {
     })
 }
 
-/// The head of an image: HEADER, a TREE of three tasks, and the `PID_NS` of the second and the third.
+fn cgroup(parent: u32, name: &str) -> Record {
+    Record::Cgroup(Cgroup {
+        parent,
+        pad: 0,
+        name: text(name),
+    })
+}
+
+/// The head of an image: HEADER, a TREE of three tasks, and the `PID_NS` and cgroups of the second and the third.
 pub fn head(arch: Arch) -> Vec<Record> {
     let task = TreeTask {
         pid: 1,
@@ -51,11 +59,14 @@ pub fn head(arch: Arch) -> Vec<Record> {
         pgid: 1,
         sid: 1,
         exit_signal: 17,
+        cgroup: 0,
+        pad: 0,
     };
     let child = TreeTask {
         pid: 2,
         tgid: 2,
         ppid: 1,
+        cgroup: 2,
         ..task
     };
     let zombie = TreeTask {
@@ -86,12 +97,14 @@ pub fn head(arch: Arch) -> Vec<Record> {
                 nr_tasks: 3,
                 flags: 0,
                 nr_pid_ns: 2,
-                pad: 0,
+                nr_cgroups: 2,
             },
             tasks: vec![task, child, zombie],
         }),
         pid_ns(40, 0, &[(2, 1), (3, 2), (9, 4)]),
         pid_ns(41, 40, &[(3, 1)]),
+        cgroup(0, "above"),
+        cgroup(1, "below"),
     ]
 }
 

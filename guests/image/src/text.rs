@@ -82,14 +82,14 @@ fn header(header: &Header, order: ByteOrder) -> String {
 
 fn tree(tree: &Tree) -> String {
     let mut out = format!(
-        "{} tasks, flags {:#x}, {} pid namespaces below the root's",
-        tree.head.nr_tasks, tree.head.flags, tree.head.nr_pid_ns
+        "{} tasks, flags {:#x}, {} pid namespaces below the root's, {} cgroups below the tree's",
+        tree.head.nr_tasks, tree.head.flags, tree.head.nr_pid_ns, tree.head.nr_cgroups
     );
     for task in &tree.tasks {
         let _ = write!(
             out,
-            "\n  pid {} tgid {} ppid {} pgid {} sid {} exit signal {}",
-            task.pid, task.tgid, task.ppid, task.pgid, task.sid, task.exit_signal
+            "\n  pid {} tgid {} ppid {} pgid {} sid {} exit signal {} cgroup {}",
+            task.pid, task.tgid, task.ppid, task.pgid, task.sid, task.exit_signal, task.cgroup
         );
     }
     out
@@ -592,6 +592,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::Memfd(it) => memfd(it),
         Record::PidNs(it) => pid_ns(it),
         Record::Usage(it) => usage(it),
+        Record::Cgroup(it) => format!("in {}, {}", it.parent, it.name.as_str()),
         Record::UtsNs(it) => format!(
             "#{} host {:?} domain {:?}",
             it.objref,

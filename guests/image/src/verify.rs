@@ -13,8 +13,8 @@ use serde::Serialize;
 use crate::fixed::{FieldId, Fixed, Value};
 use crate::reader::{Image, ImageError, Located, Reader};
 use crate::records::{
-    Arch, Attributes, Exit, Header, Pending, PidNs, PosixTimers, Record, TaskObjs, Tree, TreeTask,
-    UsageRecord, type_name,
+    Arch, Attributes, Cgroup, Exit, Header, Pending, PidNs, PosixTimers, Record, TaskObjs, Tree,
+    TreeTask, UsageRecord, type_name,
 };
 use crate::regs;
 use objects::Objects;
@@ -23,7 +23,7 @@ use objects::Objects;
 const FLAGS: u32 = 1;
 
 /// `CKPT_TREE_USER_NS`, the only flag of a tree.
-const TREE_FLAGS: u32 = 1;
+const TREE_FLAGS: u32 = 3;
 
 /// The first thing that is wrong with an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -148,6 +148,8 @@ enum Place {
     Tree,
     /// So many `PID_NS`.
     PidNs(u32),
+    /// So many CGROUP.
+    Cgroup(u32),
     /// A TASK, or the end.
     Task,
     Usage,
@@ -173,6 +175,7 @@ impl Place {
             Self::Header => "HEADER",
             Self::Tree => "TREE",
             Self::PidNs(_) => "PID_NS",
+            Self::Cgroup(_) => "CGROUP",
             Self::Task => "TASK, or behind the last task TRAILER",
             Self::Usage => "USAGE",
             Self::Objects => "an object or TASK_OBJS",
@@ -212,6 +215,9 @@ struct Verifier {
     objects: Objects,
     /// Numbers of the pid namespaces, and the pids that are in them.
     pid_namespaces: Vec<(i32, HashSet<i32>)>,
+    /// How many cgroups there are to be, and those that have come: what they are in, and their names.
+    nr_cgroups: u32,
+    cgroups: Vec<(u32, Vec<u8>)>,
     /// The memory that the handlers of signal actions are in.
     memories: HashMap<i32, i32>,
     /// Signal actions of the first of each process that lives.
@@ -270,6 +276,7 @@ impl Verifier {
                 self.objects.record(record)?;
                 self.pid_ns(it, left)?
             }
+            (Place::Cgroup(left), Record::Cgroup(it)) => self.cgroup(it, left)?,
             (Place::Task, Record::Task(it)) if self.sections < self.tree.len() => {
                 self.pid_is(it.pid)?;
                 Place::Usage
@@ -406,13 +413,53 @@ impl Verifier {
             expect(task.exit_signal <= 64, &field("exit_signal"), || {
                 format!("{} is no signal", task.exit_signal)
             })?;
+            let cgroup = task.cgroup <= it.head.nr_cgroups;
+            expect(cgroup, &field("cgroup"), || {
+                format!("{} of {} cgroups", task.cgroup, it.head.nr_cgroups)
+            })?;
             self.tree.push(task.pid);
         }
+        self.nr_cgroups = it.head.nr_cgroups;
         let few = u64::from(it.head.nr_pid_ns) < it.tasks.len() as u64;
         expect(few, "nr_pid_ns", || {
             format!("{}, and each has an init", it.head.nr_pid_ns)
         })?;
-        Ok(after_tree(it.head.nr_pid_ns))
+        Ok(self.after_tree(it.head.nr_pid_ns))
+    }
+
+    /// What follows TREE, or the last `PID_NS`.
+    fn after_tree(&self, left: u32) -> Place {
+        match (left, self.nr_cgroups) {
+            (0, 0) => Place::Task,
+            (0, cgroups) => Place::Cgroup(cgroups),
+            (left, _) => Place::PidNs(left),
+        }
+    }
+
+    /// A cgroup: what it is in comes before it, and has no other of its name.
+    fn cgroup(&mut self, it: &Cgroup, left: u32) -> Result<Place, Wrong> {
+        let before = usize::try_from(it.parent).is_ok_and(|parent| parent <= self.cgroups.len());
+        expect(before, "parent", || {
+            format!("{} is not before it", it.parent)
+        })?;
+        let name = it.name.as_bytes();
+        let ends = it.name.0[name.len()..].iter();
+        let good = ends.len() > 0
+            && ends.clone().all(|&byte| byte == 0)
+            && !matches!(name, b"" | b"." | b"..")
+            && !name.iter().any(|byte| b"/\n".contains(byte));
+        expect(good, "name", || {
+            format!("{:?} is no name of a cgroup", it.name.as_str())
+        })?;
+        let this = (it.parent, name.to_vec());
+        expect(!self.cgroups.contains(&this), "name", || {
+            format!("{} is there twice", it.name.as_str())
+        })?;
+        self.cgroups.push(this);
+        Ok(match left - 1 {
+            0 => Place::Task,
+            left => Place::Cgroup(left),
+        })
     }
 
     /// A pid namespace: its init comes first, and what has a number in it has one in that above, and in no other.
@@ -445,7 +492,7 @@ impl Verifier {
             "a pid is there twice".to_owned()
         })?;
         self.pid_namespaces.push((it.head.objref, pids));
-        Ok(after_tree(left - 1))
+        Ok(self.after_tree(left - 1))
     }
 
     fn pid_is(&self, pid: i32) -> Result<(), Wrong> {
@@ -616,15 +663,6 @@ impl Verifier {
     }
 }
 
-/// What follows TREE, or the last `PID_NS`.
-fn after_tree(left: u32) -> Place {
-    if left == 0 {
-        Place::Task
-    } else {
-        Place::PidNs(left)
-    }
-}
-
 /// A thread comes right after a task of its group, and has what is the group's.
 fn thread_follows(before: Option<&TreeTask>, thread: &TreeTask) -> Result<(), Wrong> {
     let Some(before) = before.filter(|before| before.tgid == thread.tgid) else {
@@ -642,6 +680,9 @@ fn thread_follows(before: Option<&TreeTask>, thread: &TreeTask) -> Result<(), Wr
             format!("{number} instead of its group's {group}")
         })?;
     }
+    expect(thread.cgroup == before.cgroup, "cgroup", || {
+        format!("{} instead of its group's {}", thread.cgroup, before.cgroup)
+    })?;
     expect(thread.exit_signal == 0, "exit_signal", || {
         format!("{} of a thread", thread.exit_signal)
     })
@@ -744,6 +785,7 @@ impl Record {
             Self::Seccomp(it) => it.head.visit(id, to),
             Self::Memfd(it) => it.head.visit(id, to),
             Self::Usage(it) => it.visit(id, to),
+            Self::Cgroup(it) => it.visit(id, to),
             Self::PidNs(it) => {
                 let ids: Vec<&dyn Visited> = it.ids.iter().map(|it| it as _).collect();
                 list("ids", &ids);

@@ -16,7 +16,7 @@ use crate::reap;
 /// How long freezing, thawing and killing may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A cgroup v2 folder.
+/// A cgroup v2 folder, and those below it.
 #[derive(Clone, Debug)]
 pub(crate) struct Cgroup {
     path: PathBuf,
@@ -109,8 +109,27 @@ impl Cgroup {
         self.write("cgroup.procs", &pid.to_string())
     }
 
+    /// Those right below it.
+    fn below(&self) -> Result<Vec<Self>> {
+        let failed = || format!("list {}", self.path.display());
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.path).context(failed)? {
+            let entry = entry.context(failed)?;
+            if entry.file_type().context(failed)?.is_dir() {
+                all.push(Self::at(entry.path()));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Remove those below it, when nobody is in them any more.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.below()?.iter().try_for_each(Self::remove)
+    }
+
     /// Remove it, when nobody is in it any more.
     pub(crate) fn remove(&self) -> Result<()> {
+        self.clear()?;
         fs::remove_dir(&self.path).context(|| format!("remove {}", self.path.display()))
     }
 
@@ -156,11 +175,18 @@ impl Cgroup {
             })
     }
 
-    /// Its processes, as the agent sees their pids.
+    /// Its processes, as the agent sees their pids, those below it among them.
     pub(crate) fn procs(&self) -> Result<Vec<i32>> {
         let path = self.path.join("cgroup.procs");
-        let text = fs::read_to_string(&path).context(|| format!("read {}", path.display()))?;
+        let text = match fs::read_to_string(&path) {
+            // In a cgroup of threads, whose processes are in one above.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => String::new(),
+            text => text.context(|| format!("read {}", path.display()))?,
+        };
         let mut all = pids(&text);
+        for below in self.below()? {
+            all.extend(below.procs()?);
+        }
         all.sort_unstable();
         all.dedup();
         Ok(all)

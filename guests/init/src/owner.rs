@@ -188,7 +188,7 @@ impl Drop for Owner {
     /// A cgroup with tasks in it stays, and is the next owner's.
     fn drop(&mut self) {
         for cgroup in [&self.tools, &self.tree] {
-            let _ = fs::remove_dir(cgroup.path());
+            let _ = cgroup.remove();
         }
         if let Some(path) = self.tree.path().parent() {
             let _ = fs::remove_dir(path);

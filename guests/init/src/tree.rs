@@ -66,13 +66,14 @@ pub(crate) fn prepare_cgroup(owner: Option<&Owner>) -> Result<Cgroup> {
             cgroup.procs()?
         )));
     }
+    cgroup.clear()?;
     cgroup.thaw()?;
     Ok(cgroup)
 }
 
 /// A new cgroup in the place of the one that [`prepare_cgroup`] gives; the same one if there are tasks in it.
 pub(crate) fn renew_cgroup() -> Result<()> {
-    let _ = fs::remove_dir(Cgroup::create(CGROUP)?.path());
+    let _ = Cgroup::create(CGROUP)?.remove();
     prepare_cgroup(None).map(drop)
 }
 

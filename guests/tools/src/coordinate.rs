@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use crate::cgroups::{Cgroups, NoCgroup};
 use crate::fault::{Armed, Fault, NoFault};
 use crate::fork::{Fork, Forked, Kind, Namespaces, Private, fork};
 use crate::head::{self, Head};
@@ -50,7 +51,7 @@ pub struct Options {
     pub users: Option<IdMaps>,
     /// Root directory of the tree; the caller's if `None`.
     pub root: Option<CString>,
-    /// A cgroup for the tree.
+    /// A cgroup for the tree; those that the image has below it are made there.
     pub cgroup: Option<OwnedFd>,
     /// How the tasks are left.
     pub leave: Leave,
@@ -61,10 +62,12 @@ pub struct Options {
 }
 
 /// A tree that was restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Restarted {
     /// The root's pid.
     pub root: i32,
+    /// Its cgroups, if it was given one.
+    pub cgroups: Option<Cgroups>,
     /// Whether [`Options::fault`] came to be, and was no reason to fail.
     pub fault_reached: bool,
 }
@@ -115,6 +118,14 @@ pub enum RestartError {
     /// The kernel does not let allocations fail.
     #[error(transparent)]
     Fault(#[from] NoFault),
+    /// The image has cgroups below that of its tree, and there is none to make them in.
+    #[error(
+        "tasks of the image are in cgroups below that of their tree: say with --cgroup which one is the tree's"
+    )]
+    WhichCgroup,
+    /// A cgroup could not be made.
+    #[error(transparent)]
+    Cgroup(#[from] NoCgroup),
     /// SIGINT or SIGTERM came before the kernel had the image.
     #[error("a signal came while the tree was made")]
     Interrupted,
@@ -161,7 +172,7 @@ fn plan(head: &Head, namespaces: Namespaces) -> Result<Plan, RestartError> {
     let Ok(tree) = &head.tree else {
         return Ok(Plan::alone());
     };
-    let Ok(plan) = Plan::new(&tree.tasks, &tree.pid_namespaces) else {
+    let Ok(plan) = Plan::new(tree) else {
         return Ok(Plan::alone());
     };
     match (namespaces, plan.root().pid) {
@@ -170,8 +181,32 @@ fn plan(head: &Head, namespaces: Namespaces) -> Result<Plan, RestartError> {
     }
 }
 
+/// The tree's cgroup, and those of the image below it.
+fn make_cgroups(head: &Head, top: Option<OwnedFd>) -> Result<Option<Cgroups>, RestartError> {
+    // Those of a tree that cannot be planned are for the kernel to refuse.
+    let tree = head.tree.as_ref().ok();
+    let planned = tree.filter(|tree| Plan::new(tree).is_ok());
+    let below = planned.map_or(&[][..], |tree| &tree.cgroups);
+    match top {
+        Some(top) => Ok(Some(Cgroups::make(top, below)?)),
+        None if below.is_empty() => Ok(None),
+        None => Err(RestartError::WhichCgroup),
+    }
+}
+
+/// Had the tree a cgroup namespace of its own?
+fn own_cgroup_namespace(head: &Head) -> bool {
+    const CGROUP_NS: u32 = 2;
+    let flags = head.tree.as_ref().map_or(0, |tree| tree.head.flags);
+    flags & CGROUP_NS != 0
+}
+
 /// Fork the tree; returns when all its tasks are on their way into the kernel.
-fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
+fn fork_tree(
+    plan: &Plan,
+    options: &Options,
+    cgroups: Option<&Cgroups>,
+) -> Result<i32, RestartError> {
     let prepare = |source| RestartError::Prepare {
         what: "make a pipe",
         source,
@@ -183,7 +218,7 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
         namespaces: options.namespaces,
         private: options.private.with(Kind::User, options.users.is_some()),
         pids: &root.wanted,
-        cgroup: options.cgroup.as_ref().map(AsFd::as_fd),
+        cgroup: cgroups.and_then(|all| all.folder(0)),
         ..Fork::PLAIN
     };
     let inherited = options.namespaces == Namespaces::Inherited;
@@ -207,6 +242,7 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
                 namespaces: options.namespaces,
                 private: options.private,
                 root: options.root.as_deref(),
+                cgroups,
                 fault: options.fault,
             };
             members::become_member(plan, 0, &surroundings, to.as_fd())
@@ -242,13 +278,14 @@ fn fork_tree(plan: &Plan, options: &Options) -> Result<i32, RestartError> {
     }
 }
 
-/// Hand the forked tree to the kernel.
+/// Hand the forked tree to the kernel; whether an allocation that was to fail did.
 fn enter(
     root: i32,
     image: BorrowedFd<'_>,
     options: &Options,
+    cgroups: Option<&Cgroups>,
     log: &Log,
-) -> Result<Restarted, RestartError> {
+) -> Result<bool, RestartError> {
     let own = options.fault.filter(|fault| fault.pid == 0);
     let armed = own.map(|fault| Armed::arm(fault.nth)).transpose();
     let armed = armed.map_err(NoFault::from)?;
@@ -256,16 +293,10 @@ fn enter(
     let reached = armed.map(Armed::reached).transpose();
     let reached = reached.map_err(NoFault::from)?;
     entered.map_err(RestartError::Kernel)?;
-    let fault_reached = match (reached, options.fault, &options.cgroup) {
+    Ok(match (reached, options.fault, cgroups) {
         (Some(reached), ..) => reached,
-        (None, Some(_), Some(cgroup)) => {
-            fault::reached_in(cgroup.as_fd()).map_err(NoFault::from)?
-        }
+        (None, Some(_), Some(cgroups)) => fault::reached_in(cgroups).map_err(NoFault::from)?,
         _ => false,
-    };
-    Ok(Restarted {
-        root,
-        fault_reached,
     })
 }
 
@@ -300,17 +331,22 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<Restarted, Restart
             source,
         })?;
     }
+    let cgroups = make_cgroups(&head, options.cgroup.take())?;
+    options.private = options
+        .private
+        .with(Kind::Cgroup, own_cgroup_namespace(&head));
     let image = options.image.try_clone().map_err(RestartError::Read)?;
     let image = choose(&head, image, options.source, start)?;
     let fd = match &image {
         Image::File(file) => file.as_fd(),
         Image::Pipe(replay) => replay.image.as_fd(),
     };
-    let outcome = fork_tree(&plan, &options).and_then(|root| {
+    let outcome = fork_tree(&plan, &options, cgroups.as_ref()).and_then(|root| {
         if wait::noted() {
             return Err(RestartError::Interrupted);
         }
-        enter(root, fd, &options, log)
+        let fault_reached = enter(root, fd, &options, cgroups.as_ref(), log)?;
+        Ok((root, fault_reached))
     });
     match (&outcome, image) {
         (Err(error), image) => {
@@ -333,5 +369,10 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<Restarted, Restart
             let _ = orphans::wait(feeder);
         }
     }
-    outcome
+    let (root, fault_reached) = outcome?;
+    Ok(Restarted {
+        root,
+        cgroups,
+        fault_reached,
+    })
 }

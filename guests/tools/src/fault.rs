@@ -4,11 +4,11 @@
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::cgroups::Cgroups;
 use crate::errno;
 
 /// How many of the calling thread's allocations are left until one fails, or 0.
@@ -62,16 +62,10 @@ fn left(text: &[u8]) -> io::Result<u32> {
     text.trim().parse().map_err(io::Error::other)
 }
 
-/// Has the allocation of the one task of this cgroup that was to have it failed? From here on none will.
-pub(crate) fn reached_in(cgroup: BorrowedFd<'_>) -> io::Result<bool> {
-    let threads = rustix::fs::openat(
-        cgroup,
-        c"cgroup.threads",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+/// Has the allocation of the one task of these cgroups that was to have it failed? From here on none will.
+pub(crate) fn reached_in(cgroups: &Cgroups) -> io::Result<bool> {
     let mut reached = true;
-    for tid in io::read_to_string(File::from(threads))?.lines() {
+    for tid in cgroups.threads()? {
         let path = format!("/proc/{tid}/fail-nth");
         if left(&fs::read(&path)?)? != 0 {
             reached = false;

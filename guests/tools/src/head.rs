@@ -2,17 +2,21 @@
 
 use std::io::{self, Read};
 
-use crossthaw_image::{Header, ImageError, PidNs, Reader, Record, TreeTask};
+use crossthaw_image::{Cgroup, Header, ImageError, PidNs, Reader, Record, TreeHead, TreeTask};
 
 /// What is to be forked.
 #[derive(Debug)]
 pub struct Tree {
     /// The first record.
     pub header: Header,
-    /// The second.
+    /// The beginning of the second.
+    pub head: TreeHead,
+    /// The rest of it.
     pub tasks: Vec<TreeTask>,
     /// Those behind it: pid namespaces below that of the root.
     pub pid_namespaces: Vec<PidNs>,
+    /// Those behind them: cgroups below that of the tree.
+    pub cgroups: Vec<Cgroup>,
 }
 
 /// The first records, as far as they could be read.
@@ -80,10 +84,19 @@ fn parse<R: Read>(reader: &mut Reader<R>) -> Result<Tree, ImageError> {
             _ => return Err(ImageError::NoTree),
         }
     }
+    let mut cgroups = Vec::new();
+    for _ in 0..tree.head.nr_cgroups {
+        match reader.next().transpose()?.map(|located| located.record) {
+            Some(Record::Cgroup(it)) => cgroups.push(it),
+            _ => return Err(ImageError::NoTree),
+        }
+    }
     Ok(Tree {
         header,
+        head: tree.head,
         tasks: tree.tasks,
         pid_namespaces,
+        cgroups,
     })
 }
 

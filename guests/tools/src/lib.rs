@@ -3,6 +3,7 @@
 //! Linux only. Nothing here prints, and nothing exits but for forked children that have nobody to return to.
 
 pub mod cgroup;
+pub mod cgroups;
 pub mod container;
 pub mod coordinate;
 pub mod errno;

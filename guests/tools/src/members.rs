@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::cgroups::{self, Cgroups};
 use crate::fault::{Armed, Fault};
 use crate::fork::{Fork, Forked, Namespaces, Private, fork};
 use crate::plan::Plan;
@@ -128,6 +129,8 @@ pub struct Surroundings<'a> {
     pub private: Private,
     /// Its root directory; the caller's if `None`.
     pub root: Option<&'a CStr>,
+    /// Its cgroup, in which it was forked, and those below.
+    pub cgroups: Option<&'a Cgroups>,
     /// An allocation that is to fail.
     pub fault: Option<Fault>,
 }
@@ -148,11 +151,16 @@ pub fn become_member(
         namespaces,
         private,
         root,
+        cgroups,
         fault,
     } = *surroundings;
+    let folder = |number| cgroups.and_then(|all| all.folder(number));
+    let inner = Some(plan.tasks[place].cgroup).filter(|&number| number != 0);
     let entered = users
         .map_or(Ok(()), Users::enter)
-        .and_then(|()| container::enter(namespaces, private, root));
+        .and_then(|()| container::enter(namespaces, private, root))
+        // Not before: the root of a cgroup namespace is where the task is that makes it.
+        .and_then(|()| inner.and_then(folder).map_or(Ok(()), cgroups::join));
     if let Err(error) = entered {
         give_up(
             &Complaint {
@@ -175,6 +183,7 @@ pub fn become_member(
                 fork(&Fork {
                     init: planned.init,
                     pids: &planned.wanted,
+                    cgroup: folder(planned.cgroup).filter(|_| planned.cgroup != task.cgroup),
                     ..Fork::PLAIN
                 })
             } {

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use crossthaw_image::{PidNs, TreeTask};
+use crossthaw_image::{Cgroup, PidNs, TreeTask};
+
+use crate::cgroups::is_name;
+use crate::head::Tree;
 
 /// One task to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub struct Planned {
     pub wanted: Vec<i32>,
     /// It is the init of a pid namespace below that of the root.
     pub init: bool,
+    /// Number of the cgroup that it is in, 0 being that of the tree.
+    pub cgroup: usize,
     /// Places in [`Plan::tasks`] of the tasks that it forks, in the order of the image.
     pub children: Vec<usize>,
 }
@@ -45,6 +50,25 @@ pub enum PlanError {
     /// Pid namespaces that contradict themselves or each other.
     #[error("the pid namespaces of pid {0} are none that it can be in")]
     PidNamespaces(i32),
+    /// A cgroup that is in none before it, or whose name is none.
+    #[error("cgroup {0} cannot be made")]
+    Cgroup(usize),
+    /// A task in a cgroup that the image does not have.
+    #[error("pid {0} is in a cgroup that there is not")]
+    NoCgroup(i32),
+}
+
+fn check_cgroups(tasks: &[TreeTask], cgroups: &[Cgroup]) -> Result<(), PlanError> {
+    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    for (before, it) in cgroups.iter().enumerate() {
+        if number(it.parent) > before || !is_name(it.name.as_bytes()) {
+            return Err(PlanError::Cgroup(before + 1));
+        }
+    }
+    let lost = tasks
+        .iter()
+        .find(|task| number(task.cgroup) > cgroups.len());
+    lost.map_or(Ok(()), |task| Err(PlanError::NoCgroup(task.pid)))
 }
 
 /// The innermost namespace that has a number for a pid, from 1 on; 0 is that of the root.
@@ -102,7 +126,12 @@ fn numbers(pid: i32, pid_namespaces: &[PidNs]) -> Vec<i32> {
 impl Plan {
     /// Arrange the processes of an image; the kernel makes their threads. A child of a thread is forked by the thread's leader, and the
     /// kernel gives it to the thread.
-    pub fn new(tasks: &[TreeTask], pid_namespaces: &[PidNs]) -> Result<Self, PlanError> {
+    pub fn new(tree: &Tree) -> Result<Self, PlanError> {
+        check_cgroups(&tree.tasks, &tree.cgroups)?;
+        Self::of(&tree.tasks, &tree.pid_namespaces)
+    }
+
+    fn of(tasks: &[TreeTask], pid_namespaces: &[PidNs]) -> Result<Self, PlanError> {
         let mut planned: Vec<Planned> = Vec::with_capacity(tasks.len());
         let mut places = std::collections::HashMap::with_capacity(tasks.len());
         for task in tasks {
@@ -134,6 +163,7 @@ impl Plan {
                 init: pid_namespaces
                     .iter()
                     .any(|it| it.ids.first().is_some_and(|id| id.pid == task.pid)),
+                cgroup: usize::try_from(task.cgroup).unwrap_or(usize::MAX),
                 children: Vec::new(),
             });
         }
@@ -152,6 +182,7 @@ impl Plan {
                 pid: 1,
                 wanted: Vec::new(),
                 init: false,
+                cgroup: 0,
                 children: Vec::new(),
             }],
         }
@@ -166,7 +197,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossthaw_image::{PidId, PidNsHead};
+    use crossthaw_image::{PidId, PidNsHead, Text};
 
     fn task(pid: i32, parent: i32) -> TreeTask {
         TreeTask {
@@ -176,6 +207,8 @@ mod tests {
             pgid: 0,
             sid: 0,
             exit_signal: 17,
+            cgroup: 0,
+            pad: 0,
         }
     }
 
@@ -202,13 +235,14 @@ mod tests {
     }
 
     fn check(tasks: &[TreeTask], expected: Result<&[(i32, &[usize])], PlanError>) {
-        let planned = Plan::new(tasks, &[]).map(|plan| plan.tasks);
+        let planned = Plan::of(tasks, &[]).map(|plan| plan.tasks);
         let expected = expected.map(|list| {
             list.iter()
                 .map(|&(pid, children)| Planned {
                     pid,
                     wanted: vec![pid],
                     init: false,
+                    cgroup: 0,
                     children: children.to_vec(),
                 })
                 .collect::<Vec<_>>()
@@ -232,7 +266,7 @@ mod tests {
             namespace(1, 0, &[(5, 1), (6, 2), (7, 9)]),
             namespace(2, 1, &[(6, 1), (7, 3)]),
         ];
-        let plan = Plan::new(&tasks, &namespaces).unwrap();
+        let plan = Plan::of(&tasks, &namespaces).unwrap();
         let found: Vec<_> = plan
             .tasks
             .iter()
@@ -256,7 +290,7 @@ mod tests {
         let tasks = [task(1, 0), task(5, 1), task(6, 5)];
         let good = namespace(1, 0, &[(5, 1), (6, 2)]);
         let check = |namespaces: &[PidNs], pid| {
-            let found = Plan::new(&tasks, namespaces).map(drop);
+            let found = Plan::of(&tasks, namespaces).map(drop);
             let expected = if pid == 0 {
                 Ok(())
             } else {
@@ -274,6 +308,36 @@ mod tests {
         check(&[namespace(1, 0, &[(1, 1), (5, 2), (6, 3)])], 1);
         check(&[good.clone(), namespace(2, 0, &[(6, 1)])], 6);
         check(&[good, namespace(2, 1, &[(6, 1)])], 0);
+    }
+
+    #[test]
+    fn cgroups_that_cannot_be_are_refused() {
+        let cgroup = |parent, name: &str| {
+            let mut bytes = [0; 256];
+            bytes[..name.len()].copy_from_slice(name.as_bytes());
+            Cgroup {
+                parent,
+                pad: 0,
+                name: Text(bytes),
+            }
+        };
+        let check = |cgroups: &[Cgroup], expected| {
+            let tasks = [
+                task(1, 0),
+                TreeTask {
+                    cgroup: 2,
+                    ..task(5, 1)
+                },
+            ];
+            assert_eq!(check_cgroups(&tasks, cgroups), expected, "{cgroups:?}");
+        };
+        check(&[cgroup(0, "a"), cgroup(1, "b")], Ok(()));
+        check(&[cgroup(0, "a")], Err(PlanError::NoCgroup(5)));
+        check(&[cgroup(1, "a"), cgroup(1, "b")], Err(PlanError::Cgroup(1)));
+        check(
+            &[cgroup(0, "a"), cgroup(1, "..")],
+            Err(PlanError::Cgroup(2)),
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@
 mod access;
 mod args;
 mod attributes;
+mod cgroups;
 mod credentials;
 mod disturbed;
 mod error;
@@ -70,6 +71,7 @@ macro_rules! registry {
 registry! {
     access: others sysctl;
     attributes: default_slack kept(what) parent_death subreaper threads;
+    cgroups: removed spread(root) threaded;
     credentials: capabilities dumpable ids rlimits;
     disturbed: turns;
     files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;

@@ -11,7 +11,7 @@ use super::known::{self, Base, Passed};
 use super::outcome::{Outcome, Row};
 use super::same_code::same_code;
 use super::trials::{Bench, Until, try_all};
-use super::{Meaning, Mutant, MutantError, MutantId};
+use super::{Caught, Meaning, Mutant, MutantError, MutantId};
 use crate::arch::Arch;
 use crate::build::{BuildContext, OnProgress, Progress};
 use crate::guest::{self, GuestBuildError, GuestImage};
@@ -31,6 +31,8 @@ pub struct Settings<'a> {
     pub source: &'a Source,
     /// The scenarios.
     pub matrix: &'a Matrix,
+    /// Where mutants were caught before: that case is tried first.
+    pub caught: &'a Caught,
     /// The folder for evidence.
     pub dir: &'a Path,
     /// Hash of the harness: its oracles decide the result.
@@ -237,7 +239,10 @@ impl<'a> Group<'a> {
             let known = known::row(&build.store, job.mutant, self.arch, &key);
             match known.filter(|_| !self.settings.again) {
                 Some(row) => news(News::MutantFinished(row)),
-                None => left.push((job, key)),
+                None => {
+                    let cases = self.settings.caught.first(job.mutant, self.arch, job.cases);
+                    left.push((Job { cases, ..job }, key));
+                }
             }
         }
         if left.is_empty() {

@@ -3,6 +3,7 @@
 //! A mutant is a patch of a few lines below `harness/mutants/KIND/`. It is applied in memory, built in the work tree of the true kernel,
 //! and tried with the scenarios that concern it until one fails. A mutant that passes them all shows what no oracle looks at.
 
+mod caught;
 mod known;
 mod measure;
 mod outcome;
@@ -15,6 +16,7 @@ mod trials;
 
 use std::path::Path;
 
+pub use caught::Caught;
 pub use measure::{MeasureError, News, Settings, measure};
 pub use outcome::{Meaning, Outcome, Row};
 pub use patch::{Mutant, MutantError, MutantId};
@@ -39,6 +41,9 @@ pub fn load(checkout: &Path) -> Result<Vec<Mutant>, Vec<MutantError>> {
     let mut mistakes = Vec::new();
     let mut mutants = Vec::new();
     for name in files {
+        if name == Path::new(caught::FILE) {
+            continue;
+        }
         let file = Path::new(FOLDER).join(&name);
         let mut wrong = |message: String| {
             mistakes.push(MutantError {

@@ -66,7 +66,7 @@ fn a_wrong_field_is_named() {
         Header "HEADER"."flags": |it| it.flags = 2;
         Header "HEADER"."features": |it| it.features = 1;
         Header "HEADER"."pad": |it| it.pad = 1;
-        Tree "TREE"."flags": |it| it.head.flags = 2;
+        Tree "TREE"."flags": |it| it.head.flags = 4;
         Tree "TREE"."tasks[1].pid": |it| it.tasks[1].pid = 1;
         Tree "TREE"."tasks[1].ppid": |it| it.tasks[1].ppid = 2;
         Tree "TREE"."tasks[0].ppid": |it| it.tasks[0].ppid = 2;
@@ -88,7 +88,15 @@ fn a_wrong_field_is_named() {
         TaskObjs "TASK_OBJS"."seccomp": |it| it.seccomp = 1;
         TaskObjs "TASK_OBJS"."pid_ns": |it| it.pid_ns = 1;
         Tree "TREE"."nr_pid_ns": |it| it.head.nr_pid_ns = 3;
-        Tree "TREE"."pad": |it| it.head.pad = 1;
+        Tree "TREE"."tasks[0].pad": |it| it.tasks[0].pad = 1;
+        Tree "TREE"."tasks[0].cgroup": |it| it.tasks[0].cgroup = 3;
+        Tree "TREE"."tasks[1].cgroup": |it| it.head.nr_cgroups = 1;
+        Tree "TREE"."tasks[2].cgroup": |it| (it.tasks[2].tgid, it.tasks[2].ppid, it.tasks[2].cgroup) = (2, 1, 0);
+        Cgroup "CGROUP"."parent": |it| it.parent = 1;
+        Cgroup "CGROUP"."pad": |it| it.pad = 1;
+        Cgroup "CGROUP"."name": |it| it.name.0.fill(0);
+        Cgroup "CGROUP"."name": |it| it.name.0[1] = b'/';
+        Cgroup "CGROUP"."name": |it| it.name.0[4] = b'\n';
         Usage "USAGE"."runtime": |it| it.runtime = u64::MAX;
         Usage "USAGE"."task": |it| it.task.stime = u64::MAX;
         Usage "USAGE"."exited_runtime": |it| it.exited_runtime = 1 << 63;
@@ -173,7 +181,7 @@ fn a_wrong_field_of_memory_is_named() {
 fn order_and_completeness_are_checked() {
     type Change = fn(&mut Vec<Record>);
     let table: [(Change, &str, &str); 12] = [
-        (|it| it.swap(7, 14), "FILES", "fds[0].file"),
+        (|it| it.swap(9, 16), "FILES", "fds[0].file"),
         (|it| it.swap(0, 1), "HEADER", "magic"),
         (|it| drop(it.remove(1)), "PID_NS", "h.type"),
         (|it| drop(it.pop()), "TRAILER", "h.type"),

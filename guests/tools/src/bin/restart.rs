@@ -221,6 +221,7 @@ fn main() -> ExitCode {
     }
     let Restarted {
         root,
+        cgroups,
         fault_reached,
     } = match run(&args) {
         Ok(restarted) => restarted,
@@ -230,6 +231,9 @@ fn main() -> ExitCode {
         eprintln!("restart: {}", fault::told(nth.get(), fault_reached));
     }
     if args.detach {
+        if let Some(cgroups) = cgroups {
+            cgroups.keep();
+        }
         println!("{root}");
         return ExitCode::SUCCESS;
     }

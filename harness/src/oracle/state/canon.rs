@@ -188,6 +188,12 @@ pub(super) fn scheduling(text: &str) -> String {
     head.map_or(text, |(head, _)| head).to_owned()
 }
 
+/// The cgroup of a task in that of its tree; `None` where it is the tree's, which is called `tree`.
+pub(super) fn below_the_tree(text: &str) -> Option<String> {
+    let (_, below) = text.split_once("/tree/")?;
+    Some(below.to_owned())
+}
+
 /// What of a process's memory a core dump would hold, unless it is the usual or there is no memory.
 pub(super) fn dump_filter(text: &str) -> Option<String> {
     (!matches!(text, "" | "00000033")).then(|| text.to_owned())
@@ -196,6 +202,13 @@ pub(super) fn dump_filter(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cgroups_below_that_of_the_tree_are_told() {
+        let found = ["0::/tree", "0::/tree/a/b", "0::/user/tree/a", "0::/"].map(below_the_tree);
+        let expected = [None, Some("a/b"), Some("a"), None];
+        assert_eq!(found, expected.map(|it| it.map(str::to_owned)));
+    }
 
     #[test]
     fn numbers_go_by_first_appearance_in_each_kind() {

@@ -25,6 +25,7 @@
 
 struct bio_vec;
 struct bpf_prog;
+struct cgroup;
 struct ckpt_ctx;
 struct ckpt_member;
 struct cred;
@@ -53,6 +54,7 @@ struct ckpt_task {
 	int		    tgid, ppid, pgid, sid;
 	unsigned int	    exit_signal;	/* restart only */
 	unsigned int	    pid_ns;	/* 0: the root's; others as in ctx->pid_nss, from 1 on */
+	unsigned int	    cgroup;	/* 0: the tree's; others as in ctx->cgroups, from 1 on */
 	bool		    has_exited;		/* checkpoint only */
 };
 
@@ -63,6 +65,13 @@ struct ckpt_pid_ns {
 	int		      objref;
 	struct ckpt_pid_id   *ids;	/* restart only */
 	unsigned int	      nr_ids;
+};
+
+/* A cgroup below that of the tree, see cgroups.c */
+struct ckpt_cgroup {
+	struct cgroup *cgrp;	/* checkpoint only; counted reference */
+	unsigned int   parent;	/* as ckpt_task.cgroup */
+	char	      *name;	/* restart only */
 };
 
 /* The POSIX timers of the process that is being saved, as they were when its queue was copied. */
@@ -95,6 +104,9 @@ struct ckpt_posix_timers {
  * @memfd_mnt:	restart: where the kernel has files of memory; NULL before there is one
  * @tasks, @nr_tasks: the tree
  * @pid_nss, @nr_pid_nss: pid namespaces below @pid_ns, parents first
+ * @cgroup:	checkpoint: the cgroup of the tree; counted reference
+ * @cgroups, @nr_cgroups: those below it, parents first
+ * @own_cgroup_ns: the tree has a cgroup namespace of its own
  * @nr_insns:	restart: instructions of all filters so far
  * @current_task: the task that is being saved or restored, for messages
  * @current_objref: the object that is being saved or restored, or 0, for messages
@@ -131,6 +143,10 @@ struct ckpt_ctx {
 	unsigned int nr_tasks;
 	struct ckpt_pid_ns *pid_nss;
 	unsigned int nr_pid_nss;
+	struct cgroup *cgroup;
+	struct ckpt_cgroup *cgroups;
+	unsigned int nr_cgroups;
+	bool own_cgroup_ns;
 
 	struct ckpt_posix_timers posix_timers;
 	u64 nr_insns;
@@ -276,7 +292,7 @@ void ckpt_pid_ns_drop(void *obj);
 int ckpt_pid_namespace_note(struct ckpt_ctx *ctx, struct ckpt_task *t);
 int ckpt_pid_namespaces_check(struct ckpt_ctx *ctx);
 int ckpt_pid_namespaces_save(struct ckpt_ctx *ctx);
-int ckpt_pid_namespace_of_children(struct ckpt_ctx *ctx, struct task_struct *task);
+int ckpt_pid_namespace_of_children(struct ckpt_ctx *ctx, const struct ckpt_task *t);
 int ckpt_pid_namespaces_read(struct ckpt_ctx *ctx, unsigned int nr);
 int ckpt_pid_namespace_find(struct ckpt_ctx *ctx, const struct ckpt_task *t);
 unsigned int ckpt_pid_numbers(struct ckpt_ctx *ctx, int nr, pid_t *numbers,
@@ -284,6 +300,15 @@ unsigned int ckpt_pid_numbers(struct ckpt_ctx *ctx, int nr, pid_t *numbers,
 struct pid_namespace *ckpt_pid_namespace_for_children(struct ckpt_ctx *ctx, int objref);
 int ckpt_pid_namespaces_check_exits(struct ckpt_ctx *ctx);
 void ckpt_pid_namespaces_free(struct ckpt_ctx *ctx);
+
+/* --- cgroups.c --- */
+int ckpt_cgroups_collect(struct ckpt_ctx *ctx);
+bool ckpt_cgroup_is_the_same(struct ckpt_ctx *ctx, const struct ckpt_task *t);
+int ckpt_cgroups_save(struct ckpt_ctx *ctx);
+int ckpt_cgroups_read(struct ckpt_ctx *ctx, unsigned int nr);
+struct cgroup *ckpt_cgroups_top(struct ckpt_ctx *ctx);
+int ckpt_cgroups_check(struct ckpt_ctx *ctx);
+void ckpt_cgroups_free(struct ckpt_ctx *ctx);
 
 /* --- tree.c, freezer.c --- */
 
@@ -298,7 +323,7 @@ void ckpt_tree_free(struct ckpt_ctx *ctx);
 #define CKPT_FROZEN_STATES	(TASK_INTERRUPTIBLE | __TASK_STOPPED)
 /* Is the task parked by the cgroup v2 freezer at the point where signals are delivered? */
 int ckpt_task_check_frozen(struct ckpt_ctx *ctx, struct ckpt_task *t);
-/* Freeze the cgroup that the members, and nobody else, are in. */
+/* Freeze the cgroup that the members, and nobody else, are in or below. */
 int ckpt_freeze_members(struct ckpt_ctx *ctx);
 /* Wait until the members that were let go are where the freezer holds them. */
 void ckpt_wait_frozen(struct ckpt_ctx *ctx);
@@ -461,7 +486,7 @@ char *ckpt_path_name(struct ckpt_ctx *ctx, const struct path *path, char *buf,
 /* namespaces.c: may the task's differ from the root's as they do? */
 int ckpt_namespaces_check(struct ckpt_ctx *ctx, struct task_struct *task);
 /* ... write those that are not the caller's, and fill in their objrefs */
-int ckpt_namespaces_save(struct ckpt_ctx *ctx, struct task_struct *task,
+int ckpt_namespaces_save(struct ckpt_ctx *ctx, const struct ckpt_task *t,
 			 struct ckpt_rec_task_objs *rec);
 int ckpt_namespaces_begin(struct ckpt_ctx *ctx);	/* coordinator: where the members come from */
 bool ckpt_namespaces_are_the_roots(struct ckpt_ctx *ctx, struct task_struct *task);

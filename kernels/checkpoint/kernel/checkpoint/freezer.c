@@ -54,36 +54,51 @@ int ckpt_task_check_frozen(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	return 0;
 }
 
+/* Does a cgroup hold anybody but members? */
+static bool has_others(struct ckpt_ctx *ctx, struct cgroup *cgrp)
+{
+	struct css_task_iter it;
+	struct task_struct *task;
+	bool others = false;
+
+	css_task_iter_start(&cgrp->self, 0, &it);
+	while (!others && (task = css_task_iter_next(&it)))
+		others = !ckpt_is_member(ctx, task);
+	css_task_iter_end(&it);
+	return others;
+}
+
+/* The cgroup of the members, if nobody else is in or below it, nor could come to be. */
+static struct cgroup *find_own(struct ckpt_ctx *ctx)
+{
+	struct cgroup *top = ckpt_cgroups_top(ctx);
+	struct cgroup_subsys_state *css;
+	bool others = false;
+
+	if (!top || !cgroup_parent(top) || top->nr_descendants != ctx->nr_cgroups)
+		return NULL;
+	css_for_each_descendant_pre(css, &top->self)
+		others = others || has_others(ctx, css->cgroup);
+	return others ? NULL : top;
+}
+
 /*
  * Freezing is stopping: a caller may do it to the tasks that it restarts, and
- * so the cgroup must hold nobody else.
+ * so the cgroup, and those below it, must hold nobody else.
  */
 int ckpt_freeze_members(struct ckpt_ctx *ctx)
 {
-	struct cgroup *cgrp;
-	struct css_task_iter it;
-	struct task_struct *task;
-	int others = 0;
+	struct cgroup *own;
 
 	cgroup_lock();
-	cgrp = task_dfl_cgroup(ctx->tasks[0].task);
-	for (unsigned int i = 1; i < ctx->nr_tasks; i++)
-		if (task_dfl_cgroup(ctx->tasks[i].task) != cgrp)
-			others++;
-	if (!others) {
-		css_task_iter_start(&cgrp->self, 0, &it);
-		while ((task = css_task_iter_next(&it)))
-			others += !ckpt_is_member(ctx, task);
-		css_task_iter_end(&it);
-	}
-	if (!others && cgroup_parent(cgrp) && !css_has_online_children(&cgrp->self))
-		cgroup_freeze(cgrp, true);
-	else
-		others++;
+	own = find_own(ctx);
+	if (own)
+		cgroup_freeze(own, true);
 	cgroup_unlock();
-	if (others)
+	ctx->current_pid = 0;
+	if (!own)
 		return ckpt_err(ctx, -EPERM,
-				"RESTART_FROZEN needs all tasks, and nobody else, in one cgroup below the root");
+				"RESTART_FROZEN needs all tasks, and nobody else, in one cgroup below the root, or in those below it that the image has");
 	return 0;
 }
 

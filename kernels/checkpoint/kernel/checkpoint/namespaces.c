@@ -206,7 +206,7 @@ static int save_time(struct ckpt_ctx *ctx, struct time_namespace *ns)
 	return err ?: rec.objref;
 }
 
-static int save_namespaces(struct ckpt_ctx *ctx, struct task_struct *task,
+static int save_namespaces(struct ckpt_ctx *ctx, const struct ckpt_task *t,
 			   const struct nsproxy *ns, struct ckpt_rec_task_objs *rec)
 {
 	const struct nsproxy *mine = current->nsproxy;
@@ -223,19 +223,19 @@ static int save_namespaces(struct ckpt_ctx *ctx, struct task_struct *task,
 		rec->time_ns = save_time(ctx, ns->time_ns);
 	if (rec->time_ns < 0)
 		return rec->time_ns;
-	rec->pid_ns = ckpt_pid_namespace_of_children(ctx, task);
+	rec->pid_ns = ckpt_pid_namespace_of_children(ctx, t);
 	return min(rec->pid_ns, 0);
 }
 
-int ckpt_namespaces_save(struct ckpt_ctx *ctx, struct task_struct *task,
+int ckpt_namespaces_save(struct ckpt_ctx *ctx, const struct ckpt_task *t,
 			 struct ckpt_rec_task_objs *rec)
 {
-	struct nsproxy *ns = task_nsproxy(task);
+	struct nsproxy *ns = task_nsproxy(t->task);
 	int err;
 
 	if (!ns)
 		return ckpt_err(ctx, -EBUSY, "exits");
-	err = save_namespaces(ctx, task, ns, rec);
+	err = save_namespaces(ctx, t, ns, rec);
 	put_nsproxy(ns);
 	return err;
 }

@@ -52,6 +52,7 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(MEMFD, ckpt_rec_memfd, .variable = true, .restore = ckpt_memfd_restore),
 	RECORD(PID_NS, ckpt_rec_pid_ns, .variable = true),
 	RECORD(USAGE, ckpt_rec_usage, .restore = ckpt_usage_restore),
+	RECORD(CGROUP, ckpt_rec_cgroup),
 };
 
 const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {

@@ -223,19 +223,13 @@ int ckpt_pid_namespaces_save(struct ckpt_ctx *ctx)
 }
 
 /* The objref of the namespace that the task's children come into, 0 for its own. */
-int ckpt_pid_namespace_of_children(struct ckpt_ctx *ctx, struct task_struct *task)
+int ckpt_pid_namespace_of_children(struct ckpt_ctx *ctx, const struct ckpt_task *t)
 {
-	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
-		int level;
+	int level = for_children(ctx, t);
 
-		if (ctx->tasks[i].task != task)
-			continue;
-		level = for_children(ctx, &ctx->tasks[i]);
-		if (level < 0)
-			return ckpt_err(ctx, -EAGAIN, "has changed its pid namespace");
-		return level ? ctx->pid_nss[level - 1].objref : 0;
-	}
-	return 0;
+	if (level < 0)
+		return ckpt_err(ctx, -EAGAIN, "has changed its pid namespace");
+	return level ? ctx->pid_nss[level - 1].objref : 0;
 }
 
 /* --- restart --- */

@@ -436,7 +436,7 @@ static int find_members(struct ckpt_ctx *ctx)
 		}
 	}
 	ctx->current_pid = 0;
-	return 0;
+	return ckpt_cgroups_check(ctx);
 }
 
 /* Let the members become their tasks, one after the other. */

@@ -9,7 +9,6 @@
  * credentials and limits, comes last, and what touches user memory is put back
  * when the task is let go, see ckpt_task_finish().
  */
-#include <linux/cgroup.h>
 #include <linux/checkpoint.h>
 #include <linux/fdtable.h>
 #include <linux/fs_struct.h>
@@ -114,13 +113,6 @@ static int check_task(struct ckpt_ctx *ctx, struct ckpt_task *t)
 		return err;
 	if (!task->mm || !task->files || !task->fs)
 		return ckpt_err(ctx, -EBUSY, "exits");
-	/* Restarted tasks come into one cgroup. */
-	scoped_guard(rcu) {
-		if (task != current && task_dfl_cgroup(task) != task_dfl_cgroup(ctx->root))
-			what = "is in another cgroup than the root of the tree";
-	}
-	if (what)
-		return ckpt_err(ctx, -EBUSY, "%s", what);
 	err = check_sharing(ctx, t);
 	return err ?: ckpt_arch_check_task(ctx, task);
 }
@@ -142,8 +134,9 @@ static int save_task(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	return ckpt_write_record(ctx, CKPT_REC_TASK, &rec, sizeof(rec));
 }
 
-static int save_objs(struct ckpt_ctx *ctx, struct task_struct *task)
+static int save_objs(struct ckpt_ctx *ctx, const struct ckpt_task *t)
 {
+	struct task_struct *task = t->task;
 	struct ckpt_rec_task_objs rec = {};
 	const struct cred *cred;
 	int err;
@@ -168,7 +161,7 @@ static int save_objs(struct ckpt_ctx *ctx, struct task_struct *task)
 	rec.mm = ckpt_mm_save(ctx, task);
 	if (rec.mm < 0)
 		return rec.mm;
-	err = ckpt_namespaces_save(ctx, task, &rec);
+	err = ckpt_namespaces_save(ctx, t, &rec);
 	if (err)
 		return err;
 	rec.seccomp = ckpt_seccomp_save(ctx, task);
@@ -218,7 +211,7 @@ static int save_section(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	if (!err)
 		err = ckpt_usage_save(ctx, t);
 	if (!err)
-		err = save_objs(ctx, t->task);
+		err = save_objs(ctx, t);
 	ctx->current_objref = 0;
 	if (!err)
 		err = ckpt_has_group(ctx, t->pid) ? save_rlimits(ctx, t->task) : 0;

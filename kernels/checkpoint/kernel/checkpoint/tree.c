@@ -286,7 +286,7 @@ int ckpt_tree_collect(struct ckpt_ctx *ctx, struct task_struct *root)
 		if (err)
 			return err;
 	}
-	err = ckpt_pid_namespaces_check(ctx);
+	err = ckpt_pid_namespaces_check(ctx) ?: ckpt_cgroups_collect(ctx);
 	return err ?: resolve_groups(ctx);
 }
 
@@ -318,6 +318,8 @@ int ckpt_tree_recheck(struct ckpt_ctx *ctx)
 			return err;
 		if (t->switches != switches || t->has_exited != had_exited)
 			return ckpt_err(ctx, -EAGAIN, "ran while it was saved");
+		if (!ckpt_cgroup_is_the_same(ctx, t))
+			return ckpt_err(ctx, -EAGAIN, "was moved to another cgroup");
 	}
 	ctx->current_pid = 0;
 	return 0;
@@ -335,6 +337,8 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 	rec->nr_tasks = ctx->nr_tasks;
 	if (ctx->user_ns != &init_user_ns)
 		rec->flags |= CKPT_TREE_USER_NS;
+	if (ctx->own_cgroup_ns)
+		rec->flags |= CKPT_TREE_CGROUP_NS;
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		const struct ckpt_task *t = &ctx->tasks[i];
 
@@ -345,11 +349,14 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 			.pgid = t->pgid,
 			.sid = t->sid,
 			.exit_signal = t->pid == t->tgid ? t->task->exit_signal : 0,
+			.cgroup = t->cgroup,
 		};
 	}
 	rec->nr_pid_ns = ctx->nr_pid_nss;
+	rec->nr_cgroups = ctx->nr_cgroups;
 	err = ckpt_write_record(ctx, CKPT_REC_TREE, rec, len);
-	return err ?: ckpt_pid_namespaces_save(ctx);
+	err = err ?: ckpt_pid_namespaces_save(ctx);
+	return err ?: ckpt_cgroups_save(ctx);
 }
 
 /* Position of @pid among the first @nr tasks, or -1. */
@@ -371,10 +378,11 @@ static int check_tree_thread(struct ckpt_ctx *ctx, const struct ckpt_rec_tree *r
 	if (!before || before->tgid != t->tgid)
 		return ckpt_err(ctx, -EINVAL, "thread %d does not come after a task of group %d",
 				t->pid, t->tgid);
-	if (t->ppid != before->ppid || t->pgid != before->pgid || t->sid != before->sid)
+	if (t->ppid != before->ppid || t->pgid != before->pgid || t->sid != before->sid ||
+	    t->cgroup != before->cgroup)
 		return ckpt_err(ctx, -EINVAL,
-				"thread %d: parent %d, process group %d or session %d is not its group's",
-				t->pid, t->ppid, t->pgid, t->sid);
+				"thread %d: parent %d, process group %d, session %d or cgroup %u is not its group's",
+				t->pid, t->ppid, t->pgid, t->sid, t->cgroup);
 	if (t->exit_signal)
 		return ckpt_err(ctx, -EINVAL, "thread %d has exit signal %u", t->pid,
 				t->exit_signal);
@@ -407,6 +415,8 @@ static int check_tree_task(struct ckpt_ctx *ctx, const struct ckpt_rec_tree *rec
 
 	if (t->pid <= 0 || t->pid > PID_MAX_LIMIT)
 		return ckpt_err(ctx, -EINVAL, "task %u has pid %d", i, t->pid);
+	if (t->pad)
+		return ckpt_err(ctx, -EINVAL, "pid %d: padding %#x", t->pid, t->pad);
 	if (find_pid(rec, i, t->pid) >= 0)
 		return ckpt_err(ctx, -EINVAL, "pid %d is there twice", t->pid);
 	if (t->tgid != t->pid)
@@ -440,6 +450,7 @@ static int check_tree_task(struct ckpt_ctx *ctx, const struct ckpt_rec_tree *rec
 int ckpt_tree_read(struct ckpt_ctx *ctx)
 {
 	struct ckpt_rec_tree *rec;
+	unsigned int nr_pid_ns, nr_cgroups;
 	int err;
 
 	err = ckpt_read_record(ctx);
@@ -448,7 +459,7 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 	rec = (struct ckpt_rec_tree *)ctx->rec;
 	if (rec->h.type != CKPT_REC_TREE)
 		return ckpt_err(ctx, -EINVAL, "a TREE record is expected here");
-	if (!rec->nr_tasks || rec->flags & ~CKPT_TREE_USER_NS || rec->pad ||
+	if (!rec->nr_tasks || rec->flags & ~(CKPT_TREE_USER_NS | CKPT_TREE_CGROUP_NS) ||
 	    struct_size(rec, tasks, rec->nr_tasks) != rec->h.len)
 		return ckpt_err(ctx, -EINVAL, "%u tasks in %u bytes, flags %#x", rec->nr_tasks,
 				rec->h.len, rec->flags);
@@ -479,9 +490,14 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 		ctx->tasks[i].pgid = rec->tasks[i].pgid;
 		ctx->tasks[i].sid = rec->tasks[i].sid;
 		ctx->tasks[i].exit_signal = rec->tasks[i].exit_signal;
+		ctx->tasks[i].cgroup = rec->tasks[i].cgroup;
 	}
+	ctx->own_cgroup_ns = rec->flags & CKPT_TREE_CGROUP_NS;
 	/* The record is gone when the next one is read. */
-	return ckpt_pid_namespaces_read(ctx, rec->nr_pid_ns);
+	nr_pid_ns = rec->nr_pid_ns;
+	nr_cgroups = rec->nr_cgroups;
+	err = ckpt_pid_namespaces_read(ctx, nr_pid_ns);
+	return err ?: ckpt_cgroups_read(ctx, nr_cgroups);
 }
 
 void ckpt_tree_free(struct ckpt_ctx *ctx)
@@ -490,6 +506,7 @@ void ckpt_tree_free(struct ckpt_ctx *ctx)
 		if (ctx->tasks[i].task)
 			put_task_struct(ctx->tasks[i].task);
 	ckpt_pid_namespaces_free(ctx);
+	ckpt_cgroups_free(ctx);
 	kvfree(ctx->tasks);
 	ctx->tasks = NULL;
 	ctx->nr_tasks = 0;

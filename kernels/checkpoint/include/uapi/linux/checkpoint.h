@@ -7,12 +7,13 @@
  * alignment with explicit padding, which is zero.  Numbers are in the byte
  * order of the kernel that wrote them; the header record says which.
  *
- *	HEADER TREE { TASK objects... TASK_OBJS RLIMITS ATTRIBUTES SIGNALS
- *	PENDING... ITIMERS POSIX_TIMERS RESTART_BLOCK CPU REGSET... TASK_END }... TRAILER
+ *	HEADER TREE PID_NS... CGROUP... { TASK USAGE objects... TASK_OBJS RLIMITS
+ *	ATTRIBUTES SIGNALS PENDING... ITIMERS POSIX_TIMERS RESTART_BLOCK CPU REGSET...
+ *	TASK_END }... TRAILER
  *
  * A thread's section has no RLIMITS: they are its process's.  The section of a
- * task that has exited is TASK CRED SIGHAND EXIT TASK_END, and if it led threads that
- * have not, the section of the first of them has the RLIMITS.
+ * task that has exited is TASK USAGE CRED SIGHAND EXIT TASK_END, and if it led threads
+ * that have not, the section of the first of them has the RLIMITS.
  *
  * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MEMFD, MM,
  * UTS_NS, IPC_NS, TIME_NS, SECCOMP) carry an objref, a number above zero that is unique
@@ -80,7 +81,8 @@ enum ckpt_record {
 	CKPT_REC_MEMFD		= 33,
 	CKPT_REC_PID_NS		= 34,
 	CKPT_REC_USAGE		= 35,
-	CKPT_REC_MAX		= CKPT_REC_USAGE,
+	CKPT_REC_CGROUP		= 36,
+	CKPT_REC_MAX		= CKPT_REC_CGROUP,
 };
 
 /**
@@ -135,6 +137,7 @@ struct ckpt_rec_header {
  * @pgid:	its process group; 0: one from outside the tree
  * @sid:	its session; 0: one from outside the tree
  * @exit_signal: the signal its parent gets when it ends; 0 for a thread
+ * @cgroup:	which of the CGROUP records, from 1 on, is the cgroup it is in; 0: the tree's
  */
 struct ckpt_tree_task {
 	__s32 pid;
@@ -143,6 +146,8 @@ struct ckpt_tree_task {
 	__s32 pgid;
 	__s32 sid;
 	__u32 exit_signal;
+	__u32 cgroup;
+	__u32 pad;
 };
 
 /*
@@ -154,11 +159,12 @@ struct ckpt_rec_tree {
 	__u32 nr_tasks;
 	__u32 flags;
 	__u32 nr_pid_ns;	/* PID_NS records that follow */
-	__u32 pad;
+	__u32 nr_cgroups;	/* CGROUP records behind them */
 	struct ckpt_tree_task tasks[];
 };
 
 #define CKPT_TREE_USER_NS	0x1	/* its ids are those of a user namespace, not of the first one */
+#define CKPT_TREE_CGROUP_NS	0x2	/* it has a cgroup namespace of its own */
 
 /* A number of a task, group or session in two pid namespaces. */
 struct ckpt_pid_id {
@@ -180,6 +186,20 @@ struct ckpt_rec_pid_ns {
 	__u32 nr_ids;
 	__u32 pad;
 	struct ckpt_pid_id ids[];
+};
+
+#define CKPT_CGROUP_NAME_LEN	256
+
+/**
+ * struct ckpt_rec_cgroup - a cgroup below that of the tree
+ * @parent:	which of the CGROUP records before it, from 1 on, it is in; 0: the tree's
+ * @name:	its name in that, ends with a zero byte
+ */
+struct ckpt_rec_cgroup {
+	struct ckpt_hdr h;
+	__u32 parent;
+	__u32 pad;
+	char name[CKPT_CGROUP_NAME_LEN];
 };
 
 #define CKPT_COMM_LEN	16
