@@ -291,6 +291,12 @@ impl<'a> Sorter<'a> {
                 self.mm.clone_from(&name);
                 self.plain(name, record, it);
             }
+            Record::Unlinked(it) => {
+                self.mm.clone_from(&name);
+                let mut facts = facts(&self.names, &it.head);
+                facts.push(text("path", &it.path.0));
+                self.push(name, kind, facts);
+            }
             Record::Memfd(it) => {
                 self.mm.clone_from(&name);
                 let mut facts = facts(&self.names, &it.head);

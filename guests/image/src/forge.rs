@@ -168,7 +168,7 @@ fn elements(record: &str) -> &'static [List] {
         "RLIMITS" => &[("limits", Rlimit::SIZE, Some(Rlimit::layout))],
         "CPU" => &[("word", 8, None)],
         "REGSET" | "PAGES" => &[("data", 1, None)],
-        "FILE" => &[("path", 1, None)],
+        "FILE" | "UNLINKED" => &[("path", 1, None)],
         "MEMFD" | "VMA" | "CGROUP" => &[("name", 1, None)],
         "USAGE" => &[
             ("task", Usage::SIZE, Some(Usage::layout)),

@@ -39,7 +39,7 @@ pub use records::{
     Header, Insn, IpcNs, Itimer, Itimers, LAYOUTS, Memfd, Mm, MmEnd, Pages, Pending, PidId, PidNs,
     PidNsHead, PosixTimer, PosixTimers, Record, Regset, RestartBlock, Rlimit, Rlimits, Seccomp,
     Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs,
-    Trailer, Tree, TreeHead, TreeTask, Usage, UsageRecord, UtsNs, Vma,
+    Trailer, Tree, TreeHead, TreeTask, Unlinked, Usage, UsageRecord, UtsNs, Vma,
     type_name as record_type_name,
 };
 pub use regs::{NoteName, Register, decode as decode_registers, note_name};

@@ -46,6 +46,7 @@ pub(crate) fn objref(record: &Record) -> Option<i32> {
         Record::TimeNs(it) => it.objref,
         Record::Seccomp(it) => it.head.objref,
         Record::Memfd(it) => it.head.objref,
+        Record::Unlinked(it) => it.head.objref,
         Record::PidNs(it) => it.head.objref,
         _ => return None,
     })

@@ -141,6 +141,7 @@ fixed!(#[derive(Copy)] Insn = "ckpt_insn" at 0 { code: u16, jt: u8, jf: u8, k: u
 fixed!(SeccompHead = "ckpt_rec_seccomp" at 8 { objref: i32, before: i32, flags: u32, nr_insns: u32 });
 fixed!(MemfdHead = "ckpt_rec_memfd" at 8 { objref: i32, seals: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, name_len: u32 });
 fixed!(Cgroup = "ckpt_rec_cgroup" at 8 { parent: u32, pad: u32, name: Text<256> });
+fixed!(UnlinkedHead = "ckpt_rec_unlinked" at 8 { objref: i32, flags: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, path_len: u32 });
 fixed!(Usage = "ckpt_usage" at 0 { utime: u64, stime: u64, voluntary: u64, involuntary: u64, minor_faults: u64, major_faults: u64 });
 fixed!(UsageRecord = "ckpt_rec_usage" at 8 {
     runtime: u64, age: u64, boot_age: u64, shown_utime: u64, shown_stime: u64, task: Usage, exited: Usage, exited_runtime: u64,
@@ -195,6 +196,7 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     Usage::layout,
     UsageRecord::layout,
     Cgroup::layout,
+    UnlinkedHead::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -240,6 +242,7 @@ variable!(Cred: CredHead { groups: Vec<u32> });
 variable!(Pending: PendingHead { infos: Vec<Siginfo> });
 variable!(Seccomp: SeccompHead { insns: Vec<Insn> });
 variable!(Memfd: MemfdHead { name: Name });
+variable!(Unlinked: UnlinkedHead { path: Name });
 variable!(PidNs: PidNsHead { ids: Vec<PidId> });
 variable!(PosixTimers: PosixTimersHead { timers: Vec<PosixTimer> });
 variable!(Mm: MmHead { auxv: Vec<u64> });
@@ -334,6 +337,7 @@ pub enum Record {
     PidNs(PidNs),
     Usage(UsageRecord),
     Cgroup(Cgroup),
+    Unlinked(Unlinked),
 }
 
 impl PidNs {
@@ -345,7 +349,7 @@ impl PidNs {
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 37] = [
+const NAMES: [&str; 38] = [
     "",
     "HEADER",
     "TREE",
@@ -383,6 +387,7 @@ const NAMES: [&str; 37] = [
     "PID_NS",
     "USAGE",
     "CGROUP",
+    "UNLINKED",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -450,6 +455,7 @@ impl Record {
             Self::PidNs(_) => 34,
             Self::Usage(_) => 35,
             Self::Cgroup(_) => 36,
+            Self::Unlinked(_) => 37,
         }
     }
 
@@ -552,6 +558,11 @@ impl Record {
             34 => Self::PidNs(PidNs::decode(from)?),
             35 => Self::Usage(Fixed::decode(from)?),
             36 => Self::Cgroup(Fixed::decode(from)?),
+            37 => {
+                let head = UnlinkedHead::decode(from)?;
+                let path = from.text(head.path_len).of("path")?;
+                Self::Unlinked(Unlinked { head, path })
+            }
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

@@ -169,6 +169,7 @@ pub(crate) const RULES: &[Rule] = &[
     row("ckpt_rec_shmem", "objref", Reference, NUMBERS),
     row("ckpt_rec_shmem_end", "objref", Reference, NUMBERS),
     row("ckpt_rec_memfd", "objref", Reference, NUMBERS),
+    row("ckpt_rec_unlinked", "objref", Reference, NUMBERS),
     row("ckpt_rec_uts_ns", "objref", Reference, NUMBERS),
     row("ckpt_rec_ipc_ns", "objref", Reference, NUMBERS),
     row("ckpt_rec_time_ns", "objref", Reference, NUMBERS),

@@ -9,7 +9,8 @@ use crate::records::{
     Memfd, MemfdHead, Mm, MmEnd, MmHead, Pages, PagesHead, Pending, PendingHead, PidId, PidNs,
     PidNsHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead, RestartBlock,
     Rlimit, Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals,
-    Task, TaskEnd, TaskObjs, TimeNs, Tree, TreeHead, TreeTask, Usage, UsageRecord, UtsNs, Vma,
+    Task, TaskEnd, TaskObjs, TimeNs, Tree, TreeHead, TreeTask, Unlinked, UnlinkedHead, Usage,
+    UsageRecord, UtsNs, Vma,
 };
 
 /// Bytes of a page.
@@ -188,6 +189,38 @@ fn memfd_file(objref: i32, object: i32) -> Record {
     Record::File(it)
 }
 
+/// A file without a name, with a page of contents.
+fn unlinked(objref: i32) -> [Record; 3] {
+    let (path, path_len) = name("/a/gone");
+    [
+        Record::Unlinked(Unlinked {
+            head: UnlinkedHead {
+                objref,
+                flags: 1,
+                size: 0x1234,
+                mtime: 1_700_000_000_000_000_002,
+                uid: 1001,
+                gid: 20,
+                mode: 0o600,
+                path_len,
+            },
+            path,
+        }),
+        pages(0x1000, 0x67),
+        Record::ShmemEnd(ShmemEnd { objref, pad: 0 }),
+    ]
+}
+
+/// That file, open.
+fn unlinked_file(objref: i32, object: i32) -> Record {
+    let Record::File(mut it) = file(objref, "/a/gone") else {
+        unreachable!("a FILE");
+    };
+    it.head.kind = 6;
+    it.head.object = object;
+    Record::File(it)
+}
+
 fn files() -> Record {
     let fd = |fd, file, flags| Fd {
         fd,
@@ -198,9 +231,15 @@ fn files() -> Record {
     Record::Files(Files {
         head: FilesHead {
             objref: 4,
-            nr_fds: 4,
+            nr_fds: 5,
         },
-        fds: vec![fd(0, 2, 0), fd(1, 2, 0), fd(9, 3, 1), fd(11, 17, 0)],
+        fds: vec![
+            fd(0, 2, 0),
+            fd(1, 2, 0),
+            fd(9, 3, 1),
+            fd(11, 17, 0),
+            fd(12, 43, 0),
+        ],
     })
 }
 
@@ -567,7 +606,9 @@ pub fn records(arch: Arch) -> Vec<Record> {
     records.extend([task(1), usage(1)]);
     records.extend([cred(), file(2, "/a/b"), file(3, "/c")]);
     records.extend(memfd(16));
-    records.extend([memfd_file(17, 16), files(), fs(), sighand(6)]);
+    records.push(memfd_file(17, 16));
+    records.extend(unlinked(42));
+    records.extend([unlinked_file(43, 42), files(), fs(), sighand(6)]);
     records.extend(shmem(9));
     records.extend(memory(7, 9));
     records.extend([uts_ns(10), ipc_ns(11)]);

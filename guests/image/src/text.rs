@@ -6,8 +6,8 @@ use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
     Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Memfd, Mm, Pending, PidNs,
-    PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, Tree, Usage,
-    UsageRecord, Vma, describe_bytes, hex_digits,
+    PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, Tree, Unlinked,
+    Usage, UsageRecord, Vma, describe_bytes, hex_digits,
 };
 use crate::regs;
 
@@ -418,7 +418,8 @@ fn file(it: &FileRecord) -> String {
                 "directory",
                 "character",
                 "memory",
-                "memory again"
+                "memory again",
+                "deleted"
             ],
             it.head.kind
         ),
@@ -486,6 +487,21 @@ fn ipc_ns(it: &IpcNs) -> String {
         it.mq_msgsize_max,
         it.mq_msg_default,
         it.mq_msgsize_default
+    )
+}
+
+fn unlinked(it: &Unlinked) -> String {
+    let head = &it.head;
+    format!(
+        "#{} {:?} {:#x} bytes, mode {:#o} of {}:{}, written at {} ns, flags {}",
+        head.objref,
+        it.path.as_str(),
+        head.size,
+        head.mode,
+        head.uid,
+        head.gid,
+        head.mtime,
+        flags(&[(1, "LINKABLE")], head.flags)
     )
 }
 
@@ -590,6 +606,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         ),
         Record::ShmemEnd(it) => format!("#{}", it.objref),
         Record::Memfd(it) => memfd(it),
+        Record::Unlinked(it) => unlinked(it),
         Record::PidNs(it) => pid_ns(it),
         Record::Usage(it) => usage(it),
         Record::Cgroup(it) => format!("in {}, {}", it.parent, it.name.as_str()),

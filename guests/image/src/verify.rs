@@ -784,6 +784,7 @@ impl Record {
             Self::TimeNs(it) => it.visit(id, to),
             Self::Seccomp(it) => it.head.visit(id, to),
             Self::Memfd(it) => it.head.visit(id, to),
+            Self::Unlinked(it) => it.head.visit(id, to),
             Self::Usage(it) => it.visit(id, to),
             Self::Cgroup(it) => it.visit(id, to),
             Self::PidNs(it) => {

@@ -41,6 +41,7 @@ mod stage;
 mod sys;
 mod threads;
 mod timers;
+mod unlinked;
 mod usage;
 mod zombies;
 
@@ -91,7 +92,7 @@ registry! {
         odd_name(kind) other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer
         processor(kind) proc_file
         sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader signalfd socket sysv_shm
-        timerfd traced unlinked unlinked_mapping userfaultfd vfork;
+        timerfd traced unlinked_mapping userfaultfd vfork;
     registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
     seccomp: chain long strict threads trap;
     sharing: mixed(memory files fs) survivors with_threads;
@@ -101,6 +102,7 @@ registry! {
     sleeps: deadline left(call) order polled_closed;
     threads: basic(count) blocked children detached group_exit unshared;
     timers: left(which) ticks(which);
+    unlinked: contents directory linked mapped nameless;
     usage: limit spent;
     zombies: exits leaders many thread_leader thread_leader_outlives;
 }

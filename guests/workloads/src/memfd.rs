@@ -36,18 +36,25 @@ pub(crate) fn path_of(fd: RawFd) -> PathBuf {
 }
 
 /// The name that /proc/PID/fd shows.
-fn link(fd: RawFd) -> Result<String> {
+pub(crate) fn link(fd: RawFd) -> Result<String> {
     let link = fs::read_link(path_of(fd)).map_err(Error::from_io("read the link"))?;
     Ok(link.display().to_string())
 }
 
-fn write(file: &File, offset: usize, seed: u64, len: usize) -> Result<()> {
+pub(crate) fn write(file: &File, offset: usize, seed: u64, len: usize) -> Result<()> {
     file.write_all_at(&pattern::piece(seed, 0, len), offset as u64)
         .map_err(Error::from_io("write"))
 }
 
 /// Reports whether a range has the pattern of a seed.
-fn has(stage: &mut Stage, name: &str, file: &File, offset: usize, seed: u64, len: usize) {
+pub(crate) fn has(
+    stage: &mut Stage,
+    name: &str,
+    file: &File,
+    offset: usize,
+    seed: u64,
+    len: usize,
+) {
     let mut bytes = vec![0; len];
     let read = file.read_exact_at(&mut bytes, offset as u64);
     stage.works(name, read.map_err(Error::from_io("read")));

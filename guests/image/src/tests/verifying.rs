@@ -156,11 +156,15 @@ fn a_wrong_field_of_memory_is_named() {
         Shmem "SHMEM"."flags": |it| it.flags = 2;
         Shmem "SHMEM"."size": |it| it.size = 0x4001;
         ShmemEnd "SHMEM_END"."objref": |it| it.objref = 8;
+        Unlinked "UNLINKED"."flags": |it| it.head.flags = 2;
+        Unlinked "UNLINKED"."mode": |it| it.head.mode = 0o4755;
+        Unlinked "UNLINKED"."size": |it| it.head.size = u64::MAX;
+        Unlinked "UNLINKED"."path": |it| it.path.0[0] = b'a';
         Memfd "MEMFD"."seals": |it| it.head.seals = 0x40;
         Memfd "MEMFD"."mode": |it| it.head.mode = 0o4755;
         Memfd "MEMFD"."size": |it| it.head.size = u64::MAX;
         Memfd "MEMFD"."name": |it| it.name.0[0] = 0;
-        File "FILE"."kind": |it| it.head.kind = 6;
+        File "FILE"."kind": |it| it.head.kind = 7;
         File "FILE"."object": |it| it.head.object = 16;
         File "FILE"."path": |it| it.head.kind = 5;
         Vma "VMA"."kind": |it| it.kind = 6;
@@ -181,7 +185,7 @@ fn a_wrong_field_of_memory_is_named() {
 fn order_and_completeness_are_checked() {
     type Change = fn(&mut Vec<Record>);
     let table: [(Change, &str, &str); 12] = [
-        (|it| it.swap(9, 16), "FILES", "fds[0].file"),
+        (|it| it.swap(9, 20), "FILES", "fds[0].file"),
         (|it| it.swap(0, 1), "HEADER", "magic"),
         (|it| drop(it.remove(1)), "PID_NS", "h.type"),
         (|it| drop(it.pop()), "TRAILER", "h.type"),
@@ -219,7 +223,7 @@ fn order_and_completeness_are_checked() {
                 let at = first(it, "FILES");
                 if let Record::Files(files) = &mut it[at] {
                     files.fds.pop();
-                    files.head.nr_fds = 3;
+                    files.head.nr_fds = 4;
                 }
             },
             "TRAILER",

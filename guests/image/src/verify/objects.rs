@@ -3,7 +3,9 @@
 use super::{HashMap, HashSet, Wrong, expect, wrong};
 use crate::fixed::{Name, Text};
 use crate::names::objref;
-use crate::records::{FileRecord, Files, IpcNs, Memfd, Mm, Pages, Record, Seccomp, Shmem, Vma};
+use crate::records::{
+    FileRecord, Files, IpcNs, Memfd, Mm, Pages, Record, Seccomp, Shmem, Unlinked, Vma,
+};
 
 /// An address space whose mappings are being read.
 #[derive(Debug)]
@@ -112,6 +114,7 @@ impl Objects {
         match record {
             Record::File(it) => self.file(it),
             Record::Memfd(it) => self.memfd(it),
+            Record::Unlinked(it) => self.unlinked(it),
             Record::PidNs(it) => {
                 // Who is in it says so itself.
                 self.used.insert(it.head.objref);
@@ -162,43 +165,62 @@ impl Objects {
     }
 
     fn file(&mut self, it: &FileRecord) -> Result<(), Wrong> {
-        expect((1..=5).contains(&it.head.kind), "kind", || {
+        expect((1..=6).contains(&it.head.kind), "kind", || {
             format!("{} is no kind of file", it.head.kind)
         })?;
-        if it.head.kind < 4 {
-            text("path", &it.path, it.head.path_len)?;
-            expect(it.head.object == 0, "object", || {
-                format!("{} of a file with a name", it.head.object)
-            })?;
-        } else {
-            expect(it.head.path_len == 0, "path", || {
-                format!("{:?} of a file without a name", it.path)
-            })?;
-            self.mention("object", "MEMFD", it.head.object)?;
+        match it.head.kind {
+            1..=3 => {
+                text("path", &it.path, it.head.path_len)?;
+                expect(it.head.object == 0, "object", || {
+                    format!("{} of a file with a name", it.head.object)
+                })?;
+            }
+            6 => {
+                text("path", &it.path, it.head.path_len)?;
+                self.mention("object", "UNLINKED", it.head.object)?;
+            }
+            _ => {
+                expect(it.head.path_len == 0, "path", || {
+                    format!("{:?} of a file without a name", it.path)
+                })?;
+                self.mention("object", "MEMFD", it.head.object)?;
+            }
         }
         self.mention("cred", "CRED", it.head.cred)
+    }
+
+    fn unlinked(&mut self, it: &Unlinked) -> Result<(), Wrong> {
+        expect(it.head.flags & !1 == 0, "flags", || {
+            format!("{:#x} has unknown bits", it.head.flags)
+        })?;
+        text("path", &it.path, it.head.path_len)?;
+        self.contents(it.head.objref, it.head.mode, it.head.size)
+    }
+
+    /// Pages follow, of a file with these permissions and that size.
+    fn contents(&mut self, objref: i32, mode: u32, size: u64) -> Result<(), Wrong> {
+        expect(mode & !0o1777 == 0, "mode", || {
+            format!("{mode:#o} are no permissions")
+        })?;
+        let Some(whole) = size.checked_next_multiple_of(self.page_size) else {
+            return wrong("size", format!("{size:#x} is no size"));
+        };
+        self.shmem = Some(OpenShmem {
+            objref,
+            size: whole,
+            at: 0,
+        });
+        Ok(())
     }
 
     fn memfd(&mut self, it: &Memfd) -> Result<(), Wrong> {
         expect(it.head.seals & !0x3f == 0, "seals", || {
             format!("{:#x} has unknown bits", it.head.seals)
         })?;
-        expect(it.head.mode & !0o1777 == 0, "mode", || {
-            format!("{:#o} are no permissions", it.head.mode)
-        })?;
         expect(is_terminated(&it.name), "name", || {
             format!("{:?} does not end with its only zero", it.name)
         })?;
-        let size = it.head.size.checked_next_multiple_of(self.page_size);
-        let Some(size) = size else {
-            return wrong("size", format!("{:#x} is no size", it.head.size));
-        };
-        self.shmem = Some(OpenShmem {
-            objref: it.head.objref,
-            size,
-            at: 0,
-        });
-        Ok(())
+        self.contents(it.head.objref, it.head.mode, it.head.size)
     }
 
     fn files(&mut self, it: &Files) -> Result<(), Wrong> {

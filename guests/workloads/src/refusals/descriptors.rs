@@ -74,14 +74,6 @@ pub(crate) fn memfd(stage: &mut Stage, _args: &Args) -> Result<()> {
     check_bytes(stage, fd)
 }
 
-/// A file that was deleted while open.
-pub(crate) fn unlinked(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let fd = some_file(stage, libc::O_RDONLY)?;
-    fs::remove_file(stage.path("file")).map_err(Error::from_io("unlink"))?;
-    stage.hold()?;
-    check_bytes(stage, fd)
-}
-
 /// A file of procfs.
 pub(crate) fn proc_file(stage: &mut Stage, _args: &Args) -> Result<()> {
     let fd = sys::open("/proc/self/comm".as_ref(), libc::O_RDONLY)?;

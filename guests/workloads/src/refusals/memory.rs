@@ -36,13 +36,14 @@ pub(crate) fn sysv_shm(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A private mapping of a file that was deleted.
+/// A private mapping of a file that was deleted under one of its two names.
 pub(crate) fn unlinked_mapping(stage: &mut Stage, _args: &Args) -> Result<()> {
     let path = stage.path("mapped");
     fs::write(&path, pattern::piece(11, 0, page_size())).map_err(Error::from_io("write"))?;
     let fd = sys::open(&path, libc::O_RDONLY)?;
     let memory = Mapping::new(page_size(), libc::PROT_READ, libc::MAP_PRIVATE, fd, 0)?;
     sys::close(fd)?;
+    fs::hard_link(&path, stage.path("other")).map_err(Error::from_io("link"))?;
     fs::remove_file(&path).map_err(Error::from_io("unlink"))?;
     stage.hold()?;
     stage.equal("contents", &pattern::mismatch(memory.page(0), 11), &None);

@@ -245,6 +245,7 @@ enum ckpt_obj_type {
 	CKPT_OBJ_TIME_NS,	/* struct time_namespace */
 	CKPT_OBJ_SECCOMP,	/* struct seccomp_filter */
 	CKPT_OBJ_MEMFD,		/* struct dentry of a memfd */
+	CKPT_OBJ_UNLINKED,	/* struct dentry of a file without a name */
 	CKPT_OBJ_PID_NS,	/* struct pid_namespace below that of the root */
 	CKPT_OBJ_MAX,
 };
@@ -520,6 +521,9 @@ int ckpt_shmem_end_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_SHMEM_END */
 
 /* memfd.c: files of memory; their pages and end are as those of shared memory */
 int ckpt_memfd_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_MEMFD */
+
+/* unlinked.c: files without a name; the same holds for their pages */
+int ckpt_unlinked_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_UNLINKED */
 
 /* cpu.c: registers, by the architecture's register sets */
 int ckpt_cpu_save(struct ckpt_ctx *ctx, struct ckpt_task *t);

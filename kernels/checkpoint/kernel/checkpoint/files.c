@@ -4,7 +4,8 @@
  *
  * A file is written as the name that opens it again, with its flags and its
  * offset; contents are not part of an image.  A file of memory has no name, and
- * refers to a record of what it holds, see memfd.c.  What cannot be opened
+ * refers to a record of what it holds, see memfd.c, as does one whose name was
+ * deleted, see unlinked.c.  What cannot be opened
  * again, or holds more than flags and an offset, is refused by name: only file
  * systems and devices that are known to serve are accepted.
  *
@@ -113,7 +114,9 @@ static u32 file_kind(const struct file *file)
 	case S_IFREG:
 		if (ckpt_is_memfd(file))
 			return ckpt_memfd_kind(file);
-		return is_named_fs(file) ? CKPT_FILE_REG : 0;
+		if (!is_named_fs(file))
+			return 0;
+		return ckpt_is_unlinked(file) ? CKPT_FILE_UNLINKED : CKPT_FILE_REG;
 	case S_IFDIR:
 		return is_named_fs(file) ? CKPT_FILE_DIR : 0;
 	case S_IFCHR:
@@ -122,7 +125,13 @@ static u32 file_kind(const struct file *file)
 	return 0;
 }
 
-/* Is it a file that a record of its own describes, instead of a name? */
+/* The flags that a file of this kind can have; that of O_TMPFILE stays with it. */
+static unsigned int flags_of(u32 kind)
+{
+	return kind == CKPT_FILE_UNLINKED ? FILE_FLAGS | __O_TMPFILE : FILE_FLAGS;
+}
+
+/* Is it a file that only a record of its own describes, and no name? */
 static bool is_nameless(u32 kind)
 {
 	return kind == CKPT_FILE_MEMFD || kind == CKPT_FILE_MEMFD_AGAIN;
@@ -187,9 +196,10 @@ static bool posix_lock_held(struct file *file, struct files_struct *files)
 }
 
 /* What an open file may hold beside flags and an offset. */
-static int check_file(struct ckpt_ctx *ctx, struct file *file, const char *what)
+static int check_file(struct ckpt_ctx *ctx, struct file *file, u32 kind, const char *what)
 {
 	struct fown_struct *owner = READ_ONCE(file->f_owner);
+	unsigned int odd = file->f_flags & ~(flags_of(kind) | INNER_FLAGS);
 	const char *lock;
 
 	lock = lock_held(file);
@@ -206,9 +216,8 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, const char *what)
 		return ckpt_err(ctx, -EBUSY, "%s: O_ASYNC is set", what);
 	if ((file->f_flags & O_ACCMODE) == O_ACCMODE)
 		return ckpt_err(ctx, -EBUSY, "%s: it is open for ioctl(2) only", what);
-	if (file->f_flags & ~(FILE_FLAGS | INNER_FLAGS))
-		return ckpt_err(ctx, -EBUSY, "%s: flags %#o are not supported", what,
-				file->f_flags & ~(FILE_FLAGS | INNER_FLAGS));
+	if (odd)
+		return ckpt_err(ctx, -EBUSY, "%s: flags %#o are not supported", what, odd);
 	if (filemap_check_wb_err(file->f_mapping, file->f_wb_err))
 		return ckpt_err(ctx, -EBUSY, "%s: a write-back error was not reported yet", what);
 	return 0;
@@ -242,7 +251,7 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	kind = file_kind(file);
 	if (!kind)
 		return refuse_file(ctx, file, holder, buf);
-	err = check_file(ctx, file, holder->name);
+	err = check_file(ctx, file, kind, holder->name);
 	if (err)
 		return err;
 	cred = ckpt_cred_save(ctx, file->f_cred);
@@ -253,10 +262,18 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 		if (object < 0)
 			return object;
 	} else {
-		name = ckpt_path_name(ctx, &file->f_path, buf, holder);
+		if (kind == CKPT_FILE_UNLINKED)
+			name = ckpt_unlinked_name(ctx, &file->f_path, buf, holder);
+		else
+			name = ckpt_path_name(ctx, &file->f_path, buf, holder);
 		if (IS_ERR(name))
 			return PTR_ERR(name);
 		name_len = strlen(name) + 1;
+	}
+	if (kind == CKPT_FILE_UNLINKED) {
+		object = ckpt_unlinked_save(ctx, file, name, holder);
+		if (object < 0)
+			return object;
 	}
 
 	len = sizeof(*rec) + ALIGN(name_len, 8);
@@ -265,7 +282,7 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 		return ckpt_nomem(ctx, "a record");
 	rec->objref = objref;
 	rec->kind = kind;
-	rec->flags = file->f_flags & FILE_FLAGS;
+	rec->flags = file->f_flags & flags_of(kind);
 	if (kind == CKPT_FILE_CHR) {
 		rec->rdev_major = MAJOR(inode->i_rdev);
 		rec->rdev_minor = MINOR(inode->i_rdev);
@@ -296,6 +313,7 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 		[CKPT_FILE_CHR] = S_IFCHR,
 		[CKPT_FILE_MEMFD] = S_IFREG,
 		[CKPT_FILE_MEMFD_AGAIN] = S_IFREG,
+		[CKPT_FILE_UNLINKED] = S_IFREG,
 	};
 	const char *name = rec->path;
 
@@ -310,9 +328,9 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 				rec->path_len);
 	if (is_nameless(rec->kind))
 		name = "a file without a name";
-	if (rec->pad || (!is_nameless(rec->kind) && rec->object))
+	if (rec->pad || (rec->object && !is_nameless(rec->kind) && rec->kind != CKPT_FILE_UNLINKED))
 		return ckpt_err(ctx, -EINVAL, "%s: object %d", name, rec->object);
-	if (rec->flags & ~FILE_FLAGS || (rec->flags & O_ACCMODE) == O_ACCMODE)
+	if (rec->flags & ~flags_of(rec->kind) || (rec->flags & O_ACCMODE) == O_ACCMODE)
 		return ckpt_err(ctx, -EINVAL, "%s: flags %#x", name, rec->flags);
 	if (rec->pos < 0)
 		return ckpt_err(ctx, -EINVAL, "%s: offset %lld", name, rec->pos);
@@ -341,6 +359,8 @@ static struct file *open_file(struct ckpt_ctx *ctx, const struct ckpt_rec_file *
 		return ERR_PTR(err);
 	if (is_nameless(rec->kind))
 		return ckpt_memfd_open(ctx, rec, cred);
+	if (rec->kind == CKPT_FILE_UNLINKED)
+		return ckpt_unlinked_open(ctx, rec, cred);
 	if (rec->kind == CKPT_FILE_DIR)
 		flags |= O_DIRECTORY;
 	old = override_creds(cred);

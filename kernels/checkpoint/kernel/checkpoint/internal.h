@@ -54,8 +54,23 @@ int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode, loff_t size
 void ckpt_shmem_begin(struct ckpt_member *m, int objref, struct inode *inode, u64 size);
 int ckpt_shmem_fill(struct ckpt_ctx *ctx, const struct ckpt_rec_pages *rec, struct page **pages);
 
+/* ... of a memfd, or another file whose contents are in the image: as who restarts it could make it */
+#define CKPT_SHMEM_MODE	(S_IRWXUGO | S_ISVTX)
+int ckpt_shmem_check_size(struct ckpt_ctx *ctx, u64 size);
+int ckpt_shmem_set_owner(struct ckpt_ctx *ctx, struct inode *inode, u32 owner, u32 group, u32 mode);
+
+/* unlinked.c: has it no name any more; what it was; what it holds, its objref */
+bool ckpt_is_unlinked(const struct file *file);
+char *ckpt_unlinked_name(struct ckpt_ctx *ctx, const struct path *path, char *buf,
+			 const struct ckpt_holder *holder);
+int ckpt_unlinked_save(struct ckpt_ctx *ctx, struct file *file, const char *name,
+		       const struct ckpt_holder *holder);
+struct file *ckpt_unlinked_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec,
+				const struct cred *cred);
+
 /* memfd.c: is it a file of memory; how was it opened; what it holds, its objref */
 bool ckpt_is_memfd(const struct file *file);
+const char *ckpt_memfd_odd(struct dentry *dentry);
 u32 ckpt_memfd_kind(const struct file *file);
 int ckpt_memfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_holder *holder);
 int ckpt_memfd_end(struct ckpt_ctx *ctx, struct inode *inode);
@@ -114,6 +129,9 @@ void ckpt_seccomp_drop(void *obj);
 void ckpt_memfd_grab(void *obj);
 void ckpt_memfd_drop(void *obj);
 int ckpt_memfd_users(void *obj);
+void ckpt_unlinked_grab(void *obj);
+void ckpt_unlinked_drop(void *obj);
+int ckpt_unlinked_users(void *obj);
 
 /* Masks are 64 bits in the image; bit N-1 is signal N. */
 static inline u64 ckpt_mask_from_sigset(const sigset_t *set)

@@ -33,7 +33,6 @@
 #define PREFIX_LEN	(sizeof(PREFIX) - 1)
 #define SEALS		(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | \
 			 F_SEAL_FUTURE_WRITE | F_SEAL_EXEC)
-#define MODE		(S_IRWXUGO | S_ISVTX)
 
 void ckpt_memfd_grab(void *obj)
 {
@@ -60,8 +59,8 @@ bool ckpt_is_memfd(const struct file *file)
 	       !strncmp(dentry->d_name.name, PREFIX, PREFIX_LEN);
 }
 
-/* What it may have beside what a record holds */
-static const char *in_the_way(struct dentry *dentry)
+/* What a file of memory, or one on tmpfs, may have beside what a record holds */
+const char *ckpt_memfd_odd(struct dentry *dentry)
 {
 	struct inode *inode = d_inode(dentry);
 
@@ -82,7 +81,7 @@ int ckpt_memfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_h
 	struct timespec64 mtime = inode_get_mtime(inode);
 	struct ckpt_rec_memfd *rec __free(kfree) = NULL;
 	struct ckpt_rec_shmem_end end = {};
-	const char *what = in_the_way(dentry);
+	const char *what = ckpt_memfd_odd(dentry);
 	size_t len = sizeof(*rec) + ALIGN(strlen(name) + 1, 8);
 	int objref, err;
 	bool first;
@@ -101,7 +100,7 @@ int ckpt_memfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_h
 	rec->mtime = timespec64_to_ns(&mtime);
 	rec->uid = from_kuid(ctx->user_ns, inode->i_uid);
 	rec->gid = from_kgid(ctx->user_ns, inode->i_gid);
-	rec->mode = inode->i_mode & MODE;
+	rec->mode = inode->i_mode & CKPT_SHMEM_MODE;
 	rec->name_len = strlen(name) + 1;
 	memcpy(rec->name, name, rec->name_len);
 	if (rec->uid == (uid_t)-1 || rec->gid == (gid_t)-1)
@@ -144,36 +143,12 @@ static int check_record(struct ckpt_ctx *ctx, const struct ckpt_rec_memfd *rec)
 	    strnlen(rec->name, rec->name_len) != rec->name_len - 1 ||
 	    !ckpt_is_padded(&rec->h, sizeof(*rec) + rec->name_len))
 		return ckpt_err(ctx, -EINVAL, "the name is not text of %u bytes", rec->name_len);
-	if (rec->seals & ~SEALS || rec->mode & ~MODE)
+	if (rec->seals & ~SEALS || rec->mode & ~CKPT_SHMEM_MODE)
 		return ckpt_err(ctx, -EINVAL, "seals %#x, mode %#o", rec->seals, rec->mode);
 	if ((rec->mode & S_IXUGO || !(rec->seals & F_SEAL_EXEC)) && !may_be_program())
 		return ckpt_err(ctx, -EACCES, "vm.memfd_noexec does not allow mode %#o, seals %#x",
 				rec->mode, rec->seals);
-	if (rec->size > MAX_LFS_FILESIZE)
-		return ckpt_err(ctx, -EINVAL, "size %#llx", rec->size);
-	/* As ftruncate(2), but for the signal */
-	if (rlimit(RLIMIT_FSIZE) != RLIM_INFINITY && rec->size > rlimit(RLIMIT_FSIZE))
-		return ckpt_err(ctx, -EFBIG, "size %#llx is above the caller's limit", rec->size);
-	return 0;
-}
-
-/* As fchown(2) and fchmod(2) would, of a file that nobody has seen yet. */
-static int set_owner(struct ckpt_ctx *ctx, struct inode *inode, const struct ckpt_rec_memfd *rec)
-{
-	struct user_namespace *ns = current_user_ns();
-	kuid_t uid = make_kuid(ns, rec->uid);
-	kgid_t gid = make_kgid(ns, rec->gid);
-
-	if (!uid_valid(uid) || !gid_valid(gid))
-		return ckpt_err(ctx, -EINVAL, "owner %u:%u", rec->uid, rec->gid);
-	if ((!uid_eq(uid, inode->i_uid) || !(gid_eq(gid, inode->i_gid) || in_group_p(gid))) &&
-	    !ns_capable(ns, CAP_CHOWN))
-		return ckpt_err(ctx, -EPERM, "the caller may not give it to %u:%u",
-				rec->uid, rec->gid);
-	inode->i_uid = uid;
-	inode->i_gid = gid;
-	inode->i_mode = S_IFREG | rec->mode;
-	return 0;
+	return ckpt_shmem_check_size(ctx, rec->size);
 }
 
 int ckpt_memfd_restore(struct ckpt_ctx *ctx)
@@ -196,7 +171,7 @@ int ckpt_memfd_restore(struct ckpt_ctx *ctx)
 	file = shmem_file_setup(name, rec->size, VM_NORESERVE);
 	if (IS_ERR(file))
 		return ckpt_err(ctx, PTR_ERR(file), "%s", name);
-	err = set_owner(ctx, file_inode(file), rec);
+	err = ckpt_shmem_set_owner(ctx, file_inode(file), rec->uid, rec->gid, rec->mode);
 	if (!err)
 		err = ckpt_obj_add(ctx, rec->objref, file->f_path.dentry, CKPT_OBJ_MEMFD);
 	if (!err) {

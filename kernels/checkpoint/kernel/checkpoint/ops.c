@@ -53,6 +53,7 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(PID_NS, ckpt_rec_pid_ns, .variable = true),
 	RECORD(USAGE, ckpt_rec_usage, .restore = ckpt_usage_restore),
 	RECORD(CGROUP, ckpt_rec_cgroup),
+	RECORD(UNLINKED, ckpt_rec_unlinked, .variable = true, .restore = ckpt_unlinked_restore),
 };
 
 const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
@@ -123,6 +124,12 @@ const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
 		.grab	= ckpt_memfd_grab,
 		.drop	= ckpt_memfd_drop,
 		.users	= ckpt_memfd_users,
+	},
+	[CKPT_OBJ_UNLINKED] = {
+		.name	= "deleted file",
+		.grab	= ckpt_unlinked_grab,
+		.drop	= ckpt_unlinked_drop,
+		.users	= ckpt_unlinked_users,
 	},
 	[CKPT_OBJ_PID_NS] = {
 		.name	= "pid namespace",

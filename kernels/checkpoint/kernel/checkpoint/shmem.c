@@ -9,6 +9,7 @@
  * fills it, and it is mapped as any file is.
  */
 #include <linux/checkpoint.h>
+#include <linux/cred.h>
 #include <linux/dcache.h>
 #include <linux/delay.h>
 #include <linux/file.h>
@@ -160,6 +161,34 @@ int ckpt_shmem_restore(struct ckpt_ctx *ctx)
 		ckpt_shmem_begin(m, rec->objref, file_inode(file), rec->size);
 	fput(file);
 	return err;
+}
+
+int ckpt_shmem_check_size(struct ckpt_ctx *ctx, u64 size)
+{
+	if (size > MAX_LFS_FILESIZE)
+		return ckpt_err(ctx, -EINVAL, "size %#llx", size);
+	/* As ftruncate(2), but for the signal */
+	if (rlimit(RLIMIT_FSIZE) != RLIM_INFINITY && size > rlimit(RLIMIT_FSIZE))
+		return ckpt_err(ctx, -EFBIG, "size %#llx is above the caller's limit", size);
+	return 0;
+}
+
+/* As fchown(2) and fchmod(2) would, of a file that nobody has seen yet. */
+int ckpt_shmem_set_owner(struct ckpt_ctx *ctx, struct inode *inode, u32 owner, u32 group, u32 mode)
+{
+	struct user_namespace *ns = current_user_ns();
+	kuid_t uid = make_kuid(ns, owner);
+	kgid_t gid = make_kgid(ns, group);
+
+	if (!uid_valid(uid) || !gid_valid(gid))
+		return ckpt_err(ctx, -EINVAL, "owner %u:%u", owner, group);
+	if ((!uid_eq(uid, inode->i_uid) || !(gid_eq(gid, inode->i_gid) || in_group_p(gid))) &&
+	    !ns_capable(ns, CAP_CHOWN))
+		return ckpt_err(ctx, -EPERM, "the caller may not give it to %u:%u", owner, group);
+	inode->i_uid = uid;
+	inode->i_gid = gid;
+	inode->i_mode = S_IFREG | mode;
+	return 0;
 }
 
 /* The pages that come next are those of @inode, which the hash holds. */

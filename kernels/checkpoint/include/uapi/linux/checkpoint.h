@@ -15,10 +15,10 @@
  * task that has exited is TASK USAGE CRED SIGHAND EXIT TASK_END, and if it led threads
  * that have not, the section of the first of them has the RLIMITS.
  *
- * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MEMFD, MM,
+ * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MEMFD, UNLINKED, MM,
  * UTS_NS, IPC_NS, TIME_NS, SECCOMP) carry an objref, a number above zero that is unique
  * in the image, and come before their first use.  MM is followed by its VMA and PAGES
- * records and MM_END, SHMEM and MEMFD by their PAGES records and SHMEM_END.
+ * records and MM_END, SHMEM, MEMFD and UNLINKED by their PAGES records and SHMEM_END.
  * A checkpoint that fails ends its image with an ERROR record.
  */
 #ifndef _UAPI_LINUX_CHECKPOINT_H
@@ -82,7 +82,8 @@ enum ckpt_record {
 	CKPT_REC_PID_NS		= 34,
 	CKPT_REC_USAGE		= 35,
 	CKPT_REC_CGROUP		= 36,
-	CKPT_REC_MAX		= CKPT_REC_CGROUP,
+	CKPT_REC_UNLINKED	= 37,
+	CKPT_REC_MAX		= CKPT_REC_UNLINKED,
 };
 
 /**
@@ -567,6 +568,7 @@ enum ckpt_file_kind {
 	CKPT_FILE_CHR	= 3,
 	CKPT_FILE_MEMFD	= 4,		/* as memfd_create(2) returned it */
 	CKPT_FILE_MEMFD_AGAIN = 5,	/* opened once more, by /proc/PID/fd */
+	CKPT_FILE_UNLINKED = 6,		/* a regular file on tmpfs that has no name any more */
 };
 
 /**
@@ -579,8 +581,8 @@ enum ckpt_file_kind {
  * @mode:	type and permissions of the inode
  * @pos:	offset in bytes
  * @size:	size of a regular file in bytes, for information
- * @object:	objref of the MEMFD that it is of, or 0
- * @path_len:	bytes of @path with its terminating zero; 0 of what has an @object
+ * @object:	objref of the MEMFD or UNLINKED that it is of, or 0
+ * @path_len:	bytes of @path with its terminating zero; 0 of a memfd
  * @path:	absolute path below the root task's root, padded with zeros
  */
 struct ckpt_rec_file {
@@ -765,7 +767,33 @@ struct ckpt_rec_memfd {
 	char  name[];
 };
 
-/* Ends shared memory, or a file of memory. */
+/**
+ * struct ckpt_rec_unlinked - a file on tmpfs that has no name any more
+ * @objref:	its number
+ * @flags:	CKPT_UNLINKED_*
+ * @size:	bytes
+ * @mtime:	when it was last written to, in ns of CLOCK_REALTIME
+ * @uid, @gid:	its owner
+ * @mode:	permissions
+ * @path_len:	bytes of @path with its terminating zero
+ * @path:	where it was, below the root task's root, padded with zeros
+ */
+struct ckpt_rec_unlinked {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 flags;
+	__u64 size;
+	__s64 mtime;
+	__u32 uid;
+	__u32 gid;
+	__u32 mode;
+	__u32 path_len;
+	char  path[];
+};
+
+#define CKPT_UNLINKED_LINKABLE	0x1	/* O_TMPFILE without O_EXCL: linkat(2) may give it a name */
+
+/* Ends shared memory, a file of memory or one without a name. */
 struct ckpt_rec_shmem_end {
 	struct ckpt_hdr h;
 	__s32 objref;
