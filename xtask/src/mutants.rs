@@ -44,17 +44,24 @@ pub(crate) struct Options {
     /// Keep the folders of trials that caught a mutant, too.
     #[arg(long)]
     keep: bool,
-    /// Only mutants that harness/mutants/caught.tsv does not have
-    #[arg(long)]
-    unrecorded: bool,
-    /// Write down in the checkout where each was caught: harness/mutants/caught.tsv
-    #[arg(long, conflicts_with = "list")]
-    record: bool,
+    #[command(flatten)]
+    recorded: Recorded,
     /// Lines for people, or one event as a JSON object a line.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
     how: How,
+}
+
+/// What has harness/mutants/caught.tsv to do with it?
+#[derive(Debug, clap::Args)]
+struct Recorded {
+    /// Only mutants that harness/mutants/caught.tsv does not have.
+    #[arg(long)]
+    unrecorded: bool,
+    /// Write down in the checkout where each was caught: harness/mutants/caught.tsv.
+    #[arg(long, conflicts_with = "list")]
+    record: bool,
 }
 
 pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
@@ -69,7 +76,7 @@ pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
     })?;
     let asked = |arch: &Arch| opts.archs.is_empty() || opts.archs.contains(arch);
     let archs: Vec<_> = Arch::ALL.into_iter().filter(asked).collect();
-    if opts.unrecorded {
+    if opts.recorded.unrecorded {
         let unrecorded =
             |mutant: &Mutant, arch| mutant.archs.contains(&arch) && !caught.has(mutant, arch);
         selected.retain(|mutant| archs.iter().any(|&arch| unrecorded(mutant, arch)));
@@ -122,7 +129,7 @@ fn measure(
     let Options {
         again,
         keep,
-        record,
+        recorded,
         format,
         how,
         ..
@@ -171,7 +178,7 @@ fn measure(
     show.done();
     let rows = teller.rows;
     keep_table(folder.dir(), &rows, selected)?;
-    if *record {
+    if recorded.record {
         caught.note(&rows);
         caught.save(&cx.repo)?;
     }

@@ -348,6 +348,22 @@ impl PidNs {
     }
 }
 
+impl Memfd {
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let head = MemfdHead::decode(from)?;
+        let name = from.text(head.name_len).of("name")?;
+        Ok(Self { head, name })
+    }
+}
+
+impl Unlinked {
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let head = UnlinkedHead::decode(from)?;
+        let path = from.text(head.path_len).of("path")?;
+        Ok(Self { head, path })
+    }
+}
+
 /// Names by number, `enum ckpt_record`; 0 is none.
 const NAMES: [&str; 38] = [
     "",
@@ -550,19 +566,11 @@ impl Record {
                 let insns = from.list(head.nr_insns).of("insns")?;
                 Self::Seccomp(Seccomp { head, insns })
             }
-            33 => {
-                let head = MemfdHead::decode(from)?;
-                let name = from.text(head.name_len).of("name")?;
-                Self::Memfd(Memfd { head, name })
-            }
+            33 => Self::Memfd(Memfd::decode(from)?),
             34 => Self::PidNs(PidNs::decode(from)?),
             35 => Self::Usage(Fixed::decode(from)?),
             36 => Self::Cgroup(Fixed::decode(from)?),
-            37 => {
-                let head = UnlinkedHead::decode(from)?;
-                let path = from.text(head.path_len).of("path")?;
-                Self::Unlinked(Unlinked { head, path })
-            }
+            37 => Self::Unlinked(Unlinked::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

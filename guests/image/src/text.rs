@@ -6,8 +6,8 @@ use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
     Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Memfd, Mm, Pending, PidNs,
-    PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, Tree, Unlinked,
-    Usage, UsageRecord, Vma, describe_bytes, hex_digits,
+    PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, TaskObjs, Tree,
+    Unlinked, Usage, UsageRecord, Vma, describe_bytes, hex_digits,
 };
 use crate::regs;
 
@@ -130,6 +130,22 @@ fn pid_ns(it: &PidNs) -> String {
         let _ = write!(out, "\n  pid {} is {}", id.pid, id.inner);
     }
     out
+}
+
+fn task_objs(it: &TaskObjs) -> String {
+    format!(
+        "cred #{} files #{} fs #{} sighand #{} mm #{} uts #{} ipc #{} time #{} seccomp #{} pid (of children) #{}",
+        it.cred,
+        it.files,
+        it.fs,
+        it.sighand,
+        it.mm,
+        it.uts_ns,
+        it.ipc_ns,
+        it.time_ns,
+        it.seccomp,
+        it.pid_ns
+    )
 }
 
 fn task(task: &Task) -> String {
@@ -533,19 +549,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::Header(it) => header(it, order),
         Record::Tree(it) => tree(it),
         Record::Task(it) => task(it),
-        Record::TaskObjs(it) => format!(
-            "cred #{} files #{} fs #{} sighand #{} mm #{} uts #{} ipc #{} time #{} seccomp #{} pid (of children) #{}",
-            it.cred,
-            it.files,
-            it.fs,
-            it.sighand,
-            it.mm,
-            it.uts_ns,
-            it.ipc_ns,
-            it.time_ns,
-            it.seccomp,
-            it.pid_ns
-        ),
+        Record::TaskObjs(it) => task_objs(it),
         Record::Exit(it) => format!(
             "status {:#x} cred #{} sighand #{} blocked {:#x} pending {:#x} shared {:#x}",
             it.status, it.cred, it.sighand, it.blocked, it.pending, it.shared_pending

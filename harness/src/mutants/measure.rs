@@ -237,12 +237,11 @@ impl<'a> Group<'a> {
             let key = kernel::key_changed(build, self.arch, self.flavor, source, &job.changes)?;
             let key = self.base.of_mutant(&key, job.mutant, &job.cases);
             let known = known::row(&build.store, job.mutant, self.arch, &key);
-            match known.filter(|_| !self.settings.again) {
-                Some(row) => news(News::MutantFinished(row)),
-                None => {
-                    let cases = self.settings.caught.first(job.mutant, self.arch, job.cases);
-                    left.push((Job { cases, ..job }, key));
-                }
+            if let Some(row) = known.filter(|_| !self.settings.again) {
+                news(News::MutantFinished(row));
+            } else {
+                let cases = self.settings.caught.first(job.mutant, self.arch, job.cases);
+                left.push((Job { cases, ..job }, key));
             }
         }
         if left.is_empty() {

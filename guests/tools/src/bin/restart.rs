@@ -54,10 +54,10 @@ struct Args {
     /// Make this folder the root directory of the tree; the names in the image begin at it
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Make the tasks in this folder of the cgroup v2 hierarchy
+    /// Make the tasks in this folder of the cgroup v2 hierarchy, and those cgroups that the image has below it
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
-    /// Leave the tasks frozen; they, and nobody else, must be in a cgroup below the root
+    /// Leave the tasks frozen; they, and nobody else, must be in or below a cgroup other than the root
     #[arg(long, requires = "cgroup")]
     frozen: bool,
     /// Do not wait for the root to end: print its pid and leave the tree to init
