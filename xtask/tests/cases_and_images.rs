@@ -137,7 +137,7 @@ fn image(arch: u32, big: bool) -> Vec<u8> {
     release[..8].copy_from_slice(b"6.12.117");
     it.bytes.extend(release);
     // TREE of one task
-    it.words(&[2, 48, 1, 0, 0, 0, 5, 5, 1, 5, 5, 17]);
+    it.words(&[2, 56, 1, 0, 0, 0, 5, 5, 1, 5, 5, 17, 0, 0]);
     // ERROR
     it.words(&[20, 32, 16, 5, 0, 8]);
     it.bytes.extend(b"flocked\0");
