@@ -54,7 +54,7 @@ fn verify_names_place_record_and_field() {
     });
     let (code, out, errors) = run(&["verify", text(&bad)]);
     assert_eq!((code, &*errors), (1, ""));
-    let expected = "byte 848, FILE, cred: object 4 is used before it comes; a CRED is expected\n";
+    let expected = "byte 1416, FILE, cred: object 4 is used before it comes; a CRED is expected\n";
     assert_eq!(out, format!("{}: {expected}", text(&bad)));
     let (code, out, _) = run(&["verify", "--format", "json", text(&bad)]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
