@@ -59,7 +59,7 @@ fn verify_names_place_record_and_field() {
     let (code, out, _) = run(&["verify", "--format", "json", text(&bad)]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &json["valid"]), (1, &serde_json::Value::Null));
-    assert_eq!(json["defect"]["at"], 848);
+    assert_eq!(json["defect"]["at"], 1416);
     assert_eq!(json["defect"]["field"], "cred");
     let bytes = std::fs::read(&good).unwrap();
     std::fs::write(&bad, &bytes[..bytes.len() - 32]).unwrap();
