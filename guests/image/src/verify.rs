@@ -22,7 +22,7 @@ use objects::Objects;
 /// `CHECKPOINT_SUBTREE`, the only flag.
 const FLAGS: u32 = 1;
 
-/// `CKPT_TREE_USER_NS`, the only flag of a tree.
+/// `CKPT_TREE_USER_NS` and `CKPT_TREE_CGROUP_NS`.
 const TREE_FLAGS: u32 = 3;
 
 /// The first thing that is wrong with an image.
@@ -217,6 +217,8 @@ struct Verifier {
     pid_namespaces: Vec<(i32, HashSet<i32>)>,
     /// How many cgroups there are to be, and those that have come: what they are in, and their names.
     nr_cgroups: u32,
+    /// Those that tasks are in.
+    in_cgroups: HashSet<u32>,
     cgroups: Vec<(u32, Vec<u8>)>,
     /// The memory that the handlers of signal actions are in.
     memories: HashMap<i32, i32>,
@@ -419,7 +421,11 @@ impl Verifier {
             })?;
             self.tree.push(task.pid);
         }
+        expect(it.head.nr_cgroups <= 4096, "nr_cgroups", || {
+            format!("{} are too many", it.head.nr_cgroups)
+        })?;
         self.nr_cgroups = it.head.nr_cgroups;
+        self.in_cgroups = it.tasks.iter().map(|task| task.cgroup).collect();
         let few = u64::from(it.head.nr_pid_ns) < it.tasks.len() as u64;
         expect(few, "nr_pid_ns", || {
             format!("{}, and each has an init", it.head.nr_pid_ns)
@@ -456,10 +462,18 @@ impl Verifier {
             format!("{} is there twice", it.name.as_str())
         })?;
         self.cgroups.push(this);
-        Ok(match left - 1 {
-            0 => Place::Task,
-            left => Place::Cgroup(left),
-        })
+        if left > 1 {
+            return Ok(Place::Cgroup(left - 1));
+        }
+        // Those further below come later.
+        for (before, (parent, _)) in self.cgroups.iter().enumerate().rev() {
+            let number = u32::try_from(before + 1).unwrap_or(u32::MAX);
+            expect(self.in_cgroups.contains(&number), "name", || {
+                format!("no task is in cgroup {number} or below")
+            })?;
+            self.in_cgroups.insert(*parent);
+        }
+        Ok(Place::Task)
     }
 
     /// A pid namespace: its init comes first, and what has a number in it has one in that above, and in no other.

@@ -11,7 +11,7 @@ use crossthaw_tools::fork::{Fork, Forked, fork};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Result};
-use crate::reap;
+use crate::{reap, tree};
 
 /// The user, and the group.
 const USER: u32 = 1000;
@@ -169,6 +169,7 @@ pub(crate) fn namespace_of(caller: Caller) -> Result<Option<OwnedFd>> {
         return Ok(None);
     }
     give(Path::new(SCENARIO_DIR))?;
+    delegate(tree::CGROUP)?;
     make_namespace().map(Some)
 }
 
@@ -178,6 +179,7 @@ pub(crate) fn options_of(caller: Caller) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     give(Path::new(SCENARIO_DIR))?;
+    delegate(tree::CGROUP)?;
     let options = MAP.map(|[inside, outside, count]| {
         ["users", "groups"].map(|ids| format!("--map-{ids}={inside}:{outside}:{count}"))
     });

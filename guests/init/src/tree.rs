@@ -19,7 +19,7 @@ use crate::reap::{self, Wait};
 use crate::spawn::{self, Launch, Program, Session, Stdio};
 
 /// Name of the tree's cgroup.
-const CGROUP: &str = "tree";
+pub(crate) const CGROUP: &str = "tree";
 
 /// A plain subtree's root gets the next pid, so that its pids are free in another guest.
 const LAST_PID: &str = "1000";

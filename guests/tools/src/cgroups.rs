@@ -1,13 +1,13 @@
 //! The cgroups that an image has below that of its tree, made again below the one that the tree is given.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crossthaw_image::Cgroup;
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chownat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use crate::errno;
@@ -24,10 +24,18 @@ const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
+/// What of a cgroup is given away with it; see Documentation/admin-guide/cgroup-v2.rst of the kernel.
+const DELEGATED: [&CStr; 4] = [
+    c".",
+    c"cgroup.procs",
+    c"cgroup.threads",
+    c"cgroup.subtree_control",
+];
+
 /// A cgroup could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot make the cgroup {name}: {}\n  the folder of --cgroup must be one of the cgroup v2 hierarchy that the caller may make others in",
+    "cannot use the cgroup {name}: {}\n  the folder of --cgroup must be one of the cgroup v2 hierarchy that the caller may make others in",
     errno::describe(source)
 )]
 pub struct NoCgroup {
@@ -52,33 +60,49 @@ pub fn is_name(name: &[u8]) -> bool {
 }
 
 impl Cgroups {
-    /// Make those of an image; what is there already is taken as it is.
-    pub fn make(top: OwnedFd, cgroups: &[Cgroup]) -> Result<Self, NoCgroup> {
+    /// Make those of an image, and give them to a user and a group; what is there already is taken as it is, but must not be frozen.
+    pub fn make(
+        top: OwnedFd,
+        cgroups: &[Cgroup],
+        owner: Option<(u32, u32)>,
+    ) -> Result<Self, NoCgroup> {
+        let failed = |name: &str| {
+            let name = name.to_owned();
+            move |source| NoCgroup { name, source }
+        };
+        not_frozen(top.as_fd()).map_err(failed("of --cgroup"))?;
         let mut all = Self {
             folders: vec![top],
             made: Vec::new(),
         };
         for cgroup in cgroups {
-            all.add(cgroup).map_err(|source| NoCgroup {
-                name: cgroup.name.as_str().into_owned(),
-                source,
-            })?;
+            all.add(cgroup, owner)
+                .map_err(failed(&cgroup.name.as_str()))?;
         }
         Ok(all)
     }
 
-    fn add(&mut self, cgroup: &Cgroup) -> io::Result<()> {
+    fn add(&mut self, cgroup: &Cgroup, owner: Option<(u32, u32)>) -> io::Result<()> {
         let parent = usize::try_from(cgroup.parent).unwrap_or(usize::MAX);
         let name = cgroup.name.as_bytes();
         let above = self.folders.get(parent).filter(|_| is_name(name));
         let above = above.ok_or(io::ErrorKind::InvalidInput)?;
         let name = CString::new(name)?;
-        match mkdirat(above, &name, Mode::from_raw_mode(0o755)) {
-            Ok(()) => self.made.push((parent, name.clone())),
-            Err(Errno::EXIST) => {}
+        let made = match mkdirat(above, &name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(error) => return Err(error.into()),
+        };
+        let folder = openat(above, &name, FOLDER, Mode::empty());
+        if made {
+            self.made.push((parent, name));
         }
-        let folder = openat(above, &name, FOLDER, Mode::empty())?;
+        let folder = folder?;
+        if !made {
+            not_frozen(folder.as_fd())?;
+        } else if let Some(owner) = owner {
+            give(folder.as_fd(), owner)?;
+        }
         self.folders.push(folder);
         Ok(())
     }
@@ -109,6 +133,37 @@ impl Cgroups {
         }
         Ok(all)
     }
+}
+
+/// A task that is born in a frozen cgroup does not come to do anything.
+fn not_frozen(folder: BorrowedFd<'_>) -> io::Result<()> {
+    let events = openat(
+        folder,
+        c"cgroup.events",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    let events = match events {
+        // The root of the hierarchy has none and is never frozen; what is no cgroup is told when somebody is to enter it.
+        Err(Errno::NOENT) => return Ok(()),
+        events => events?,
+    };
+    let mut text = String::new();
+    File::from(events).read_to_string(&mut text)?;
+    if text.lines().any(|line| line == "frozen 1") {
+        let message = "it is there and frozen: write 0 to its cgroup.freeze first";
+        return Err(io::Error::other(message));
+    }
+    Ok(())
+}
+
+/// Have a user run it, and make others in it.
+fn give(folder: BorrowedFd<'_>, (user, group): (u32, u32)) -> io::Result<()> {
+    for file in DELEGATED {
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+        chownat(folder, file, Some(user), Some(group), AtFlags::empty())?;
+    }
+    Ok(())
 }
 
 impl Drop for Cgroups {
@@ -163,13 +218,13 @@ mod tests {
             cgroup(2, "b"),
             cgroup(0, "c"),
         ];
-        let made = Cgroups::make(top(), &all).unwrap();
+        let made = Cgroups::make(top(), &all, None).unwrap();
         assert!(dir.path().join("there/a/b").is_dir() && dir.path().join("c").is_dir());
         assert!(made.folder(4).is_some() && made.folder(5).is_none());
         drop(made);
         assert!(dir.path().join("there").is_dir());
         assert!(!dir.path().join("there/a").exists() && !dir.path().join("c").exists());
-        Cgroups::make(top(), &all).unwrap().keep();
+        Cgroups::make(top(), &all, None).unwrap().keep();
         assert!(dir.path().join("there/a/b").is_dir());
     }
 
@@ -178,7 +233,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let top = || OwnedFd::from(File::open(dir.path()).unwrap());
         for bad in [cgroup(2, "b"), cgroup(0, ".."), cgroup(0, "x/y")] {
-            let error = Cgroups::make(top(), &[cgroup(0, "a"), bad.clone()]).unwrap_err();
+            let error = Cgroups::make(top(), &[cgroup(0, "a"), bad.clone()], None).unwrap_err();
             assert_eq!(error.name, bad.name.as_str());
             assert!(!dir.path().join("a").exists());
         }

@@ -56,13 +56,29 @@ fn lines(ranges: &[Range]) -> String {
 }
 
 impl IdMaps {
-    /// A user and a group that are there: root if possible.
+    /// The user and the group with the least ids that are there: root if possible.
+    fn least(&self) -> [Range; 2] {
+        let none = Range {
+            inside: 0,
+            outside: 0,
+            count: 1,
+        };
+        [&self.users, &self.groups].map(|ranges| {
+            let least = ranges.iter().min_by_key(|range| range.inside);
+            least.copied().unwrap_or(none)
+        })
+    }
+
+    /// A user and a group that are there, as the namespace calls them.
     pub fn first(&self) -> (u32, u32) {
-        let least = |ranges: &[Range]| ranges.iter().map(|range| range.inside).min();
-        (
-            least(&self.users).unwrap_or(0),
-            least(&self.groups).unwrap_or(0),
-        )
+        let [user, group] = self.least();
+        (user.inside, group.inside)
+    }
+
+    /// The same as the caller calls them.
+    pub fn outside(&self) -> (u32, u32) {
+        let [user, group] = self.least();
+        (user.outside, group.outside)
     }
 
     /// Map the ids of the namespace that this child has made.
@@ -101,7 +117,7 @@ mod tests {
             users: vec![range("1:100000:10"), range("0:1000:1")],
             groups: vec![range("7:8:9")],
         };
-        assert_eq!(maps.first(), (0, 7));
+        assert_eq!((maps.first(), maps.outside()), ((0, 7), (1000, 8)));
         assert_eq!(lines(&maps.users), "1 100000 10\n0 1000 1\n");
     }
 }

@@ -13,6 +13,7 @@ use crate::memfd;
 use crate::simple::{SYS_CHECKPOINT, checkpoint};
 use crate::stage::Stage;
 use crate::sys::{self, Pid, Status};
+use crate::zombies::await_end;
 
 /// The number of restart(2), everywhere.
 const SYS_RESTART: c_long = SYS_CHECKPOINT + 1;
@@ -112,11 +113,17 @@ impl Frozen {
     }
 }
 
-/// A child that [`SOMEBODY`] may trace, and that has a child of root's which has ended, if that is wanted.
-fn traceable(with_zombie: bool) -> Result<Pid> {
+/// A child that [`SOMEBODY`] may trace, and that has a child of this user's which has ended, if that is wanted.
+fn traceable(zombie: Option<libc::uid_t>) -> Result<Pid> {
     let Some(pid) = sys::fork()? else {
-        if with_zombie && matches!(sys::fork(), Ok(None)) {
-            sys::exit(0)
+        if let Some(user) = zombie {
+            if let Ok(Some(child)) = sys::fork() {
+                let _ = await_end(child);
+            } else {
+                // SAFETY: plain numbers.
+                unsafe { libc::setresuid(user, user, user) };
+                sys::exit(0)
+            }
         }
         // SAFETY: plain numbers.
         unsafe {
@@ -153,13 +160,16 @@ pub(crate) fn others(stage: &mut Stage, _args: &Args) -> Result<()> {
         &by_user(Pid::MAX)?,
         &Status::Exited(libc::ESRCH),
     );
-    let pids = [traceable(false)?, traceable(true)?];
+    let zombies = [None, Some(0), Some(SOMEBODY + 1)].map(traceable);
+    let pids = zombies.into_iter().collect::<Result<Vec<_>>>()?;
     let frozen = Frozen::with(&pids)?;
     stage.equal("their own", &by_user(pids[0])?, &Status::Exited(0));
     let expected = Status::Exited(libc::EPERM);
     stage.equal("with a zombie of root's", &by_user(pids[1])?, &expected);
+    stage.equal("with one of nobody's", &by_user(pids[2])?, &expected);
     frozen.end(&pids)?;
     // The init of a container has what they left.
+    sys::wait(-1)?;
     sys::wait(-1)?;
     drop(image);
     stage.hold()?;

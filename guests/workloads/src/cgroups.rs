@@ -9,6 +9,7 @@ use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::stage::{Child, Stage};
 use crate::sys::{self, Pid, Status};
+use crate::zombies::await_end;
 
 /// Where the hierarchy is.
 const HIERARCHY: &str = "/sys/fs/cgroup";
@@ -67,9 +68,7 @@ fn mixed(stage: &Stage, name: &str, folder: &Path) -> Result<Child> {
             shown(sys::tid())
         });
         let zombie = shown(ended)?;
-        while sys::state(ended)? != 'Z' {
-            sys::pause();
-        }
+        await_end(ended)?;
         held(process)?;
         process.equal("cgroup of the zombie", &shown(ended)?, &zombie);
         process.equal("the zombie", &sys::wait(ended)?, &Status::Exited(7));
@@ -157,9 +156,7 @@ pub(crate) fn removed(stage: &mut Stage, _args: &Args) -> Result<()> {
     let Some(ended) = sys::fork()? else {
         sys::exit(join(&folder).is_err().into())
     };
-    while sys::state(ended)? != 'Z' {
-        sys::pause();
-    }
+    await_end(ended)?;
     // It leaves the count of those that live a moment later.
     while let Err(error) = fs::remove_dir(&folder) {
         if error.kind() != std::io::ErrorKind::ResourceBusy {

@@ -89,7 +89,7 @@ registry! {
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
     refusals: aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
         hugetlb(kind) inherited_lock inotify io_context lease memfd message_queue
-        odd_name(kind) other_namespace(kind) outside_group outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer
+        odd_name(kind) other_namespace(kind) outside_group(leader) outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer
         processor(kind) proc_file
         sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader signalfd socket sysv_shm
         timerfd traced unlinked_mapping userfaultfd vfork;
@@ -102,8 +102,8 @@ registry! {
     sleeps: deadline left(call) order polled_closed;
     threads: basic(count) blocked children detached group_exit unshared;
     timers: left(which) ticks(which);
-    unlinked: contents directory linked mapped nameless;
-    usage: limit spent;
+    unlinked: contents directory linked mapped nameless program;
+    usage: gone limit spent;
     zombies: exits leaders many thread_leader thread_leader_outlives;
 }
 

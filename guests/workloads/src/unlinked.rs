@@ -5,7 +5,9 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
@@ -182,6 +184,40 @@ pub(crate) fn nameless(stage: &mut Stage, _args: &Args) -> Result<()> {
         &about(&open(&path, false)?)?,
         &about(&new)?,
     );
+    Ok(())
+}
+
+/// The program that runs, which was deleted.
+pub(crate) fn program(stage: &mut Stage, _args: &Args) -> Result<()> {
+    const EXE: &str = "/proc/self/exe";
+    let path = stage.path("program");
+    let exe = || fs::read_link(EXE).map_err(Error::from_io("read the link"));
+    let contents = || fs::read(EXE).map_err(Error::from_io("read the program"));
+    if exe()? != path {
+        fs::write(&path, contents()?).map_err(Error::from_io("write"))?;
+        fs::set_permissions(&path, Permissions::from_mode(0o700))
+            .map_err(Error::from_io("chmod"))?;
+        let failed = Command::new(&path)
+            .arg0("workloads")
+            .arg("unlinked::program")
+            .exec();
+        return Err(Error::from_io("execute")(failed));
+    }
+    let before = contents()?;
+    remove(&path)?;
+    let shown = exe()?;
+    stage.hold()?;
+    stage.equal("the program", &exe()?, &shown);
+    let deleted = shown.display().to_string();
+    stage.check(
+        "it is deleted",
+        deleted.ends_with("/program (deleted)"),
+        &deleted,
+    );
+    stage.check("its contents", contents()? == before, "they differ");
+    let writer = OpenOptions::new().write(true).open(EXE);
+    let busy = writer.err().and_then(|error| error.raw_os_error());
+    stage.equal("nobody may write to it", &busy, &Some(libc::ETXTBSY));
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! What a task has used: CPU time, context switches and page faults go on from where they were.
 
+use std::fs::File;
 use std::hint::black_box;
+use std::io::Read;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -218,6 +220,41 @@ pub(crate) fn spent(stage: &mut Stage, _args: &Args) -> Result<()> {
         "what its parent has of it",
         more.abs_diff(total) <= 4,
         &format!("{more} us, of {total}"),
+    );
+    Ok(())
+}
+
+/// Uses so much CPU time of the calling thread in the kernel.
+fn burn_in_kernel(time: Duration) -> Result<()> {
+    let mut zeros = File::open("/dev/zero").map_err(Error::from_io("open /dev/zero"))?;
+    let mut bytes = vec![0; 1 << 20];
+    let start = sys::clock(libc::CLOCK_THREAD_CPUTIME_ID)?;
+    while sys::clock(libc::CLOCK_THREAD_CPUTIME_ID)?.saturating_sub(start) < time {
+        zeros
+            .read_exact(&mut bytes)
+            .map_err(Error::from_io("read zeros"))?;
+    }
+    Ok(())
+}
+
+/// User time of a thread that has gone, and kernel time of one that lives. What is shown of a process divides its time as the ticks were
+/// that it was seen in: without those of the one that has gone nearly all would be the kernel's.
+pub(crate) fn gone(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let time = Duration::from_millis(900);
+    thread::spawn(move || burn(time))
+        .join()
+        .map_err(|_| Error::Situation("a thread panicked".to_owned()))??;
+    burn_in_kernel(time / 9)?;
+    let before = used(libc::RUSAGE_SELF)?;
+    stage.hold()?;
+    burn_in_kernel(time / 90)?;
+    let after = used(libc::RUSAGE_SELF)?;
+    check_grown(stage, "process", &after, &before);
+    let most = i64::try_from(time.as_micros()).unwrap_or_default() / 2;
+    stage.check(
+        "user time stays user time",
+        after[1] - before[1] < most,
+        &format!("{after:?}, it was {before:?}"),
     );
     Ok(())
 }

@@ -72,6 +72,8 @@ const NEED_A_GUEST: &[&str] = &[
 
 /// Every value of every axis that the scenarios use is here, but for those that need what only a guest gives.
 const VARIANTS: &[(&str, &[&str])] = &[
+    ("refusals::outside_group", &["leader=lives"]),
+    ("refusals::outside_group", &["leader=gone"]),
     ("registers::gpr", &["hold=spin"]),
     ("registers::gpr", &["hold=blocked"]),
     ("registers::fpu", &["hold=spin"]),

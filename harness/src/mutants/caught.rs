@@ -66,7 +66,7 @@ impl Caught {
         Ok(Self(all))
     }
 
-    /// Take over what was measured; rows without a catch change nothing.
+    /// Take over what was measured: a mutant that was not caught has no line, and one of which nothing is known keeps its own.
     pub fn note(&mut self, rows: &[Row]) {
         for row in rows {
             let (by, case) = match &row.outcome {
@@ -76,6 +76,10 @@ impl Caught {
                     expected: true,
                     ..
                 } => (row.outcome.word(), Some(case)),
+                Outcome::Survived | Outcome::TimedOut { .. } => {
+                    self.0.remove(&(row.mutant.clone(), row.arch));
+                    continue;
+                }
                 _ => continue,
             };
             let case = case.map_or("-", |case| case.without_arch());
@@ -150,7 +154,11 @@ mod tests {
             outcome: Outcome::Survived,
             ..row.clone()
         };
-        caught.note(&[row, survived]);
+        let before = Row {
+            arch: Arch::Ppc64,
+            ..row.clone()
+        };
+        caught.note(&[row, before, survived]);
         let text = caught.text();
         assert_eq!(text, format!("{HEAD}s390x\tfiles/one\tstate\tfiles/dup\n"));
         let all = [mutant];

@@ -113,30 +113,49 @@ pub(crate) fn io_context(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A child in the group of a process that is not in the tree, since its parent has ended.
-pub(crate) fn outside_group(stage: &mut Stage, _args: &Args) -> Result<()> {
+/// A child in the group of a process that is not in the tree, since its parent has ended; that is its `leader`, which `lives` or is `gone`.
+pub(crate) fn outside_group(stage: &mut Stage, args: &Args) -> Result<()> {
+    let gone = match args.text("leader", "lives") {
+        "lives" => false,
+        "gone" => true,
+        other => return Err(Error::Argument(format!("leader={other}"))),
+    };
+    let outside = |stage: &mut Stage| {
+        stage.note_pid("outside")?;
+        stage.hold()?;
+        stage.check("resumed", true, "");
+        Ok(())
+    };
     let middle = stage.spawn("middle", |middle| {
         let leader = middle.spawn("leader", |leader| {
             // SAFETY: plain numbers.
             sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
             leader.note_pid("leader")?;
-            leader.hold()?;
-            leader.check("resumed", true, "");
+            if !gone {
+                return outside(leader);
+            }
+            leader.spawn_ready("outside", outside)?;
+            leader.check("ends", true, "");
             Ok(())
         })?;
-        middle.await_ready(&leader)?;
+        if gone {
+            middle.join(&leader)?;
+        } else {
+            middle.await_ready(&leader)?;
+        }
         middle.check("ends", true, "");
         Ok(())
     })?;
     stage.join(&middle)?;
     let leader = stage.noted_pid("leader")?;
+    let outside = stage.noted_pid("outside")?;
     let member = waiting(stage)?;
     // SAFETY: plain numbers.
     sys::check("setpgid", unsafe { libc::setpgid(member.pid, leader) })?;
     stage.hold()?;
     // SAFETY: plain numbers.
     stage.equal("group", &unsafe { libc::getpgid(member.pid) }, &leader);
-    sys::kill(leader, libc::SIGUSR1)?;
+    sys::kill(outside, libc::SIGUSR1)?;
     dismiss(stage, &member)
 }
 

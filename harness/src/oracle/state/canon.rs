@@ -188,6 +188,14 @@ pub(super) fn scheduling(text: &str) -> String {
     head.map_or(text, |(head, _)| head).to_owned()
 }
 
+/// The cgroup of a task; if that was removed, the one above it.
+pub(super) fn cgroup(_: &mut Canon, value: &str) -> String {
+    let above = value
+        .strip_suffix(" (deleted)")
+        .and_then(|gone| gone.rsplit_once('/'));
+    above.map_or(value, |(above, _)| above).to_owned()
+}
+
 /// The cgroup of a task in that of its tree; `None` where it is the tree's, which is called `tree`.
 pub(super) fn below_the_tree(text: &str) -> Option<String> {
     let (_, below) = text.split_once("/tree/")?;

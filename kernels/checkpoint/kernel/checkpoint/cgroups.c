@@ -54,11 +54,10 @@ void ckpt_cgroups_free(struct ckpt_ctx *ctx)
 	ctx->cgroup = NULL;
 }
 
-/* --- checkpoint --- */
-
 /*
- * The lowest cgroup that all tasks are in or below.  Who checkpoints itself
- * cannot be in one that is frozen, and does not count.
+ * The lowest cgroup that all tasks are in or below.  Who has exited is where it
+ * was then, and who checkpoints itself cannot be in one that is frozen: they do
+ * not count.
  */
 static struct cgroup *common_cgroup(struct ckpt_ctx *ctx)
 {
@@ -66,10 +65,12 @@ static struct cgroup *common_cgroup(struct ckpt_ctx *ctx)
 
 	lockdep_assert_held(&cgroup_mutex);
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
-		struct cgroup *its = task_dfl_cgroup(ctx->tasks[i].task);
+		const struct ckpt_task *t = &ctx->tasks[i];
+		struct cgroup *its;
 
-		if (ctx->tasks[i].task == current)
+		if (!t->task || t->task == current || t->has_exited)
 			continue;
+		its = task_dfl_cgroup(t->task);
 		while (common && !cgroup_is_descendant(its, common))
 			common = cgroup_parent(common);
 		if (!common)
@@ -78,20 +79,29 @@ static struct cgroup *common_cgroup(struct ckpt_ctx *ctx)
 	return common ?: task_dfl_cgroup(current);
 }
 
+/* --- checkpoint --- */
+
+/* The tree's cgroup namespace with a counted reference, if it is below that of the caller. */
+static struct cgroup_namespace *own_namespace(struct ckpt_ctx *ctx)
+{
+	struct cgroup_namespace *mine = current->nsproxy->cgroup_ns, *its = NULL;
+
+	guard(task_lock)(ctx->root);
+	if (ctx->root->nsproxy)
+		its = ctx->root->nsproxy->cgroup_ns;
+	if (!its || its == mine || !cgroup_is_descendant(its->root_cset->dfl_cgrp,
+							 mine->root_cset->dfl_cgrp))
+		return NULL;
+	get_cgroup_ns(its);
+	return its;
+}
+
 /* Find the tree's own cgroup. */
 static int find_top(struct ckpt_ctx *ctx)
 {
-	struct cgroup_namespace *ns = NULL;
+	struct cgroup_namespace *ns = own_namespace(ctx);
 	int err = 0;
 
-	scoped_guard(task_lock, ctx->root) {
-		struct nsproxy *its = ctx->root->nsproxy;
-
-		if (its && its->cgroup_ns != current->nsproxy->cgroup_ns) {
-			ns = its->cgroup_ns;
-			get_cgroup_ns(ns);
-		}
-	}
 	cgroup_lock();
 	ctx->cgroup = ns ? ns->root_cset->dfl_cgrp : common_cgroup(ctx);
 	cgroup_get(ctx->cgroup);
@@ -117,18 +127,22 @@ static unsigned int number_of(struct ckpt_ctx *ctx, const struct cgroup *cgrp)
 
 static const char *in_the_way(struct ckpt_ctx *ctx, struct cgroup *cgrp)
 {
+	bool frozen = test_bit(CGRP_FREEZE, &ctx->cgroup->flags);
+
 	if (!cgroup_is_descendant(cgrp, ctx->cgroup))
 		return "is not in the cgroup of the tree, nor below it";
 	if (cgrp == ctx->cgroup)
 		return NULL;
 	if (cgrp->dom_cgrp != cgrp)
 		return "is in a threaded cgroup, which is not supported";
-	if (!(cgrp->self.flags & CSS_ONLINE))
-		return "is in a cgroup that was removed";
+	/* It would not be thawed with the tree's. */
+	for (; frozen && cgrp != ctx->cgroup; cgrp = cgroup_parent(cgrp))
+		if (cgrp->freezer.freeze)
+			return "is in a cgroup that is frozen by itself, too";
 	return NULL;
 }
 
-/* Note the cgroup of a task, and those between it and the tree's: its number, or ENOMEM. */
+/* Note a cgroup and those between it and the tree's: its number, ENOMEM, or E2BIG. */
 static int note_cgroups(struct ckpt_ctx *ctx, struct cgroup *its)
 {
 	int nr = number_of(ctx, its);
@@ -144,6 +158,8 @@ static int note_cgroups(struct ckpt_ctx *ctx, struct cgroup *its)
 		nr = number_of(ctx, cgrp);
 		if (nr)
 			continue;
+		if (ctx->nr_cgroups == CKPT_CGROUPS_MAX)
+			return -E2BIG;
 		new = add_cgroup(ctx, above);
 		if (!new)
 			return -ENOMEM;
@@ -154,24 +170,44 @@ static int note_cgroups(struct ckpt_ctx *ctx, struct cgroup *its)
 	return nr;
 }
 
-/* Where a task is; EBUSY where a restart could not have it there. */
-static int note_task(struct ckpt_ctx *ctx, struct ckpt_task *t)
+/* The number of a task's cgroup, or EBUSY where a restart could not have it there. */
+static int number_of_task(struct ckpt_ctx *ctx, const struct ckpt_task *t)
 {
+	struct cgroup *its;
 	const char *what;
-	int nr = -EBUSY;
+	int nr = 0;
 
 	/* The log may be any file, one that wants this lock among them. */
 	cgroup_lock();
-	what = in_the_way(ctx, task_dfl_cgroup(t->task));
+	its = task_dfl_cgroup(t->task);
+	/* It may have been removed if all in it had exited. */
+	while (!(its->self.flags & CSS_ONLINE) && cgroup_parent(its))
+		its = cgroup_parent(its);
+	what = in_the_way(ctx, its);
 	if (!what)
-		nr = note_cgroups(ctx, task_dfl_cgroup(t->task));
+		nr = note_cgroups(ctx, its);
 	cgroup_unlock();
+	/* It stays where it was, even if all others were moved away. */
+	if (what && t->has_exited)
+		return 0;
 	if (what)
-		return ckpt_err(ctx, nr, "%s", what);
-	if (nr < 0)
+		return ckpt_err(ctx, -EBUSY, "%s", what);
+	if (nr == -ENOMEM)
 		return ckpt_nomem(ctx, "a cgroup");
-	t->cgroup = nr;
-	return 0;
+	if (nr < 0)
+		return ckpt_err(ctx, nr, "is in one of more than %u cgroups", CKPT_CGROUPS_MAX);
+	return nr;
+}
+
+/* Whose cgroup is that of a process: its leader's, or if that has exited the next thread's. */
+static const struct ckpt_task *living(struct ckpt_ctx *ctx, const struct ckpt_task *leader)
+{
+	const struct ckpt_task *end = ctx->tasks + ctx->nr_tasks;
+
+	for (const struct ckpt_task *t = leader; t < end && t->tgid == leader->tgid; t++)
+		if (!t->has_exited)
+			return t;
+	return leader;
 }
 
 /**
@@ -187,13 +223,19 @@ int ckpt_cgroups_collect(struct ckpt_ctx *ctx)
 	for (unsigned int i = 0; !err && i < ctx->nr_tasks; i++) {
 		struct ckpt_task *t = &ctx->tasks[i];
 		const struct ckpt_task *leader = ckpt_tree_leader(ctx, t->pid);
+		const struct ckpt_task *from = t == leader ? living(ctx, t) : t;
+		int nr;
 
 		ctx->current_pid = t->pid;
 		t->cgroup = leader->cgroup;
-		if (t->task == current)
+		if (from->task == current)
 			continue;
-		err = note_task(ctx, t);
-		if (!err && t->cgroup != leader->cgroup)
+		nr = number_of_task(ctx, from);
+		if (nr < 0)
+			err = nr;
+		else if (t == leader)
+			t->cgroup = nr;
+		else if (t->cgroup != nr)
 			err = ckpt_err(ctx, -EBUSY, "is in another cgroup than its process");
 	}
 	ctx->current_pid = 0;
@@ -210,7 +252,8 @@ static struct cgroup *cgroup_at(struct ckpt_ctx *ctx, unsigned int number)
 bool ckpt_cgroup_is_the_same(struct ckpt_ctx *ctx, const struct ckpt_task *t)
 {
 	guard(rcu)();
-	return t->task == current || task_dfl_cgroup(t->task) == cgroup_at(ctx, t->cgroup);
+	return t->task == current || t->has_exited ||
+	       task_dfl_cgroup(t->task) == cgroup_at(ctx, t->cgroup);
 }
 
 int ckpt_cgroups_save(struct ckpt_ctx *ctx)
@@ -265,23 +308,42 @@ static int read_cgroup(struct ckpt_ctx *ctx)
 	return new->name ? 0 : ckpt_nomem(ctx, "the name of a cgroup");
 }
 
+/* Each is that of a task, or above one that is. */
+static int check_use(struct ckpt_ctx *ctx)
+{
+	unsigned int nr = ctx->nr_cgroups;
+	bool *used __free(kvfree) = kvcalloc(nr ?: 1, sizeof(*used), GFP_KERNEL_ACCOUNT);
+
+	if (!used)
+		return ckpt_nomem(ctx, "%u cgroups", nr);
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		const struct ckpt_task *t = &ctx->tasks[i];
+
+		if (t->cgroup > nr)
+			return ckpt_err(ctx, -EINVAL, "pid %d: there is no cgroup %u", t->pid,
+					t->cgroup);
+		for (unsigned int c = t->cgroup; c && !used[c - 1]; c = ctx->cgroups[c - 1].parent)
+			used[c - 1] = true;
+	}
+	for (unsigned int i = 0; i < nr; i++)
+		if (!used[i])
+			return ckpt_err(ctx, -EINVAL, "no task is in cgroup %s, or below",
+					ctx->cgroups[i].name);
+	return 0;
+}
+
 /* Read the records behind TREE; the cgroups are found later. */
 int ckpt_cgroups_read(struct ckpt_ctx *ctx, unsigned int nr)
 {
 	int err = 0;
 
+	if (nr > CKPT_CGROUPS_MAX)
+		return ckpt_err(ctx, -EINVAL, "%u cgroups", nr);
 	for (unsigned int i = 0; !err && i < nr; i++) {
 		err = read_cgroup(ctx);
 		cond_resched();
 	}
-	for (unsigned int i = 0; !err && i < ctx->nr_tasks; i++) {
-		const struct ckpt_task *t = &ctx->tasks[i];
-
-		if (t->cgroup > nr)
-			err = ckpt_err(ctx, -EINVAL, "pid %d: there is no cgroup %u", t->pid,
-				       t->cgroup);
-	}
-	return err;
+	return err ?: check_use(ctx);
 }
 
 /* What is as far above @cgrp as the tree's is above this number; NULL where a name differs. */
@@ -323,7 +385,8 @@ struct cgroup *ckpt_cgroups_top(struct ckpt_ctx *ctx)
 			return NULL;
 	}
 	ctx->current_pid = 0;
-	return top;
+	/* One further above is nobody's that an image could name. */
+	return ctx->own_cgroup_ns || top == common_cgroup(ctx) ? top : NULL;
 }
 
 /* All processes have come: are they in the cgroups that the image says? */

@@ -180,7 +180,9 @@ int ckpt_shmem_set_owner(struct ckpt_ctx *ctx, struct inode *inode, u32 owner, u
 	kuid_t uid = make_kuid(ns, owner);
 	kgid_t gid = make_kgid(ns, group);
 
-	if (!uid_valid(uid) || !gid_valid(gid))
+	if (!uid_valid(uid) || !gid_valid(gid) ||
+	    !kuid_has_mapping(inode->i_sb->s_user_ns, uid) ||
+	    !kgid_has_mapping(inode->i_sb->s_user_ns, gid))
 		return ckpt_err(ctx, -EINVAL, "owner %u:%u", owner, group);
 	if ((!uid_eq(uid, inode->i_uid) || !(gid_eq(gid, inode->i_gid) || in_group_p(gid))) &&
 	    !ns_capable(ns, CAP_CHOWN))

@@ -24,14 +24,20 @@
 
 #include "internal.h"
 
+/* On restart nothing else may hold the file system for a while, and it must not go first. */
 void ckpt_unlinked_grab(void *obj)
 {
-	dget(obj);
+	struct dentry *dentry = dget(obj);
+
+	atomic_inc(&dentry->d_sb->s_active);
 }
 
 void ckpt_unlinked_drop(void *obj)
 {
+	struct super_block *sb = ((struct dentry *)obj)->d_sb;
+
 	dput(obj);
+	deactivate_super(sb);
 }
 
 int ckpt_unlinked_users(void *obj)
@@ -64,6 +70,8 @@ static const char *in_the_way(const struct path *path)
 {
 	if (path->dentry == path->mnt->mnt_root)
 		return "it was deleted and is mounted";
+	if (is_idmapped_mnt(path->mnt))
+		return "it was deleted on an idmapped mount";
 	if (d_inode(path->dentry)->i_nlink)
 		return "it was deleted and has another name";
 	if (has_aliases(d_inode(path->dentry)))
@@ -160,7 +168,7 @@ static int find_directory(struct ckpt_ctx *ctx, const char *name, struct path *d
 	int err;
 
 	*last = name + len + 1;
-	if (!**last || !strcmp(*last, ".") || !strcmp(*last, ".."))
+	if (!**last || strlen(*last) > NAME_MAX || !strcmp(*last, ".") || !strcmp(*last, ".."))
 		return ckpt_err(ctx, -EINVAL, "%s is no name of a file", name);
 	if (!above)
 		return ckpt_nomem(ctx, "a name");
@@ -185,10 +193,13 @@ static int check_record(struct ckpt_ctx *ctx, const struct ckpt_rec_unlinked *re
 /* A file without a name in the directory, as open(2) makes one. */
 static struct file *make_file(struct ckpt_ctx *ctx, const struct path *dir, u32 flags)
 {
-	int how = O_RDWR | O_LARGEFILE;
+	/* Not to be written to: it may be a program. */
+	int how = O_RDONLY | O_LARGEFILE;
 	struct file *file;
 	int err;
 
+	if (dir->dentry->d_sb->s_magic != TMPFS_MAGIC || is_idmapped_mnt(dir->mnt))
+		return ERR_PTR(-EINVAL);
 	if (!(flags & CKPT_UNLINKED_LINKABLE))
 		how |= O_EXCL;
 	err = mnt_want_write(dir->mnt);
@@ -220,6 +231,9 @@ static int fill_in(struct ckpt_ctx *ctx, const struct ckpt_rec_unlinked *rec, st
 
 	if (!dentry)
 		return ckpt_nomem(ctx, "a name");
+	/* A directory may give its files access control lists. */
+	if (ckpt_memfd_odd(dentry))
+		return ckpt_err(ctx, -EINVAL, "%s: %s", rec->path, ckpt_memfd_odd(dentry));
 	err = ckpt_shmem_set_owner(ctx, inode, rec->uid, rec->gid, rec->mode);
 	if (!err)
 		err = ckpt_obj_add(ctx, rec->objref, dentry, CKPT_OBJ_UNLINKED);

@@ -1,7 +1,7 @@
 //! Rules for what belongs to a task.
 
 use super::super::canon::{
-    below_the_tree, dump_filter, inode, link, lock, mount, namespace, offsets, open_flags,
+    below_the_tree, cgroup, dump_filter, inode, link, lock, mount, namespace, offsets, open_flags,
     scheduling, vm_flags, watched, without_rf, words,
 };
 use super::{Rule, always, never, one_arch, one_moment, relation};
@@ -210,10 +210,12 @@ pub(super) const RULES: &[Rule] = &[
         dump_filter,
         "the usual is in no golden: few processes have another one",
     ),
-    always("attribute.cgroup", "0::/tree/above/deep").in_golden(
-        below_the_tree,
-        "the tree's own is in no golden: the agent makes it, always of the same name",
-    ),
+    always("attribute.cgroup", "0::/tree/above/gone (deleted)")
+        .as_(cgroup, "0::/tree/above", "")
+        .in_golden(
+            below_the_tree,
+            "a zombie of a cgroup that was removed comes back in the one above; the tree's own is in no golden: the agent makes it, always of the same name",
+        ),
     one_arch("attribute.cpuset", MACHINE, "/"),
     always("attribute.uid_map", "0          0 4294967295").as_(
         words,

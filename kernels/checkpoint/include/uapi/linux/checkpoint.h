@@ -190,6 +190,7 @@ struct ckpt_rec_pid_ns {
 };
 
 #define CKPT_CGROUP_NAME_LEN	256
+#define CKPT_CGROUPS_MAX	4096
 
 /**
  * struct ckpt_rec_cgroup - a cgroup below that of the tree
