@@ -30,6 +30,16 @@ fn event(text: &str, key: &str) -> Option<bool> {
     Some(value.trim() == "1")
 }
 
+/// Whether a task is in state R.
+fn is_running(tid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{tid}/stat"));
+    // The name is in parentheses, and may have some itself.
+    stat.is_ok_and(|stat| {
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('R'))
+    })
+}
+
 fn pids(text: &str) -> Vec<i32> {
     text.lines()
         .filter_map(|line| line.trim().parse().ok())
@@ -136,7 +146,47 @@ impl Cgroup {
     /// Freeze all its tasks and wait until they are frozen.
     pub(crate) fn freeze(&self) -> Result<()> {
         self.write("cgroup.freeze", "1")?;
-        self.wait_event("frozen", true)
+        self.wait_event("frozen", true)?;
+        for below in self.below()? {
+            below.wait_frozen()?;
+        }
+        self.wait_not_running()
+    }
+
+    /// Wait until it, and those below it, are frozen.
+    fn wait_frozen(&self) -> Result<()> {
+        self.wait_event("frozen", true)?;
+        self.below()?.iter().try_for_each(Self::wait_frozen)
+    }
+
+    /// Wait until none of its tasks runs. A cgroup that has others below it counts as frozen when these are, or when its own tasks are.
+    /// Whoever is to be frozen has been woken, and does not sleep before it is.
+    fn wait_not_running(&self) -> Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let threads = self.threads()?;
+            let Some(running) = threads.into_iter().find(|&tid| is_running(tid)) else {
+                return Ok(());
+            };
+            if Instant::now() >= deadline {
+                return Err(AgentError::Late {
+                    what: format!("task {running} to be frozen"),
+                    seconds: DEADLINE.as_secs(),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Its threads, and those of the cgroups below it.
+    fn threads(&self) -> Result<Vec<i32>> {
+        let path = self.path.join("cgroup.threads");
+        let text = fs::read_to_string(&path).context(|| format!("read {}", path.display()))?;
+        let mut all = pids(&text);
+        for below in self.below()? {
+            all.extend(below.threads()?);
+        }
+        Ok(all)
     }
 
     /// Let its tasks run on.

@@ -136,3 +136,9 @@ fn a_row_is_the_same_after_json() {
         assert_eq!(serde_json::from_str::<Row>(&json).unwrap(), row, "{json}");
     }
 }
+
+#[test]
+fn what_is_recorded_is_of_mutants_that_are_there() {
+    let mutants = load(checkout()).unwrap();
+    Caught::load(checkout(), &mutants).unwrap();
+}

@@ -43,6 +43,12 @@ int ckpt_task_check_frozen(struct ckpt_ctx *ctx, struct ckpt_task *t)
 		return 0;
 	if (task->exit_state)
 		return ckpt_err(ctx, -EBUSY, "exits");
+	/*
+	 * A cgroup that has others below it counts as frozen when these are, or
+	 * when its own tasks are: the task may be on its way.
+	 */
+	for (int i = 0; !task->frozen && in_frozen_cgroup(task) && i < CKPT_LOOKS; i++)
+		usleep_range(200, 1000);
 	state = READ_ONCE(task->__state);
 	if (!task->frozen || !in_frozen_cgroup(task))
 		return ckpt_err(ctx, -EBUSY, "is not frozen by the cgroup v2 freezer");
