@@ -13,7 +13,7 @@ use crate::store::StoreError;
 /// The file, in [`FOLDER`].
 pub(super) const FILE: &str = "caught.tsv";
 
-const HEAD: &str = "# Where each mutant was caught: architecture, mutant, oracle, case. Written by `cargo xtask mutants --record`.\n";
+const HEAD: &str = "# SPDX-License-Identifier: GPL-2.0-only\n# Where each mutant was caught: architecture, mutant, oracle, case. Written by `cargo xtask mutants --record`.\n";
 
 /// The oracle, and the case.
 type Place = (String, String);
