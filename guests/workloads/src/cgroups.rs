@@ -82,11 +82,18 @@ fn mixed(stage: &Stage, name: &str, folder: &Path) -> Result<Child> {
 }
 
 /// Processes of a tree in its own cgroup and in four below, one of which has none of them but those further below;
-/// `root` says whether the tree's root `stays` or is `inside` of one, or has a `namespace` as well.
+/// `root` says whether the tree's root `stays` or is `inside` of one, has a `namespace` as well, or one with all of the tree `below` its root.
 pub(crate) fn spread(stage: &mut Stage, args: &Args) -> Result<()> {
-    let top = own()?;
+    let mut top = own()?;
     let inside = match args.text("root", "stays") {
         "stays" => None,
+        "below" => {
+            sys::unshare(libc::CLONE_NEWCGROUP)?;
+            top.push("all");
+            make(&top)?;
+            join(&top)?;
+            None
+        }
         "inside" => Some(top.join("init.scope")),
         "namespace" => {
             sys::unshare(libc::CLONE_NEWCGROUP)?;
