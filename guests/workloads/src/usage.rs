@@ -117,6 +117,19 @@ fn used_by(pid: Pid) -> Result<Vec<String>> {
     Ok(stat(pid)?.into_iter().skip(7).take(8).collect())
 }
 
+/// The same of one that has ended, when it uses no more: for a moment its end still takes time.
+fn settled(zombie: Pid) -> Result<Vec<String>> {
+    let mut before = used_by(zombie)?;
+    loop {
+        thread::sleep(Duration::from_millis(40));
+        let after = used_by(zombie)?;
+        if after == before {
+            return Ok(after);
+        }
+        before = after;
+    }
+}
+
 /// When this process began, as field 22 shows it in ticks of 10 ms: time since the boot.
 fn begun() -> Result<Duration> {
     let fields = stat(sys::pid())?;
@@ -138,7 +151,7 @@ pub(crate) fn spent(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.equal("the child", &status, &(3 << 8));
     let zombie = worker(time)?;
     await_end(zombie)?;
-    let zombies_stat = used_by(zombie)?;
+    let zombies_stat = settled(zombie)?;
     thread::spawn(move || burn(time))
         .join()
         .map_err(|_| Error::Situation("a thread panicked".to_owned()))??;
