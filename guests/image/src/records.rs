@@ -340,6 +340,14 @@ pub enum Record {
     Unlinked(Unlinked),
 }
 
+impl Cgroup {
+    /// Whether mkdir(2) takes its name for one folder of a cgroup.
+    pub fn is_named(&self) -> bool {
+        let name = self.name.as_bytes();
+        !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| b"/\n".contains(byte))
+    }
+}
+
 impl PidNs {
     fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
         let head = PidNsHead::decode(from)?;

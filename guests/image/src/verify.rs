@@ -450,10 +450,7 @@ impl Verifier {
         })?;
         let name = it.name.as_bytes();
         let ends = it.name.0[name.len()..].iter();
-        let good = ends.len() > 0
-            && ends.clone().all(|&byte| byte == 0)
-            && !matches!(name, b"" | b"." | b"..")
-            && !name.iter().any(|byte| b"/\n".contains(byte));
+        let good = ends.len() > 0 && ends.clone().all(|&byte| byte == 0) && it.is_named();
         expect(good, "name", || {
             format!("{:?} is no name of a cgroup", it.name.as_str())
         })?;

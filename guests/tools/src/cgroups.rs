@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -54,11 +54,6 @@ pub struct Cgroups {
     made: Vec<(usize, CString)>,
 }
 
-/// A name that mkdir(2) takes for one folder.
-pub fn is_name(name: &[u8]) -> bool {
-    !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| b"/\n".contains(byte))
-}
-
 impl Cgroups {
     /// Make those of an image, and give them to a user and a group; what is there already is taken as it is, but must not be frozen.
     pub fn make(
@@ -84,10 +79,9 @@ impl Cgroups {
 
     fn add(&mut self, cgroup: &Cgroup, owner: Option<(u32, u32)>) -> io::Result<()> {
         let parent = usize::try_from(cgroup.parent).unwrap_or(usize::MAX);
-        let name = cgroup.name.as_bytes();
-        let above = self.folders.get(parent).filter(|_| is_name(name));
+        let above = self.folders.get(parent).filter(|_| cgroup.is_named());
         let above = above.ok_or(io::ErrorKind::InvalidInput)?;
-        let name = CString::new(name)?;
+        let name = CString::new(cgroup.name.as_bytes())?;
         let made = match mkdirat(above, &name, Mode::from_raw_mode(0o755)) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
@@ -121,35 +115,25 @@ impl Cgroups {
     pub(crate) fn threads(&self) -> io::Result<Vec<i32>> {
         let mut all = Vec::new();
         for folder in &self.folders {
-            let file = openat(
-                folder,
-                c"cgroup.threads",
-                OFlags::RDONLY | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?;
-            let mut text = String::new();
-            File::from(file).read_to_string(&mut text)?;
+            let text = read(folder.as_fd(), c"cgroup.threads")?;
             all.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
         }
         Ok(all)
     }
 }
 
+fn read(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    io::read_to_string(File::from(openat(folder, name, flags, Mode::empty())?))
+}
+
 /// A task that is born in a frozen cgroup does not come to do anything.
 fn not_frozen(folder: BorrowedFd<'_>) -> io::Result<()> {
-    let events = openat(
-        folder,
-        c"cgroup.events",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    );
-    let events = match events {
+    let text = match read(folder, c"cgroup.events") {
         // The root of the hierarchy has none and is never frozen; what is no cgroup is told when somebody is to enter it.
-        Err(Errno::NOENT) => return Ok(()),
-        events => events?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        text => text?,
     };
-    let mut text = String::new();
-    File::from(events).read_to_string(&mut text)?;
     if text.lines().any(|line| line == "frozen 1") {
         let message = "it is there and frozen: write 0 to its cgroup.freeze first";
         return Err(io::Error::other(message));
@@ -193,11 +177,11 @@ pub(crate) fn join(folder: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crossthaw_image::Text;
 
-    fn cgroup(parent: u32, name: &str) -> Cgroup {
+    pub(crate) fn cgroup(parent: u32, name: &str) -> Cgroup {
         let mut bytes = [0; 256];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         Cgroup {

@@ -182,15 +182,11 @@ fn plan(head: &Head, namespaces: Namespaces) -> Result<Plan, RestartError> {
 }
 
 /// The tree's cgroup, and those of the image below it.
-fn make_cgroups(head: &Head, options: &mut Options) -> Result<Option<Cgroups>, RestartError> {
-    // Those of a tree that cannot be planned are for the kernel to refuse.
-    let tree = head.tree.as_ref().ok();
-    let planned = tree.filter(|tree| Plan::new(tree).is_ok());
-    let below = planned.map_or(&[][..], |tree| &tree.cgroups);
+fn make_cgroups(plan: &Plan, options: &mut Options) -> Result<Option<Cgroups>, RestartError> {
     let owner = options.users.as_ref().map(IdMaps::outside);
     match options.cgroup.take() {
-        Some(top) => Ok(Some(Cgroups::make(top, below, owner)?)),
-        None if below.is_empty() => Ok(None),
+        Some(top) => Ok(Some(Cgroups::make(top, &plan.cgroups, owner)?)),
+        None if plan.cgroups.is_empty() => Ok(None),
         None => Err(RestartError::WhichCgroup),
     }
 }
@@ -332,7 +328,7 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<Restarted, Restart
             source,
         })?;
     }
-    let cgroups = make_cgroups(&head, &mut options)?;
+    let cgroups = make_cgroups(&plan, &mut options)?;
     options.private = options
         .private
         .with(Kind::Cgroup, own_cgroup_namespace(&head));

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use crossthaw_image::{Cgroup, PidNs, TreeTask};
 
-use crate::cgroups::is_name;
 use crate::head::Tree;
 
 /// One task to be made.
@@ -27,6 +26,8 @@ pub struct Planned {
 pub struct Plan {
     /// The tasks.
     pub tasks: Vec<Planned>,
+    /// The cgroups below that of the tree, which they are in.
+    pub cgroups: Vec<Cgroup>,
 }
 
 /// Why a tree cannot be forked.
@@ -61,7 +62,7 @@ pub enum PlanError {
 fn check_cgroups(tasks: &[TreeTask], cgroups: &[Cgroup]) -> Result<(), PlanError> {
     let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     for (before, it) in cgroups.iter().enumerate() {
-        if number(it.parent) > before || !is_name(it.name.as_bytes()) {
+        if number(it.parent) > before || !it.is_named() {
             return Err(PlanError::Cgroup(before + 1));
         }
     }
@@ -128,7 +129,10 @@ impl Plan {
     /// kernel gives it to the thread.
     pub fn new(tree: &Tree) -> Result<Self, PlanError> {
         check_cgroups(&tree.tasks, &tree.cgroups)?;
-        Self::of(&tree.tasks, &tree.pid_namespaces)
+        Ok(Self {
+            cgroups: tree.cgroups.clone(),
+            ..Self::of(&tree.tasks, &tree.pid_namespaces)?
+        })
     }
 
     fn of(tasks: &[TreeTask], pid_namespaces: &[PidNs]) -> Result<Self, PlanError> {
@@ -171,7 +175,10 @@ impl Plan {
         if planned.is_empty() {
             Err(PlanError::Empty)
         } else {
-            Ok(Self { tasks: planned })
+            Ok(Self {
+                tasks: planned,
+                cgroups: Vec::new(),
+            })
         }
     }
 
@@ -185,6 +192,7 @@ impl Plan {
                 cgroup: 0,
                 children: Vec::new(),
             }],
+            cgroups: Vec::new(),
         }
     }
 
@@ -197,7 +205,8 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossthaw_image::{PidId, PidNsHead, Text};
+    use crate::cgroups::tests::cgroup;
+    use crossthaw_image::{PidId, PidNsHead};
 
     fn task(pid: i32, parent: i32) -> TreeTask {
         TreeTask {
@@ -312,15 +321,6 @@ mod tests {
 
     #[test]
     fn cgroups_that_cannot_be_are_refused() {
-        let cgroup = |parent, name: &str| {
-            let mut bytes = [0; 256];
-            bytes[..name.len()].copy_from_slice(name.as_bytes());
-            Cgroup {
-                parent,
-                pad: 0,
-                name: Text(bytes),
-            }
-        };
         let check = |cgroups: &[Cgroup], expected| {
             let tasks = [
                 task(1, 0),

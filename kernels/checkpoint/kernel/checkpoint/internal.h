@@ -48,8 +48,8 @@ int ckpt_pages_write(struct ckpt_ctx *ctx, u64 start, struct page **pages, unsig
 struct page *ckpt_page_get(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr);
 /* shmem.c: is this the file behind shared anonymous memory? */
 bool ckpt_is_shmem(const struct file *file);
-/* ... write its pages, or those of a memfd, up to @size */
-int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode, loff_t size);
+/* ... write its pages up to @size, and SHMEM_END; or those of another file like it */
+int ckpt_shmem_save_contents(struct ckpt_ctx *ctx, struct inode *inode, loff_t size, int objref);
 /* ... the pages that follow are of it; read a run of them, @pages is room for it */
 void ckpt_shmem_begin(struct ckpt_member *m, int objref, struct inode *inode, u64 size);
 int ckpt_shmem_fill(struct ckpt_ctx *ctx, const struct ckpt_rec_pages *rec, struct page **pages);

@@ -80,7 +80,6 @@ int ckpt_memfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_h
 	const char *name = dentry->d_name.name + PREFIX_LEN;
 	struct timespec64 mtime = inode_get_mtime(inode);
 	struct ckpt_rec_memfd *rec __free(kfree) = NULL;
-	struct ckpt_rec_shmem_end end = {};
 	const char *what = ckpt_memfd_odd(dentry);
 	size_t len = sizeof(*rec) + ALIGN(strlen(name) + 1, 8);
 	int objref, err;
@@ -108,10 +107,7 @@ int ckpt_memfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_h
 				holder->name);
 	err = ckpt_write_record(ctx, CKPT_REC_MEMFD, rec, len);
 	if (!err)
-		err = ckpt_shmem_save_pages(ctx, inode, rec->size);
-	end.objref = objref;
-	if (!err)
-		err = ckpt_write_record(ctx, CKPT_REC_SHMEM_END, &end, sizeof(end));
+		err = ckpt_shmem_save_contents(ctx, inode, rec->size, objref);
 	return err ?: objref;
 }
 

@@ -68,7 +68,7 @@ static int copy_run(struct ckpt_ctx *ctx, struct inode *inode, pgoff_t index, pg
 	return 0;
 }
 
-int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode, loff_t size)
+static int save_pages(struct ckpt_ctx *ctx, struct inode *inode, loff_t size)
 {
 	loff_t pos = 0;
 	struct page **pages;
@@ -99,6 +99,14 @@ int ckpt_shmem_save_pages(struct ckpt_ctx *ctx, struct inode *inode, loff_t size
 	return err;
 }
 
+int ckpt_shmem_save_contents(struct ckpt_ctx *ctx, struct inode *inode, loff_t size, int objref)
+{
+	struct ckpt_rec_shmem_end end = { .objref = objref };
+	int err = save_pages(ctx, inode, size);
+
+	return err ?: ckpt_write_record(ctx, CKPT_REC_SHMEM_END, &end, sizeof(end));
+}
+
 /**
  * ckpt_shmem_save - write shared anonymous memory
  * @ctx: the context
@@ -110,7 +118,6 @@ int ckpt_shmem_save(struct ckpt_ctx *ctx, struct file *file)
 {
 	struct inode *inode = file_inode(file);
 	struct ckpt_rec_shmem rec = { .size = i_size_read(inode) };
-	struct ckpt_rec_shmem_end end = {};
 	int objref, err;
 	bool first;
 
@@ -125,14 +132,11 @@ int ckpt_shmem_save(struct ckpt_ctx *ctx, struct file *file)
 		usleep_range(200, 1000);
 	}
 	rec.objref = objref;
-	end.objref = objref;
 	if (SHMEM_I(inode)->flags & VM_NORESERVE)
 		rec.flags |= CKPT_SHMEM_NORESERVE;
 	err = ckpt_write_record(ctx, CKPT_REC_SHMEM, &rec, sizeof(rec));
 	if (!err)
-		err = ckpt_shmem_save_pages(ctx, inode, rec.size);
-	if (!err)
-		err = ckpt_write_record(ctx, CKPT_REC_SHMEM_END, &end, sizeof(end));
+		err = ckpt_shmem_save_contents(ctx, inode, rec.size, objref);
 	return err ?: objref;
 }
 

@@ -450,7 +450,7 @@ static int check_tree_task(struct ckpt_ctx *ctx, const struct ckpt_rec_tree *rec
 int ckpt_tree_read(struct ckpt_ctx *ctx)
 {
 	struct ckpt_rec_tree *rec;
-	unsigned int nr_pid_ns, nr_cgroups;
+	unsigned int nr_cgroups;
 	int err;
 
 	err = ckpt_read_record(ctx);
@@ -494,9 +494,8 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 	}
 	ctx->own_cgroup_ns = rec->flags & CKPT_TREE_CGROUP_NS;
 	/* The record is gone when the next one is read. */
-	nr_pid_ns = rec->nr_pid_ns;
 	nr_cgroups = rec->nr_cgroups;
-	err = ckpt_pid_namespaces_read(ctx, nr_pid_ns);
+	err = ckpt_pid_namespaces_read(ctx, rec->nr_pid_ns);
 	return err ?: ckpt_cgroups_read(ctx, nr_cgroups);
 }
 

@@ -124,7 +124,6 @@ int ckpt_unlinked_save(struct ckpt_ctx *ctx, struct file *file, const char *name
 	struct timespec64 mtime = inode_get_mtime(inode);
 	size_t name_len = strlen(name) + 1, len = ALIGN(name_len, 8);
 	struct ckpt_rec_unlinked *rec __free(kfree) = NULL;
-	struct ckpt_rec_shmem_end end = {};
 	int objref, err;
 	bool first;
 
@@ -150,10 +149,7 @@ int ckpt_unlinked_save(struct ckpt_ctx *ctx, struct file *file, const char *name
 				holder->name);
 	err = ckpt_write_record(ctx, CKPT_REC_UNLINKED, rec, len);
 	if (!err)
-		err = ckpt_shmem_save_pages(ctx, inode, rec->size);
-	end.objref = objref;
-	if (!err)
-		err = ckpt_write_record(ctx, CKPT_REC_SHMEM_END, &end, sizeof(end));
+		err = ckpt_shmem_save_contents(ctx, inode, rec->size, objref);
 	return err ?: objref;
 }
 
