@@ -19,6 +19,7 @@ mod names;
 mod reader;
 mod records;
 mod regs;
+mod renumber;
 mod rules;
 #[cfg(any(test, feature = "sample"))]
 pub mod sample;
@@ -43,4 +44,5 @@ pub use records::{
     type_name as record_type_name,
 };
 pub use regs::{NoteName, Register, decode as decode_registers, note_name};
+pub use renumber::{Renumbering, TidWord, tells_a_pid};
 pub use verify::{Defect, Verified, VerifyError, verify};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossthaw_protocol::{
-    Disturb, EXPLAINED, EXPLAINS, Enclosure, Fault, IMAGE_DIR, Reply, Request, SCENARIO_DIR,
+    Disturb, EXPLAINED, EXPLAINS, Enclosure, Fault, IMAGE_DIR, Pids, Reply, Request, SCENARIO_DIR,
     Surroundings, VERSION,
 };
 use rustix::fs::{Mode, OFlags};
@@ -144,7 +144,12 @@ impl Agent {
             Request::Probe => {
                 let tree = self.tree()?;
                 Ok(Reply::State {
-                    state: probe::probe(tree.root, &tree.cgroup.procs()?, tree.cgroup.path())?,
+                    state: probe::probe(
+                        tree.root,
+                        &tree.cgroup.procs()?,
+                        tree.cgroup.path(),
+                        tree.renamed.as_ref(),
+                    )?,
                 })
             }
             Request::Checkpoint {
@@ -293,12 +298,16 @@ impl Agent {
             network,
             rootfs,
             caller: _,
+            pids,
         } = surroundings;
         let root = format!("--root={SCENARIO_DIR}");
         for (wanted, option) in [(mount, "--mount"), (network, "--network"), (rootfs, &root)] {
             if wanted {
                 command.push(option.to_owned());
             }
+        }
+        if pids == Pids::New {
+            command.push("--no-pids".to_owned());
         }
         command.extend(owner::options_of(surroundings.caller)?);
         if let Some(Fault { pid, nth }) = fault {
@@ -316,11 +325,13 @@ impl Agent {
                 what: "the output of restart",
                 text: stdout.clone(),
             })?;
+            let renamed = (pids == Pids::New).then(|| probe::Renamed::of(root, &image));
             self.tree = Some(Tree {
                 root,
                 enclosure,
                 cgroup,
                 owner,
+                renamed: renamed.transpose()?,
             });
         }
         Ok(reply)

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::cgroup::Cgroup;
 use crate::error::{AgentError, Context, Result};
 use crate::owner::{self, Owner};
+use crate::probe::Renamed;
 use crate::program;
 use crate::reap::{self, Wait};
 use crate::spawn::{self, Launch, Program, Session, Stdio};
@@ -35,6 +36,8 @@ pub(crate) struct Tree {
     pub(crate) cgroup: Cgroup,
     /// Who started or restarted it; root if `None`.
     pub(crate) owner: Option<Owner>,
+    /// What its tasks were called before a restart that has given them new pids.
+    pub(crate) renamed: Option<Renamed>,
 }
 
 /// How the root of a tree is started, where that is not always the same.
@@ -134,6 +137,7 @@ impl Tree {
             enclosure,
             cgroup,
             owner: start.owner,
+            renamed: None,
         })
     }
 

@@ -20,7 +20,7 @@ pub use state::{
 };
 
 /// Raised whenever a message changes; both sides refuse another value.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Name of the virtio-serial port (`/sys/class/virtio-ports/*/name`).
 pub const PORT_NAME: &str = "org.crossthaw.agent";
@@ -63,6 +63,19 @@ pub struct Surroundings {
     pub rootfs: bool,
     /// Who does all of that.
     pub caller: Caller,
+    /// What its tasks are called after the restart.
+    pub pids: Pids,
+}
+
+/// The pids of restarted tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pids {
+    /// Those that they had.
+    #[default]
+    Image,
+    /// Others, as it comes.
+    New,
 }
 
 /// Who starts, checkpoints and restarts a tree.

@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::members::{self, Complaint, Step, Surroundings, Users};
 use crate::plan::Plan;
 use crate::stream::{self, Replay};
-use crate::sys::{self, Leave};
+use crate::sys::{self, Leave, Pids};
 use crate::{errno, fault, orphans, remedy, signal, wait};
 
 /// How the image is read.
@@ -55,6 +55,8 @@ pub struct Options {
     pub cgroup: Option<OwnedFd>,
     /// How the tasks are left.
     pub leave: Leave,
+    /// What they are called.
+    pub pids: Pids,
     /// What becomes of the tree afterwards.
     pub then: Then,
     /// An allocation that is to fail; needs a cgroup.
@@ -168,11 +170,11 @@ fn choose(head: &Head, mut image: File, source: Source, start: u64) -> Result<Im
 }
 
 /// A tree that the kernel cannot make sense of is still offered to it, with one task: the last word on an image is the kernel's.
-fn plan(head: &Head, namespaces: Namespaces) -> Result<Plan, RestartError> {
+fn plan(head: &Head, namespaces: Namespaces, pids: Pids) -> Result<Plan, RestartError> {
     let Ok(tree) = &head.tree else {
         return Ok(Plan::alone());
     };
-    let Ok(plan) = Plan::new(tree) else {
+    let Ok(plan) = Plan::new(tree, pids) else {
         return Ok(Plan::alone());
     };
     match (namespaces, plan.root().pid) {
@@ -286,7 +288,7 @@ fn enter(
     let own = options.fault.filter(|fault| fault.pid == 0);
     let armed = own.map(|fault| Armed::arm(fault.nth)).transpose();
     let armed = armed.map_err(NoFault::from)?;
-    let entered = sys::restart(root, image, options.leave, Some(log.fd()));
+    let entered = sys::restart(root, image, options.leave, options.pids, Some(log.fd()));
     let reached = armed.map(Armed::reached).transpose();
     let reached = reached.map_err(NoFault::from)?;
     entered.map_err(RestartError::Kernel)?;
@@ -316,7 +318,7 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<Restarted, Restart
         Source::Stream => 0,
     };
     let head = head::read(&mut options.image).map_err(RestartError::Read)?;
-    let plan = plan(&head, options.namespaces)?;
+    let plan = plan(&head, options.namespaces, options.pids)?;
     let is_there = |pid: i32| pid == 0 || plan.tasks.iter().any(|task| task.pid == pid);
     if let Some(fault) = options.fault.filter(|fault| !is_there(fault.pid)) {
         return Err(RestartError::NoProcess(fault.pid));

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crossthaw_image::{Cgroup, PidNs, TreeTask};
 
 use crate::head::Tree;
+use crate::sys::Pids;
 
 /// One task to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,27 +116,27 @@ fn check(tasks: &[TreeTask], pid_namespaces: &[PidNs]) -> Result<(), PlanError> 
     Ok(())
 }
 
-/// All that a task is called, innermost first: namespaces come after those that they are in.
-fn numbers(pid: i32, pid_namespaces: &[PidNs]) -> Vec<i32> {
+/// All that a task is to be called, innermost first: namespaces come after those that they are in.
+fn numbers(pid: i32, pid_namespaces: &[PidNs], pids: Pids) -> Vec<i32> {
     let inner = pid_namespaces.iter().rev().filter_map(|it| {
         let id = it.ids.iter().find(|id| id.pid == pid)?;
         Some(id.inner)
     });
-    inner.chain([pid]).collect()
+    inner.chain((pids == Pids::Image).then_some(pid)).collect()
 }
 
 impl Plan {
     /// Arrange the processes of an image; the kernel makes their threads. A child of a thread is forked by the thread's leader, and the
     /// kernel gives it to the thread.
-    pub fn new(tree: &Tree) -> Result<Self, PlanError> {
+    pub fn new(tree: &Tree, pids: Pids) -> Result<Self, PlanError> {
         check_cgroups(&tree.tasks, &tree.cgroups)?;
         Ok(Self {
             cgroups: tree.cgroups.clone(),
-            ..Self::of(&tree.tasks, &tree.pid_namespaces)?
+            ..Self::of(&tree.tasks, &tree.pid_namespaces, pids)?
         })
     }
 
-    fn of(tasks: &[TreeTask], pid_namespaces: &[PidNs]) -> Result<Self, PlanError> {
+    fn of(tasks: &[TreeTask], pid_namespaces: &[PidNs], pids: Pids) -> Result<Self, PlanError> {
         let mut planned: Vec<Planned> = Vec::with_capacity(tasks.len());
         let mut places = std::collections::HashMap::with_capacity(tasks.len());
         for task in tasks {
@@ -163,7 +164,7 @@ impl Plan {
             }
             planned.push(Planned {
                 pid: task.pid,
-                wanted: numbers(task.pid, pid_namespaces),
+                wanted: numbers(task.pid, pid_namespaces, pids),
                 init: pid_namespaces
                     .iter()
                     .any(|it| it.ids.first().is_some_and(|id| id.pid == task.pid)),
@@ -244,7 +245,7 @@ mod tests {
     }
 
     fn check(tasks: &[TreeTask], expected: Result<&[(i32, &[usize])], PlanError>) {
-        let planned = Plan::of(tasks, &[]).map(|plan| plan.tasks);
+        let planned = Plan::of(tasks, &[], Pids::Image).map(|plan| plan.tasks);
         let expected = expected.map(|list| {
             list.iter()
                 .map(|&(pid, children)| Planned {
@@ -275,23 +276,36 @@ mod tests {
             namespace(1, 0, &[(5, 1), (6, 2), (7, 9)]),
             namespace(2, 1, &[(6, 1), (7, 3)]),
         ];
-        let plan = Plan::of(&tasks, &namespaces).unwrap();
-        let found: Vec<_> = plan
-            .tasks
-            .iter()
-            .map(|task| (task.wanted.as_slice(), task.init))
-            .collect();
-        let expected: [(&[i32], bool); 5] = [
-            (&[1], false),
-            (&[1, 5], true),
-            (&[8], false),
-            (&[1, 2, 6], true),
-            (&[3, 9, 7], false),
-        ];
-        // In the order in which they are planned, parents first.
-        for task in expected {
-            assert!(found.contains(&task), "{task:?} in {found:?}");
-        }
+        let check = |pids, expected: [(i32, &[i32], bool); 5]| {
+            let plan = Plan::of(&tasks, &namespaces, pids).unwrap();
+            let mut found: Vec<_> = plan
+                .tasks
+                .iter()
+                .map(|task| (task.pid, task.wanted.as_slice(), task.init))
+                .collect();
+            found.sort_unstable();
+            assert_eq!(found, expected, "{pids:?}");
+        };
+        check(
+            Pids::Image,
+            [
+                (1, &[1], false),
+                (5, &[1, 5], true),
+                (6, &[1, 2, 6], true),
+                (7, &[3, 9, 7], false),
+                (8, &[8], false),
+            ],
+        );
+        check(
+            Pids::New,
+            [
+                (1, &[], false),
+                (5, &[1], true),
+                (6, &[1, 2], true),
+                (7, &[3, 9], false),
+                (8, &[], false),
+            ],
+        );
     }
 
     #[test]
@@ -299,7 +313,7 @@ mod tests {
         let tasks = [task(1, 0), task(5, 1), task(6, 5)];
         let good = namespace(1, 0, &[(5, 1), (6, 2)]);
         let check = |namespaces: &[PidNs], pid| {
-            let found = Plan::of(&tasks, namespaces).map(drop);
+            let found = Plan::of(&tasks, namespaces, Pids::Image).map(drop);
             let expected = if pid == 0 {
                 Ok(())
             } else {

@@ -64,7 +64,7 @@ pub fn map(error: &io::Error) -> Option<&'static str> {
 pub fn fork(error: &io::Error) -> Option<&'static str> {
     Some(match error.raw_os_error()? {
         libc::EEXIST => {
-            "that pid is taken: end the task that has it, or restart with --container if the image is a container's"
+            "that pid is taken: end the task that has it, or restart with --container if the image is a container's, else with --no-pids"
         }
         libc::EINVAL => {
             "that pid is beyond /proc/sys/kernel/pid_max: raise it; pid 1 needs --container"

@@ -17,6 +17,8 @@ const SUBTREE: c_ulong = 1;
 const MEMBER: c_ulong = 1;
 /// `RESTART_FROZEN` of linux/checkpoint.h.
 const FROZEN: c_ulong = 2;
+/// `RESTART_NEW_PIDS` of linux/checkpoint.h.
+const NEW_PIDS: c_ulong = 4;
 
 /// What the root of a tree that is checkpointed has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,15 @@ pub enum Leave {
     Running,
     /// Their cgroup is frozen.
     Frozen,
+}
+
+/// What the restarted tasks are called in the pid namespace of their root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pids {
+    /// What the image calls them; who forks them must be allowed to choose that.
+    Image,
+    /// Whatever is free.
+    New,
 }
 
 fn check(ret: c_long) -> io::Result<c_long> {
@@ -82,11 +93,16 @@ pub fn restart(
     root: i32,
     image: BorrowedFd<'_>,
     leave: Leave,
+    pids: Pids,
     log: Option<BorrowedFd<'_>>,
 ) -> io::Result<()> {
-    let flags = match leave {
+    let leave = match leave {
         Leave::Running => 0,
         Leave::Frozen => FROZEN,
+    };
+    let pids = match pids {
+        Pids::Image => 0,
+        Pids::New => NEW_PIDS,
     };
     // SAFETY: the system call takes numbers only.
     check(unsafe {
@@ -94,7 +110,7 @@ pub fn restart(
             SYS_RESTART,
             c_long::from(root),
             c_long::from(image.as_raw_fd()),
-            flags,
+            leave | pids,
             c_long::from(raw(log)),
         )
     })?;

@@ -25,6 +25,7 @@ mod iterated;
 mod memfd;
 mod memory;
 mod namespaces;
+mod new_pids;
 mod pattern;
 mod pid_namespaces;
 mod posix_timers;
@@ -84,6 +85,7 @@ registry! {
         merged(how) merged_zeros named protection_keys protections said(what) sealed sparse(gib) stack_deep(depth) swapped swapped_self
         vdso;
     namespaces: ipc ipc_in_use mixed time uts uts_root uts_threads;
+    new_pids: family nested threads;
     pid_namespaces: entered killed nested(how deeper);
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);

@@ -20,7 +20,7 @@ fn held(stage: &mut Stage) -> Result<()> {
 }
 
 /// A process with a thread, in a group of its own.
-fn with_thread(stage: &mut Stage) -> Result<()> {
+pub(crate) fn with_thread(stage: &mut Stage) -> Result<()> {
     // SAFETY: plain numbers.
     sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
     let (say, said) = mpsc::channel();
@@ -128,7 +128,7 @@ impl Members {
 }
 
 /// Waits until a child has ended, and leaves it there.
-fn await_end(pid: Pid) -> Result<()> {
+pub(crate) fn await_end(pid: Pid) -> Result<()> {
     let id = libc::id_t::try_from(pid).unwrap_or_default();
     // SAFETY: the kernel fills it in, whatever it was.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };

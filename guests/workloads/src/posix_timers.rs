@@ -13,7 +13,7 @@ use crate::sys::{self, Pid};
 use crate::timers::spin;
 
 /// Nobody waits for its end.
-const LONG: Duration = Duration::from_secs(36_000);
+pub(crate) const LONG: Duration = Duration::from_secs(36_000);
 
 /// More than any run takes.
 const AT_MOST: Duration = Duration::from_secs(1800);
@@ -26,7 +26,7 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// How a timer tells that it has expired.
 #[derive(Clone, Copy, Debug)]
-enum Notify {
+pub(crate) enum Notify {
     Nobody,
     Process(c_int),
     Thread(c_int, Pid),
@@ -34,7 +34,7 @@ enum Notify {
 
 /// A timer, by the number that the kernel gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Timer(i32);
+pub(crate) struct Timer(i32);
 
 /// What comes with a timer's signal: `siginfo_t` as the kernel lays it out.
 #[repr(C)]
@@ -52,7 +52,7 @@ struct Expired {
 
 impl Timer {
     /// `timer_create(2)`, with a value that comes with the signal.
-    fn new(clock: libc::clockid_t, notify: Notify, value: usize) -> Result<Self> {
+    pub(crate) fn new(clock: libc::clockid_t, notify: Notify, value: usize) -> Result<Self> {
         // SAFETY: all-zero bytes are a valid sigevent.
         let mut event: libc::sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
         event.sigev_value.sival_ptr = std::ptr::without_provenance_mut(value);
@@ -91,7 +91,7 @@ impl Timer {
     }
 
     /// `timer_settime(2)`: from now on, or until a point on the clock.
-    fn set(self, flags: c_int, value: Duration, interval: Duration) -> Result<()> {
+    pub(crate) fn set(self, flags: c_int, value: Duration, interval: Duration) -> Result<()> {
         let new = libc::itimerspec {
             it_interval: sys::timespec(interval),
             it_value: sys::timespec(value),
@@ -104,7 +104,7 @@ impl Timer {
     }
 
     /// `timer_gettime(2)`: what is left, and the interval.
-    fn get(self) -> Result<(Duration, Duration)> {
+    pub(crate) fn get(self) -> Result<(Duration, Duration)> {
         let zero = sys::timespec(Duration::ZERO);
         let mut now = libc::itimerspec {
             it_interval: zero,

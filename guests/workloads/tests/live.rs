@@ -57,6 +57,7 @@ const NEED_A_GUEST: &[&str] = &[
     "namespaces::uts",
     "namespaces::uts_root",
     "namespaces::uts_threads",
+    "new_pids::nested",
     "pid_namespaces::entered",
     "pid_namespaces::killed",
     "pid_namespaces::nested",

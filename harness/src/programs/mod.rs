@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crossthaw_protocol::{
-    Caller, Program, ROOTFS_FOLDER, Readiness, STDERR_FILE, STDOUT_FILE, Surroundings,
+    Caller, Pids, Program, ROOTFS_FOLDER, Readiness, STDERR_FILE, STDOUT_FILE, Surroundings,
 };
 
 use crate::arch::Arch;
@@ -209,6 +209,7 @@ pub fn surroundings(exec: &Exec) -> Surroundings {
         network: exec.network,
         rootfs: exec.rootfs.is_some(),
         caller: Caller::Root,
+        pids: Pids::Image,
     }
 }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::kernel::Flavor;
 use crate::report::tests::{id, planned};
 use crate::report::{Event, Outcome, Planned, ReportError, Sink};
-use crate::scenario::{Caller, Checkpoint, Expect, Restart};
+use crate::scenario::{Caller, Checkpoint, Expect, Pids, Restart};
 
 fn case(name: &str) -> Case {
     let Planned {
@@ -33,6 +33,7 @@ fn case(name: &str) -> Case {
         checkpoint: Checkpoint::Container,
         restart: Restart::Fresh,
         caller: Caller::Root,
+        pids: Pids::Image,
         timeout: Duration::from_secs(1),
         generations: 1,
         freeze: true,

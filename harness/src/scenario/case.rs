@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use crossthaw_image::Forgery;
-use crossthaw_protocol::{Caller, Disturbance};
+use crossthaw_protocol::{Caller, Disturbance, Pids};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -204,6 +204,8 @@ pub struct Case {
     pub restart: Restart,
     /// Who does that.
     pub caller: Caller,
+    /// What its tasks are called after the restart.
+    pub pids: Pids,
     /// Deadline of each wait in the trial: for ready, for the end, for an answer.
     #[serde(rename = "timeout_seconds", serialize_with = "seconds")]
     pub timeout: Duration,

@@ -22,7 +22,7 @@ use chrono::{NaiveDate, Utc};
 pub use case::{
     By, Case, CaseId, Checkpoint, Expect, Forged, KnownFailure, Restart, Subject, Tamper,
 };
-pub use crossthaw_protocol::{Caller, Disturbance};
+pub use crossthaw_protocol::{Caller, Disturbance, Pids};
 pub use exec::{End, Ending, Exec, Left, Needed, Origin, Ready, Resume, Rootfs, Site};
 pub(crate) use select::glob;
 pub use select::{Partition, PartitionError, SelectError, Selection};

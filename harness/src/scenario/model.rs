@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::NaiveDate;
-use crossthaw_protocol::{Caller, Disturbance};
+use crossthaw_protocol::{Caller, Disturbance, Pids};
 use crossthaw_workloads::{NAMES, keys};
 
 use super::case::{By, Checkpoint, Expect, KnownFailure, Restart, Subject, Tamper};
@@ -45,6 +45,7 @@ pub(super) struct Settings {
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) restart: Restart,
     pub(super) caller: Caller,
+    pub(super) pids: Pids,
     pub(super) timeout: Duration,
     pub(super) needs: Vec<String>,
 }
@@ -55,6 +56,7 @@ pub(super) const SETTINGS_KEYS: &[&str] = &[
     "checkpoint",
     "restart",
     "caller",
+    "pids",
     "timeout",
     "needs",
 ];
@@ -68,6 +70,7 @@ pub(super) const SCENARIO_KEYS: &[&str] = &[
     "checkpoint",
     "restart",
     "caller",
+    "pids",
     "timeout",
     "needs",
     "generations",
@@ -111,6 +114,7 @@ pub(super) fn family(
         checkpoint: None,
         restart: Restart::Fresh,
         caller: Caller::Root,
+        pids: Pids::Image,
         timeout: Duration::from_secs(30),
         needs: Vec::new(),
     };
@@ -182,6 +186,10 @@ fn settings(fields: &Fields, defaults: &Settings, report: &mut Report) -> Settin
             ("outside", Caller::Outside),
         ];
         it.caller = choice(node, &words, report).unwrap_or(it.caller);
+    }
+    if let Some(node) = fields.get("pids") {
+        let words = [("image", Pids::Image), ("new", Pids::New)];
+        it.pids = choice(node, &words, report).unwrap_or(it.pids);
     }
     if let Some(node) = fields.get("timeout") {
         let expected = "a time of at most an hour such as 500ms, 20s or 2m";
@@ -316,6 +324,16 @@ fn together(it: &Scenario, fields: &Fields, report: &mut Report) {
             "caller",
             it.settings.caller != Caller::Root && matches!(it.subject, Subject::Exec(_)),
             "programs are started by root, as another user if they say so: expected workload beside it",
+        ),
+        (
+            "pids",
+            it.settings.pids == Pids::New && it.checkpoint() != Checkpoint::Subtree,
+            "in a container all pids are free: expected checkpoint: subtree beside it",
+        ),
+        (
+            "pids",
+            it.settings.pids == Pids::New && it.generations > 1,
+            "a state is told by the pids of one image: expected one generation beside it",
         ),
         (
             "generations",

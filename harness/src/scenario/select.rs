@@ -281,6 +281,7 @@ fn expand(it: &Scenario, arch: Arch, flavor: Flavor) -> Vec<Case> {
         checkpoint: it.checkpoint(),
         restart: it.settings.restart,
         caller: it.settings.caller,
+        pids: it.settings.pids,
         timeout: it.settings.timeout,
         generations: it.generations,
         freeze: it.freeze,

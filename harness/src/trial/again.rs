@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use crossthaw_image::Image;
+
 use super::life::{Life, Taken};
 use super::machine::{Machine, Step};
 use super::phase::Phase;
 use crate::oracle::{Oracle, image};
+use crate::scenario::Pids;
 
 /// Image of the restored tree.
 const IMAGE_AGAIN: &str = "again";
@@ -36,6 +39,20 @@ impl Life<'_> {
         })
     }
 
+    /// The restored tree's image with the pids of before, if it has others; it must have, where they were asked for.
+    fn renumbered(&mut self, taken: &Taken, again: Image) -> Image {
+        if self.case.pids == Pids::Image {
+            return again;
+        }
+        let root = |image: &Image| image.tree()?.tasks.first().map(|task| task.pid);
+        let (before, after) = (root(&taken.decoded), root(&again));
+        if before == after {
+            let message = format!("the root was to have a new pid, and still has {before:?}");
+            self.evidence.find(Oracle::Image, message);
+        }
+        again.renumbered(&taken.decoded)
+    }
+
     fn compare_images(
         &mut self,
         taken: &Taken,
@@ -50,16 +67,18 @@ impl Life<'_> {
                 self.evidence.find(Oracle::Image, message);
                 true
             }
-            Ok(decoded) => match image::diff(&taken.decoded, &decoded, passed) {
-                None => false,
-                Some(diff) => {
-                    let what = format!(
-                        "the image of the restored tree is not the one that was restarted (generation {generation})"
-                    );
-                    self.evidence.find_diff(Oracle::Image, &what, &diff)?;
-                    true
+            Ok(decoded) => {
+                match image::diff(&taken.decoded, &self.renumbered(taken, decoded), passed) {
+                    None => false,
+                    Some(diff) => {
+                        let what = format!(
+                            "the image of the restored tree is not the one that was restarted (generation {generation})"
+                        );
+                        self.evidence.find_diff(Oracle::Image, &what, &diff)?;
+                        true
+                    }
                 }
-            },
+            }
         };
         if differs && generation > 1 {
             // Later generations overwrite the others.

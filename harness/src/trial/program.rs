@@ -33,9 +33,13 @@ impl Life<'_> {
         match &self.case.subject {
             Subject::Workload(_) => Surroundings {
                 caller: self.case.caller,
+                pids: self.case.pids,
                 ..Surroundings::default()
             },
-            Subject::Exec(exec) => surroundings(exec),
+            Subject::Exec(exec) => Surroundings {
+                pids: self.case.pids,
+                ..surroundings(exec)
+            },
         }
     }
 

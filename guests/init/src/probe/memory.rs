@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use xxhash_rust::xxh64::{Xxh64, xxh64};
 
-use super::Task;
 use super::text::{self, Mapping};
+use super::{Renamed, Task};
 use crate::error::{Context, Result};
 
 /// Bytes read at once.
@@ -112,6 +112,7 @@ struct Walk<'a> {
     mem: &'a File,
     mapping: &'a Mapping,
     page_size: usize,
+    renamed: Option<&'a Renamed>,
     contents: Contents,
 }
 
@@ -142,11 +143,17 @@ impl Walk<'_> {
                 .min(buffer.len());
             let batch = &mut buffer[..want];
             if self.mem.read_exact_at(batch, at).is_ok() {
+                if let Some(renamed) = self.renamed {
+                    renamed.memory(at, batch);
+                }
                 self.pages(at, batch);
             } else {
                 for address in (at..at + want as u64).step_by(self.page_size) {
                     let page = &mut batch[..self.page_size];
                     if self.mem.read_exact_at(page, address).is_ok() {
+                        if let Some(renamed) = self.renamed {
+                            renamed.memory(address, page);
+                        }
                         self.add(address, page);
                     }
                 }
@@ -295,7 +302,7 @@ fn plan(pagemap: &File, task: &Task, mapping: &Mapping, page_size: u64) -> Resul
 }
 
 /// The mappings of a task, in address order.
-pub(super) fn probe(task: &Task) -> Result<Vec<MapState>> {
+pub(super) fn probe(task: &Task, renamed: Option<&Renamed>) -> Result<Vec<MapState>> {
     let open = |name: &str| {
         let path = task.dir.join(name);
         File::open(&path).context(|| format!("open {}", path.display()))
@@ -310,6 +317,7 @@ pub(super) fn probe(task: &Task) -> Result<Vec<MapState>> {
             mem: &mem,
             mapping: &mapping,
             page_size,
+            renamed,
             contents: Contents {
                 hash: Xxh64::new(0),
                 read: 0,

@@ -13,6 +13,7 @@ mod mounts;
 mod namespaces;
 mod net;
 mod open_file;
+mod renamed;
 mod sharing;
 mod sock_diag;
 mod task;
@@ -28,6 +29,7 @@ use crossthaw_protocol::{FdState, Object, SCENARIO_DIR, State, TaskState};
 
 use crate::error::{AgentError, Context, Result};
 use namespaces::Kind;
+pub(crate) use renamed::Renamed;
 use task::Task;
 use trace::Traced;
 use translation::Translation;
@@ -83,7 +85,11 @@ fn zombies(tasks: &[Task]) -> Result<Vec<Task>> {
     Ok(found)
 }
 
-fn open_tasks(root: i32, pids: &[i32]) -> Result<(Vec<Task>, Translation)> {
+fn open_tasks(
+    root: i32,
+    pids: &[i32],
+    renamed: Option<&Renamed>,
+) -> Result<(Vec<Task>, Translation)> {
     let mut tasks = Vec::new();
     for &pid in pids {
         tasks.extend(threads(pid)?);
@@ -98,9 +104,13 @@ fn open_tasks(root: i32, pids: &[i32]) -> Result<(Vec<Task>, Translation)> {
             "pid {root}, the root of the tree, is not in its cgroup: it has ended, or was moved"
         )));
     };
+    let called = |numbers: &[i32]| {
+        let number = numbers.get(level).copied().unwrap_or(0);
+        renamed.map_or(number, |renamed| renamed.number(number))
+    };
     for task in &mut tasks {
-        task.inner = task.numbers("NSpid")?.get(level).copied().unwrap_or(0);
-        task.leader = task.numbers("NStgid")?.get(level).copied().unwrap_or(0);
+        task.inner = called(&task.numbers("NSpid")?);
+        task.leader = called(&task.numbers("NStgid")?);
     }
     tasks.sort_by_key(|task| task.inner);
     let pids = tasks.iter().map(|task| (task.outer, task.inner)).collect();
@@ -108,8 +118,14 @@ fn open_tasks(root: i32, pids: &[i32]) -> Result<(Vec<Task>, Translation)> {
 }
 
 /// The state of these processes, which are frozen, and of what belongs to them; `cgroup` is the folder of theirs.
-pub(crate) fn probe(root: i32, pids: &[i32], cgroup: &Path) -> Result<State> {
-    let (tasks, translation) = open_tasks(root, pids)?;
+/// Those that were renamed are called what they were called before.
+pub(crate) fn probe(
+    root: i32,
+    pids: &[i32],
+    cgroup: &Path,
+    renamed: Option<&Renamed>,
+) -> Result<State> {
+    let (tasks, translation) = open_tasks(root, pids, renamed)?;
     let alive: Vec<(i32, i32)> = tasks
         .iter()
         .filter(|task| !task.is_zombie())
@@ -125,11 +141,11 @@ pub(crate) fn probe(root: i32, pids: &[i32], cgroup: &Path) -> Result<State> {
     for task in &tasks {
         let fds = fds.remove(&task.inner).unwrap_or_default();
         let shares = shares.remove(&task.inner).unwrap_or_default();
-        states.push(probe_task(task, &translation, fds, shares)?);
+        states.push(probe_task(task, &translation, renamed, fds, shares)?);
     }
     let objects = objects(&tasks, &states, &translation, cgroup)?;
     // Last: what was looked at before should be what the freezer left.
-    let mut traced = trace::probe(&tasks)?;
+    let mut traced = trace::probe(&tasks, renamed)?;
     for (task, state) in tasks.iter().zip(&mut states) {
         let Traced {
             registers,
@@ -160,6 +176,7 @@ fn of_process<T: Default>(task: &Task, read: impl FnOnce() -> Result<T>) -> Resu
 fn probe_task(
     task: &Task,
     translation: &Translation,
+    renamed: Option<&Renamed>,
     fds: Vec<FdState>,
     shares: Vec<(String, i32)>,
 ) -> Result<TaskState> {
@@ -184,7 +201,7 @@ fn probe_task(
         signals: Vec::new(),
         filters: Vec::new(),
         registers: Vec::new(),
-        maps: of_process(task, || memory::probe(task))?,
+        maps: of_process(task, || memory::probe(task, renamed))?,
         fds,
         auxv: of_process(task, || Ok(text::auxv(&task.bytes("auxv")?)))?,
     })
@@ -273,13 +290,13 @@ mod tests {
         while !sleeps() {
             std::thread::yield_now();
         }
-        let (tasks, translation) = open_tasks(pid, &[pid]).unwrap();
+        let (tasks, translation) = open_tasks(pid, &[pid], None).unwrap();
         let [cat] = &tasks[..] else {
             panic!("one task")
         };
         let fds = files::probe(&[cat], &translation).unwrap();
-        let task = probe_task(cat, &translation, fds[&pid].clone(), Vec::new()).unwrap();
-        let traced = trace::probe(&tasks).unwrap();
+        let task = probe_task(cat, &translation, None, fds[&pid].clone(), Vec::new()).unwrap();
+        let traced = trace::probe(&tasks, None).unwrap();
         // It has come to no harm.
         assert!(child.try_wait().unwrap().is_none());
         drop(child.stdin.take());

@@ -12,7 +12,7 @@ use std::{io, ptr};
 use crossthaw_protocol::{Fields, Filter, RegisterSet, SignalState};
 use xxhash_rust::xxh64::xxh64;
 
-use super::Task;
+use super::{Renamed, Task};
 use crate::error::{AgentError, Context, Result};
 
 /// How long a frozen task may take to stop, and to be frozen again.
@@ -138,7 +138,7 @@ fn signal(info: &[u8], shared: bool) -> SignalState {
     }
 }
 
-fn queue(pid: i32, shared: bool, found: &mut Vec<SignalState>) {
+fn queue(pid: i32, shared: bool, renamed: Option<&Renamed>, found: &mut Vec<SignalState>) {
     let mut args = PeekArgs {
         offset: 0,
         flags: if shared { PEEKSIGINFO_SHARED } else { 0 },
@@ -151,12 +151,12 @@ fn queue(pid: i32, shared: bool, found: &mut Vec<SignalState>) {
             return;
         };
         let count = usize::try_from(count).unwrap_or(0);
-        found.extend(
-            infos
-                .chunks(SIGINFO)
-                .take(count)
-                .map(|info| signal(info, shared)),
-        );
+        for info in infos.chunks_mut(SIGINFO).take(count) {
+            if let Some(renamed) = renamed {
+                renamed.sender(info);
+            }
+            found.push(signal(info, shared));
+        }
         if count < SIGNALS {
             return;
         }
@@ -269,7 +269,7 @@ impl Drop for Seized {
 }
 
 /// Look at the tasks that the freezer holds; by pid as the agent sees it.
-pub(super) fn probe(tasks: &[Task]) -> Result<BTreeMap<i32, Traced>> {
+pub(super) fn probe(tasks: &[Task], renamed: Option<&Renamed>) -> Result<BTreeMap<i32, Traced>> {
     let deadline = Instant::now() + DEADLINE;
     let mut seized = Seized(Vec::new());
     for task in tasks.iter().filter(|task| task.is_in_freezer()) {
@@ -285,8 +285,8 @@ pub(super) fn probe(tasks: &[Task]) -> Result<BTreeMap<i32, Traced>> {
         wait_stopped(pid, deadline)?;
         let registers = registers(pid, &mut notes, &mut buffer);
         let mut signals = Vec::new();
-        queue(pid, false, &mut signals);
-        queue(pid, true, &mut signals);
+        queue(pid, false, renamed, &mut signals);
+        queue(pid, true, renamed, &mut signals);
         let traced = Traced {
             registers,
             signals,

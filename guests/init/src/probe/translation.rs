@@ -33,12 +33,7 @@ impl Translation {
 
     /// Of the numbers of a task in each pid namespace, the tree's; 0 where it is not one of the tree's tasks.
     pub(super) fn group(&self, numbers: &[i32]) -> i32 {
-        let inner = numbers.get(self.level).copied().unwrap_or(0);
-        if self.pids.values().any(|&pid| pid == inner) {
-            inner
-        } else {
-            0
-        }
+        numbers.first().map_or(0, |&outer| self.pid(outer))
     }
 
     /// The task's status with all pids translated.

@@ -16,12 +16,12 @@ use crossthaw_tools::fault::{self, Fault};
 use crossthaw_tools::fork::{Kind, Namespaces, Private};
 use crossthaw_tools::ids::{self, IdMaps};
 use crossthaw_tools::log::Log;
-use crossthaw_tools::sys::Leave;
+use crossthaw_tools::sys::{Leave, Pids};
 use crossthaw_tools::{errno, inspect, orphans, signal, wait};
 
 /// Rebuild the tree of tasks that `checkpoint` wrote.
 ///
-/// Every task gets the pid that it had. Exit status: 0 done, 1 refused, 2 usage; 128 + N if the tool was asked to end by signal N while it
+/// Every task gets the pid that it had, unless --no-pids is given. Exit status: 0 done, 1 refused, 2 usage; 128 + N if the tool was asked to end by signal N while it
 /// waited; with --copy-status that of the root.
 #[derive(Debug, Parser)]
 #[expect(
@@ -57,6 +57,12 @@ struct Args {
     /// Make the tasks in this folder of the cgroup v2 hierarchy, and those cgroups that the image has below it
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
+    /// Give every task the pid that it had, which is what happens if neither this nor --no-pids is given
+    #[arg(long, conflicts_with = "no_pids")]
+    pids: bool,
+    /// Let tasks have any free pids, where theirs are taken or nobody may choose them; what a program has written down itself is then wrong
+    #[arg(long, conflicts_with = "container")]
+    no_pids: bool,
     /// Leave the tasks frozen; they, and nobody else, must be in or below a cgroup other than the root
     #[arg(long, requires = "cgroup")]
     frozen: bool,
@@ -74,8 +80,8 @@ struct Args {
     signal: i32,
     /// Make no task: read the image, and fail if it is damaged or of a checkpoint that failed, and say why that was
     #[arg(long, conflicts_with_all = [
-        "log", "container", "mount", "network", "map_users", "map_groups", "root", "cgroup", "frozen", "detach", "copy_status", "show_status", "signal", "stream",
-        "fail_nth",
+        "log", "container", "mount", "network", "map_users", "map_groups", "root", "cgroup", "pids", "no_pids", "frozen", "detach", "copy_status", "show_status",
+        "signal", "stream", "fail_nth",
     ])]
     inspect: bool,
     /// For tests: the Nth allocation of the kernel in a task's restart(2) fails, and a line says whether it was reached
@@ -168,6 +174,7 @@ fn run(args: &Args) -> Result<Restarted, String> {
         } else {
             Leave::Running
         },
+        pids: if args.no_pids { Pids::New } else { Pids::Image },
         then: if args.detach {
             Then::Detach
         } else {

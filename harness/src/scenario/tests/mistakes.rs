@@ -30,9 +30,9 @@ fn mistakes_in_a_file() {
         &[
             "f.yaml:3:21: expected a time of at most an hour such as 500ms, 20s or 2m, found \"20\"",
             "f.yaml:3:25: \"timeout\" is here twice, first in line 3",
-            "f.yaml:3:39: the block of defaults has no key \"workload\"; it has archs, checkpoint, restart, caller, timeout, needs",
+            "f.yaml:3:39: the block of defaults has no key \"workload\"; it has archs, checkpoint, restart, caller, pids, timeout, needs",
             "f.yaml:3:64: expected container, subtree or self, found \"all\"",
-            "f.yaml:4:13: expected a scenario, which is a mapping with the keys name, about, workload, exec, axes, archs, checkpoint, restart, caller, timeout, needs, generations, freeze, tamper, faults, disturb, expect, known_failure, found \"5\"",
+            "f.yaml:4:13: expected a scenario, which is a mapping with the keys name, about, workload, exec, axes, archs, checkpoint, restart, caller, pids, timeout, needs, generations, freeze, tamper, faults, disturb, expect, known_failure, found \"5\"",
         ],
     );
     check(
@@ -121,6 +121,15 @@ fn mistakes_in_a_scenario() {
             "checkpoint: subtree\ncaller: unprivileged",
             "13: who is in a user namespace may choose pids in a container of their own only: expected checkpoint: container beside it",
         ),
+        (
+            "pids: new",
+            "11: in a container all pids are free: expected checkpoint: subtree beside it",
+        ),
+        (
+            "checkpoint: subtree\npids: new\ngenerations: 2",
+            "11: a state is told by the pids of one image: expected one generation beside it",
+        ),
+        ("pids: old", "11: expected image or new, found \"old\""),
         (
             "caller: me",
             "13: expected root, unprivileged or outside, found \"me\"",

@@ -16,7 +16,7 @@ use super::fake::{Action, Fake, Rule, image, refused_image, tool};
 use super::*;
 use crate::arch::Arch;
 use crate::kernel::Flavor;
-use crate::scenario::{By, Caller, Checkpoint, Expect, KnownFailure, Restart, Tamper};
+use crate::scenario::{By, Caller, Checkpoint, Expect, KnownFailure, Pids, Restart, Tamper};
 use Action::{Answer, Cancelled, Dies, Fails, Hangs, Leaves, Refuses, Says, SaysAndDies};
 
 fn case() -> Case {
@@ -34,6 +34,7 @@ fn case() -> Case {
         checkpoint: Checkpoint::Container,
         restart: Restart::Fresh,
         caller: Caller::Root,
+        pids: Pids::Image,
         timeout: Duration::from_secs(10),
         generations: 1,
         freeze: true,

@@ -44,6 +44,7 @@ fn staged() -> Staged {
                 network: true,
                 rootfs: true,
                 caller: crate::scenario::Caller::Root,
+                pids: crate::scenario::Pids::Image,
             },
         },
         folder: Folder::default(),

@@ -9,7 +9,9 @@
  *
  * On restart user space forks the processes with all of their numbers, and so
  * makes the namespaces.  The coordinator finds them by their inits, and that
- * each process has the numbers it should.
+ * each process has the numbers it should.  With RESTART_NEW_PIDS this does not
+ * hold for the namespace of the root: what the image calls a task there is
+ * only its name in the image.
  */
 #include <linux/capability.h>
 #include <linux/checkpoint.h>
@@ -405,13 +407,13 @@ int ckpt_pid_namespace_find(struct ckpt_ctx *ctx, const struct ckpt_task *t)
 }
 
 /**
- * ckpt_pid_numbers - what a number of the root's namespace is further below
+ * ckpt_pid_numbers - the numbers that are to be asked for
  * @ctx: the context
- * @nr: the number
+ * @nr: what the image calls it
  * @numbers: room for MAX_PID_NS_LEVEL: all it is called, in the innermost namespace that has it first
  * @ns: that namespace; no reference taken
  *
- * Return: how many numbers these are.
+ * Return: how many numbers these are; in the namespaces above any are good.
  */
 unsigned int ckpt_pid_numbers(struct ckpt_ctx *ctx, int nr, pid_t *numbers,
 			      struct pid_namespace **ns)
@@ -421,7 +423,8 @@ unsigned int ckpt_pid_numbers(struct ckpt_ctx *ctx, int nr, pid_t *numbers,
 	*ns = namespace_at(ctx, level);
 	for (; level && n < MAX_PID_NS_LEVEL - 1; level = ctx->pid_nss[level - 1].parent)
 		numbers[n++] = inner_number(&ctx->pid_nss[level - 1], nr);
-	numbers[n++] = nr;
+	if (!(ctx->flags & RESTART_NEW_PIDS))
+		numbers[n++] = nr;
 	return n;
 }
 

@@ -251,13 +251,12 @@ int ckpt_posix_timers_restore(struct ckpt_ctx *ctx)
 /* A task of current's group; a reference, or NULL. */
 static struct pid *find_in_group(struct ckpt_ctx *ctx, int nr, enum pid_type type)
 {
-	struct task_struct *task;
-	struct pid *pid;
+	struct ckpt_task *t = ckpt_tree_task(ctx, nr);
 
-	guard(rcu)();
-	pid = find_pid_ns(nr, ctx->pid_ns);
-	task = pid_task(pid, type);
-	return task && same_thread_group(task, current) ? get_pid(pid) : NULL;
+	if (!t || !t->task || !same_thread_group(t->task, current) ||
+	    (type != PIDTYPE_PID && t->pid != t->tgid))
+		return NULL;
+	return get_task_pid(t->task, PIDTYPE_PID);
 }
 
 static int make_timer(struct ckpt_ctx *ctx, const struct ckpt_posix_timer *t)

@@ -2,7 +2,8 @@
 /*
  * restart(2): a coordinator and its members.
  *
- * User space forks the processes of the tree with the pids that the image has.
+ * User space forks the processes of the tree with the pids that the image has,
+ * or, with RESTART_NEW_PIDS, with any.
  * Each of these tasks calls restart(2) with RESTART_MEMBER and the pid that the
  * image calls it by, and waits on the list of members.  The coordinator, which is not in
  * the tree, reads the head of the image, adopts the members that descend from
@@ -345,14 +346,29 @@ static struct ckpt_member *adopt(struct ckpt_ctx *ctx, pid_t pid)
 	return NULL;
 }
 
-/* Has the task ended that was to be @pid? Its parent is a member, or is to be one, and does not wait for it. */
+static bool ended_below_root(struct ckpt_ctx *ctx, struct task_struct *task)
+{
+	return READ_ONCE(task->exit_state) && descends_from(task, ctx->root);
+}
+
+/*
+ * Has the task ended that was to be @pid, or where nobody knows its number, one
+ * that was to be any? Its parent is a member, or is to be one, and does not
+ * wait for it.
+ */
 static bool has_ended(struct ckpt_ctx *ctx, pid_t pid)
 {
 	struct task_struct *task;
 
 	guard(rcu)();
+	if (ctx->flags & RESTART_NEW_PIDS) {
+		for_each_process(task)
+			if (ended_below_root(ctx, task) && !ckpt_is_member(ctx, task))
+				return true;
+		return false;
+	}
 	task = find_task_by_pid_ns(pid, ctx->pid_ns);
-	return task && READ_ONCE(task->exit_state) && descends_from(task, ctx->root);
+	return task && ended_below_root(ctx, task);
 }
 
 /* One of those that were here was killed: who descends from it may never come. */
@@ -411,7 +427,8 @@ static int find_members(struct ckpt_ctx *ctx)
 			return ctx->err;
 		ctx->members[i] = m;
 		t->task = get_task_struct(m->task);
-		if (task_pid_nr_ns(m->task, ctx->pid_ns) != t->pid)
+		if (!(ctx->flags & RESTART_NEW_PIDS) &&
+		    task_pid_nr_ns(m->task, ctx->pid_ns) != t->pid)
 			return ckpt_err(ctx, -ESRCH, "the task that came has pid %d",
 					task_pid_nr_ns(m->task, ctx->pid_ns));
 		if (!i && m->task != ctx->root)
@@ -535,8 +552,14 @@ static void apply_parent(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	list_move_tail(&task->sibling, &parent->children);
 }
 
-/* Make the id of a group or session whose leader is gone, unless there is a task or an id of that number. */
-static int make_id(struct ckpt_ctx *ctx, pid_t nr, struct pid **ids, unsigned int *nr_ids)
+/* The id of a group or session whose leader is gone. */
+struct made_id {
+	pid_t nr;		/* what the image calls it */
+	struct pid *pid;
+};
+
+/* Make it, unless there is a task or an id of that number. */
+static int make_id(struct ckpt_ctx *ctx, pid_t nr, struct made_id *ids, unsigned int *nr_ids)
 {
 	pid_t numbers[MAX_PID_NS_LEVEL];
 	struct pid_namespace *ns;
@@ -546,26 +569,42 @@ static int make_id(struct ckpt_ctx *ctx, pid_t nr, struct pid **ids, unsigned in
 	if (!nr || ckpt_tree_task(ctx, nr))
 		return 0;
 	for (unsigned int i = 0; i < *nr_ids; i++)
-		if (pid_nr_ns(ids[i], ctx->pid_ns) == nr)
+		if (ids[i].nr == nr)
 			return 0;
 	n = ckpt_pid_numbers(ctx, nr, numbers, &ns);
 	pid = alloc_pid(ns, numbers, n);
 	if (IS_ERR(pid))
 		return ckpt_err(ctx, PTR_ERR(pid), "the id %d of a process group or session", nr);
-	ids[(*nr_ids)++] = get_pid(pid);
+	ids[(*nr_ids)++] = (struct made_id) { .nr = nr, .pid = get_pid(pid) };
 	return 0;
 }
 
 /* They live as long as a task is in the group or session. */
-static void put_ids(struct pid **ids, unsigned int nr_ids)
+static void put_ids(struct made_id *ids, unsigned int nr_ids)
 {
 	for (unsigned int i = 0; i < nr_ids; i++) {
+		struct pid *pid = ids[i].pid;
+
 		write_lock_irq(&tasklist_lock);
-		if (!pid_has_task(ids[i], PIDTYPE_PGID) && !pid_has_task(ids[i], PIDTYPE_SID))
-			free_pid(ids[i]);
+		if (!pid_has_task(pid, PIDTYPE_PGID) && !pid_has_task(pid, PIDTYPE_SID))
+			free_pid(pid);
 		write_unlock_irq(&tasklist_lock);
-		put_pid(ids[i]);
+		put_pid(pid);
 	}
+}
+
+/* What the image calls @nr: the pid of a task, which holds still, or one that was made; NULL for 0. */
+static struct pid *find_id(struct ckpt_ctx *ctx, pid_t nr, const struct made_id *ids,
+			   unsigned int nr_ids)
+{
+	const struct ckpt_task *t = ckpt_tree_task(ctx, nr);
+
+	if (t)
+		return task_pid(t->task);
+	for (unsigned int i = 0; i < nr_ids; i++)
+		if (ids[i].nr == nr)
+			return ids[i].pid;
+	return NULL;
 }
 
 /*
@@ -575,8 +614,8 @@ static void put_ids(struct pid **ids, unsigned int nr_ids)
  */
 static int apply_relations(struct ckpt_ctx *ctx)
 {
-	struct pid **ids __free(kvfree) = kvcalloc(ctx->nr_tasks, 2 * sizeof(*ids),
-						   GFP_KERNEL_ACCOUNT);
+	struct made_id *ids __free(kvfree) = kvcalloc(ctx->nr_tasks, 2 * sizeof(*ids),
+						      GFP_KERNEL_ACCOUNT);
 	unsigned int nr_ids = 0;
 	int err = 0;
 
@@ -613,12 +652,12 @@ static int apply_relations(struct ckpt_ctx *ctx)
 			task->signal->has_child_subreaper = 1;
 		/* Of one that ends the parent has been told. */
 		task->exit_signal = ctx->members[i]->has_exited ? 0 : t->exit_signal;
-		pid = t->sid ? find_pid_ns(t->sid, ctx->pid_ns) : NULL;
+		pid = find_id(ctx, t->sid, ids, nr_ids);
 		if (pid && task_session(task) != pid)
 			change_pid(task, PIDTYPE_SID, pid);
 		if (t->sid)
 			task->signal->leader = t->sid == t->pid;
-		pid = t->pgid ? find_pid_ns(t->pgid, ctx->pid_ns) : NULL;
+		pid = find_id(ctx, t->pgid, ids, nr_ids);
 		if (pid && task_pgrp(task) != pid)
 			change_pid(task, PIDTYPE_PGID, pid);
 	}

@@ -233,6 +233,25 @@ int ckpt_pending_restore(struct ckpt_ctx *ctx)
 	return pending->rec ? 0 : ckpt_nomem(ctx, "%u pending signals", rec->nr_infos);
 }
 
+/*
+ * Who sent it, where that is a process of the tree and has got another pid.  The
+ * signals of a task further below tell numbers of its own namespace, which stay.
+ */
+static void renew_sender(struct ckpt_ctx *ctx, kernel_siginfo_t *info)
+{
+	enum siginfo_layout layout = siginfo_layout(info->si_signo, info->si_code);
+	const struct ckpt_task *t;
+
+	if (!(ctx->flags & RESTART_NEW_PIDS) ||
+	    (layout != SIL_KILL && layout != SIL_RT && layout != SIL_CHLD) ||
+	    ckpt_tree_task(ctx, ctx->member->pid)->pid_ns)
+		return;
+	t = ckpt_tree_task(ctx, info->si_pid);
+	/* Threads are not signalled from; those of others may be still to be made. */
+	if (t && t->pid == t->tgid)
+		info->si_pid = task_pid_nr_ns(t->task, ctx->pid_ns);
+}
+
 static int make_queue(struct ckpt_ctx *ctx, struct ckpt_pending *pending, bool shared)
 {
 	const struct ckpt_rec_posix_timers *timers;
@@ -260,6 +279,7 @@ static int make_queue(struct ckpt_ctx *ctx, struct ckpt_pending *pending, bool s
 			return ckpt_err(ctx, -EAGAIN,
 					"no memory for a pending signal, or the limit of them is reached");
 		ckpt_siginfo_from_image(info, &q->info);
+		renew_sender(ctx, &q->info);
 		list_add_tail(&q->list, &pending->queue);
 	}
 	return 0;

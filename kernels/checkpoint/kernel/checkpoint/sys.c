@@ -238,7 +238,7 @@ SYSCALL_DEFINE4(restart, pid_t, pid, int, fd, unsigned long, flags, int, logfd)
 			return -EINVAL;
 		return ckpt_restart_member(pid);
 	}
-	if (flags & ~RESTART_FROZEN || pid <= 0)
+	if (flags & ~(RESTART_FROZEN | RESTART_NEW_PIDS) || pid <= 0)
 		return -EINVAL;
 	ctx = ckpt_ctx_alloc(fd, flags, logfd, true);
 	if (IS_ERR(ctx))

@@ -404,6 +404,25 @@ static void set_rlimits(const struct ckpt_rec_rlimits *rec)
 }
 
 /*
+ * The C library keeps a thread's number where the kernel is to clear it.  If
+ * the image has it there, and the thread has got another one, that is put in
+ * its place, before anybody of the tree runs.  What else a program has written
+ * down stays.
+ */
+static void renew_tid(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_member *m = ctx->member;
+	int __user *word = (int __user *)(unsigned long)m->task_rec.clear_child_tid;
+	int tid;
+
+	if (!(ctx->flags & RESTART_NEW_PIDS) || !word || ckpt_tree_task(ctx, m->pid)->pid_ns)
+		return;
+	/* It may point to anything, which its end would not mind either. */
+	if (!get_user(tid, word) && tid == m->pid)
+		put_user(task_pid_vnr(current), word);
+}
+
+/*
  * The section is complete: now the steps that take power away from the task.
  * After them it reads nothing more of the image.
  */
@@ -432,8 +451,10 @@ int ckpt_task_end_restore(struct ckpt_ctx *ctx)
 	err = m->is_thread ? 0 : ckpt_threads_make(ctx);
 	if (err)
 		return err;
-	if (!m->has_exited)
+	if (!m->has_exited) {
+		renew_tid(ctx);
 		err = ckpt_seccomp_check(ctx) ?: ckpt_attributes_apply(ctx);
+	}
 	if (err)
 		return err;
 	/* Changing credentials resets it. With whom it shares its memory, they have it by now. */

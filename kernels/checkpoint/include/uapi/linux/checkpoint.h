@@ -33,6 +33,8 @@
 #define RESTART_MEMBER		0x1
 /* restart(2): leave the cgroup of the restarted tasks frozen */
 #define RESTART_FROZEN		0x2
+/* restart(2): in the pid namespace of the root, tasks have the pids that they have got, not those of the image */
+#define RESTART_NEW_PIDS	0x4
 
 #define CKPT_MAGIC		"crthaw\r\n"
 #define CKPT_FORMAT_VERSION	1
