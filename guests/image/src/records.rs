@@ -74,7 +74,7 @@ fixed!(Header = "ckpt_rec_header" at 8 {
 fixed!(#[derive(Copy)] TreeTask = "ckpt_tree_task" at 0 { pid: i32, tgid: i32, ppid: i32, pgid: i32, sid: i32, exit_signal: u32, cgroup: u32, pad: u32 });
 fixed!(TreeHead = "ckpt_rec_tree" at 8 { nr_tasks: u32, flags: u32, nr_pid_ns: u32, nr_cgroups: u32 });
 fixed!(#[derive(Copy)] PidId = "ckpt_pid_id" at 0 { pid: i32, inner: i32 });
-fixed!(PidNsHead = "ckpt_rec_pid_ns" at 8 { objref: i32, parent: i32, nr_ids: u32, pad: u32 });
+fixed!(PidNsHead = "ckpt_rec_pid_ns" at 8 { objref: i32, parent: i32, nr_ids: u32, memfd_noexec: u32 });
 fixed!(Task = "ckpt_rec_task" at 8 {
     pid: i32, personality: u32, comm: Text<16>, set_child_tid: u64, clear_child_tid: u64, robust_list: u64, rseq: u64,
     robust_list_len: u32, rseq_len: u32, rseq_sig: u32, pad: u32,

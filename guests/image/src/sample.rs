@@ -37,7 +37,7 @@ fn pid_ns(objref: i32, parent: i32, ids: &[(i32, i32)]) -> Record {
             objref,
             parent,
             nr_ids: u32::try_from(ids.len()).unwrap_or(u32::MAX),
-            pad: 0,
+            memfd_noexec: 1,
         },
         ids: ids.collect(),
     })

@@ -126,6 +126,9 @@ fn pid_ns(it: &PidNs) -> String {
         "#{} in #{}, {} numbers",
         it.head.objref, it.head.parent, it.head.nr_ids
     );
+    if it.head.memfd_noexec != 0 {
+        let _ = write!(out, ", vm.memfd_noexec {}", it.head.memfd_noexec);
+    }
     for id in &it.ids {
         let _ = write!(out, "\n  pid {} is {}", id.pid, id.inner);
     }

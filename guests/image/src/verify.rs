@@ -22,8 +22,14 @@ use objects::Objects;
 /// `CHECKPOINT_SUBTREE`, the only flag.
 const FLAGS: u32 = 1;
 
-/// `CKPT_TREE_USER_NS` and `CKPT_TREE_CGROUP_NS`.
-const TREE_FLAGS: u32 = 3;
+/// `CKPT_TREE_USER_NS`, `CKPT_TREE_CGROUP_NS` and `CKPT_TREE_MEMFD_NOEXEC`.
+const TREE_FLAGS: u32 = 0xf;
+
+/// `CKPT_TREE_MEMFD_NOEXEC` with a number that is none.
+const TREE_NOEXEC: u32 = 0xc;
+
+/// `CKPT_MEMFD_NOEXEC_MAX`.
+const NOEXEC_MAX: u32 = 2;
 
 /// The first thing that is wrong with an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -385,9 +391,9 @@ impl Verifier {
 
     fn tree(&mut self, it: &Tree) -> Result<Place, Wrong> {
         expect(!it.tasks.is_empty(), "nr_tasks", || "no task".to_owned())?;
-        expect(it.head.flags & !TREE_FLAGS == 0, "flags", || {
-            format!("{:#x} has unknown bits", it.head.flags)
-        })?;
+        let flags = it.head.flags;
+        let known = flags & !TREE_FLAGS == 0 && flags & TREE_NOEXEC != TREE_NOEXEC;
+        expect(known, "flags", || format!("{flags:#x} has unknown bits"))?;
         for (number, task) in it.tasks.iter().enumerate() {
             let field = |name: &str| format!("tasks[{number}].{name}");
             let pid = task.pid > 0 && !self.tree.contains(&task.pid);
@@ -478,6 +484,9 @@ impl Verifier {
         let Some(init) = it.ids.first() else {
             return wrong("nr_ids", "it has no init");
         };
+        expect(it.head.memfd_noexec <= NOEXEC_MAX, "memfd_noexec", || {
+            format!("{} is more than {NOEXEC_MAX}", it.head.memfd_noexec)
+        })?;
         expect(self.tree.contains(&init.pid), "ids[0].pid", || {
             format!("{} is no task of the tree", init.pid)
         })?;

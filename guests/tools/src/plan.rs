@@ -235,7 +235,7 @@ mod tests {
                 objref,
                 parent,
                 nr_ids: 0,
-                pad: 0,
+                memfd_noexec: 0,
             },
             ids: ids
                 .iter()

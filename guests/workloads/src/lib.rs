@@ -86,7 +86,7 @@ registry! {
         vdso;
     namespaces: ipc ipc_in_use mixed time uts uts_root uts_threads;
     new_pids: family nested threads;
-    pid_namespaces: entered killed nested(how deeper);
+    pid_namespaces: entered killed nested(how deeper) noexec;
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
     refusals: aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock

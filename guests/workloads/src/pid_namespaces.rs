@@ -2,6 +2,7 @@
 //!
 //! `/proc` shows the numbers of the root's namespace, so nobody in here looks another process up there.
 
+use std::fs;
 use std::sync::mpsc;
 use std::thread;
 
@@ -248,6 +249,66 @@ pub(crate) fn killed(stage: &mut Stage, _args: &Args) -> Result<()> {
         .collect();
     stage.equal("left of it", &left, &Vec::new());
     Ok(())
+}
+
+/// What programs in files of memory are allowed, in the caller's pid namespace.
+const SETTING: &str = "/proc/sys/vm/memfd_noexec";
+
+/// `MFD_EXEC` of linux/memfd.h.
+const EXEC: libc::c_uint = 0x10;
+
+/// `F_SEAL_EXEC` of linux/fcntl.h.
+const SEAL_EXEC: libc::c_int = 0x20;
+
+fn setting() -> Result<String> {
+    let text = fs::read_to_string(SETTING).map_err(Error::from_io("read a setting"))?;
+    Ok(text.trim().to_owned())
+}
+
+fn set(value: &str) -> Result<()> {
+    fs::write(SETTING, value).map_err(Error::from_io("change a setting"))
+}
+
+fn memfd(flags: libc::c_uint) -> Result<libc::c_int> {
+    // SAFETY: the name ends with a zero byte.
+    sys::check("memfd_create", unsafe {
+        libc::memfd_create(c"noexec".as_ptr(), flags)
+    })
+}
+
+fn mode(fd: libc::c_int) -> Result<libc::mode_t> {
+    // SAFETY: all-zero bytes are a valid stat, which the kernel fills in.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: it lives.
+    sys::check("fstat", unsafe { libc::fstat(fd, &raw mut stat) })?;
+    Ok(stat.st_mode & 0o777)
+}
+
+/// `vm.memfd_noexec` of a container, and a stricter one of a namespace in it, set when there is a file that it would not have allowed.
+pub(crate) fn noexec(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let early = memfd(EXEC)?;
+    set("1")?;
+    let child = init(stage, How::Clone, |init| {
+        init.equal("inherited", &setting()?, &"1".to_owned());
+        let early = memfd(EXEC)?;
+        set("2")?;
+        init.hold()?;
+        init.equal("mode of its early file", &mode(early)?, &0o777);
+        init.equal("setting", &setting()?, &"2".to_owned());
+        init.check("no program may be made", memfd(EXEC).is_err(), "it may");
+        set("1")?;
+        init.equal("made less strict", &setting()?, &"1".to_owned());
+        Ok(())
+    })?;
+    stage.hold()?;
+    stage.equal("setting", &setting()?, &"1".to_owned());
+    stage.equal("mode of the early file", &mode(early)?, &0o777);
+    let late = memfd(0)?;
+    let seals = sys::descriptor_flags(late, libc::F_GET_SEALS);
+    let sealed = seals.is_some_and(|seals| seals & SEAL_EXEC != 0);
+    stage.check("a late file is no program", sealed, "it is");
+    child.resume()?;
+    stage.join(&child)
 }
 
 /// A second child of who made the namespace: it has come in from outside.

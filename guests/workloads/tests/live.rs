@@ -61,6 +61,7 @@ const NEED_A_GUEST: &[&str] = &[
     "pid_namespaces::entered",
     "pid_namespaces::killed",
     "pid_namespaces::nested",
+    "pid_namespaces::noexec",
     "refusals::hugetlb",
     "refusals::odd_name",
     "refusals::other_namespace",

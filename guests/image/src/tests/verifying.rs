@@ -103,7 +103,7 @@ fn a_wrong_field_is_named() {
         Usage "USAGE"."max_rss": |it| it.max_rss = 1;
         PidNs "PID_NS"."objref": |it| it.head.objref = 0;
         PidNs "PID_NS"."parent": |it| it.head.parent = 1;
-        PidNs "PID_NS"."pad": |it| it.head.pad = 1;
+        PidNs "PID_NS"."memfd_noexec": |it| it.head.memfd_noexec = 3;
         PidNs "PID_NS"."ids[0].pid": |it| it.ids[0].pid = 7;
         PidNs "PID_NS"."ids[0].inner": |it| it.ids[0].inner = 2;
         PidNs "PID_NS"."ids[1].inner": |it| it.ids[1].inner = 1;

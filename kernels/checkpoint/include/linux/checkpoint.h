@@ -63,8 +63,9 @@ struct ckpt_pid_ns {
 	struct pid_namespace *ns;	/* counted reference; restart: NULL until its init has come */
 	unsigned int	      parent;	/* as ckpt_task.pid_ns */
 	int		      objref;
-	struct ckpt_pid_id   *ids;	/* restart only */
+	struct ckpt_pid_id   *ids;	/* restart only, as all below */
 	unsigned int	      nr_ids;
+	unsigned int	      memfd_noexec;
 };
 
 /* A cgroup below that of the tree, see cgroups.c */
@@ -107,6 +108,7 @@ struct ckpt_posix_timers {
  * @cgroup:	checkpoint: the cgroup of the tree; counted reference
  * @cgroups, @nr_cgroups: those below it, parents first
  * @own_cgroup_ns: the tree has a cgroup namespace of its own
+ * @memfd_noexec: restart: vm.memfd_noexec of @pid_ns, or 0 where it is not its own
  * @nr_insns:	restart: instructions of all filters so far
  * @current_task: the task that is being saved or restored, for messages
  * @current_objref: the object that is being saved or restored, or 0, for messages
@@ -147,6 +149,7 @@ struct ckpt_ctx {
 	struct ckpt_cgroup *cgroups;
 	unsigned int nr_cgroups;
 	bool own_cgroup_ns;
+	unsigned int memfd_noexec;
 
 	struct ckpt_posix_timers posix_timers;
 	u64 nr_insns;
@@ -299,6 +302,8 @@ int ckpt_pid_namespace_find(struct ckpt_ctx *ctx, const struct ckpt_task *t);
 unsigned int ckpt_pid_numbers(struct ckpt_ctx *ctx, int nr, pid_t *numbers,
 			      struct pid_namespace **ns);
 struct pid_namespace *ckpt_pid_namespace_for_children(struct ckpt_ctx *ctx, int objref);
+u32 ckpt_pid_namespace_noexec(struct pid_namespace *ns);
+int ckpt_pid_namespaces_apply(struct ckpt_ctx *ctx);
 int ckpt_pid_namespaces_check_exits(struct ckpt_ctx *ctx);
 void ckpt_pid_namespaces_free(struct ckpt_ctx *ctx);
 

@@ -76,11 +76,6 @@ static int note_namespace(struct ckpt_ctx *ctx, struct ckpt_task *t, struct pid_
 	if (ns->user_ns != ctx->user_ns)
 		return ckpt_err(ctx, -EPERM,
 				"is in a pid namespace that belongs to another user namespace");
-#if defined(CONFIG_SYSCTL) && defined(CONFIG_MEMFD_CREATE)
-	if (pidns_memfd_noexec_scope(ns) != pidns_memfd_noexec_scope(ns->parent))
-		return ckpt_err(ctx, -EBUSY,
-				"is in a pid namespace with a vm.memfd_noexec of its own");
-#endif
 	new = add_namespace(ctx, parent);
 	if (!new)
 		return ckpt_nomem(ctx, "a pid namespace");
@@ -193,6 +188,14 @@ static void fill_numbers(struct ckpt_ctx *ctx, struct pid_namespace *ns,
 	}
 }
 
+/* Its vm.memfd_noexec, where that is more than in those around it, or 0. */
+u32 ckpt_pid_namespace_noexec(struct pid_namespace *ns)
+{
+	int scope = pidns_memfd_noexec_scope(ns);
+
+	return scope > pidns_memfd_noexec_scope(ns->parent) ? scope : 0;
+}
+
 static int save_namespace(struct ckpt_ctx *ctx, struct ckpt_pid_ns *p)
 {
 	size_t room = struct_size_t(struct ckpt_rec_pid_ns, ids, 3 * (size_t)ctx->nr_tasks);
@@ -206,6 +209,7 @@ static int save_namespace(struct ckpt_ctx *ctx, struct ckpt_pid_ns *p)
 		return p->objref;
 	rec->objref = p->objref;
 	rec->parent = p->parent ? ctx->pid_nss[p->parent - 1].objref : 0;
+	rec->memfd_noexec = ckpt_pid_namespace_noexec(p->ns);
 	/* The init is the first of those that are in it. */
 	fill_numbers(ctx, p->ns, rec);
 	if (fatal_signal_pending(current))
@@ -299,9 +303,11 @@ static int read_namespace(struct ckpt_ctx *ctx)
 	if (rec->h.type != CKPT_REC_PID_NS)
 		return ckpt_err(ctx, -EINVAL, "a PID_NS record is expected here");
 	ctx->current_objref = rec->objref;
-	if (rec->pad || !rec->nr_ids || rec->nr_ids > 3 * (u64)ctx->nr_tasks ||
+	if (!rec->nr_ids || rec->nr_ids > 3 * (u64)ctx->nr_tasks ||
 	    struct_size(rec, ids, rec->nr_ids) != rec->h.len)
 		return ckpt_err(ctx, -EINVAL, "%u numbers in %u bytes", rec->nr_ids, rec->h.len);
+	if (rec->memfd_noexec > CKPT_MEMFD_NOEXEC_MAX)
+		return ckpt_err(ctx, -EINVAL, "vm.memfd_noexec is %u", rec->memfd_noexec);
 	for (unsigned int i = 0; i < ctx->nr_pid_nss; i++) {
 		if (ctx->pid_nss[i].objref == rec->objref)
 			return ckpt_err(ctx, -EINVAL, "objref %d is taken", rec->objref);
@@ -320,6 +326,7 @@ static int read_namespace(struct ckpt_ctx *ctx)
 	if (!new)
 		return ckpt_nomem(ctx, "a pid namespace");
 	new->objref = rec->objref;
+	new->memfd_noexec = rec->memfd_noexec;
 	new->ids = kvmemdup(rec->ids, rec->nr_ids * sizeof(*rec->ids), GFP_KERNEL_ACCOUNT);
 	if (!new->ids)
 		return ckpt_nomem(ctx, "%u numbers", rec->nr_ids);
@@ -451,6 +458,37 @@ struct pid_namespace *ckpt_pid_namespace_for_children(struct ckpt_ctx *ctx, int 
 		return ERR_PTR(-EPERM);
 	}
 	return ns;
+}
+
+/* As whoever may write to the sysctl; nobody lowers it. */
+static int set_noexec(struct ckpt_ctx *ctx, struct pid_namespace *ns, unsigned int scope)
+{
+	if (!scope)
+		return 0;
+	if (!ns_capable(ns->user_ns, CAP_SYS_ADMIN))
+		return ckpt_err(ctx, -EPERM, "the caller may not set vm.memfd_noexec to %u", scope);
+#if defined(CONFIG_SYSCTL) && defined(CONFIG_MEMFD_CREATE)
+	if (scope > READ_ONCE(ns->memfd_noexec_scope))
+		WRITE_ONCE(ns->memfd_noexec_scope, scope);
+	return 0;
+#else
+	return ckpt_err(ctx, -EINVAL, "this kernel has no vm.memfd_noexec");
+#endif
+}
+
+/* Settings of the namespaces, when all files are made: some might not be with them. */
+int ckpt_pid_namespaces_apply(struct ckpt_ctx *ctx)
+{
+	int err;
+
+	if (ctx->memfd_noexec && !is_child_reaper(task_pid(ctx->root)))
+		return ckpt_err(ctx, -EINVAL,
+				"vm.memfd_noexec is %u, and the root has no pid namespace of its own",
+				ctx->memfd_noexec);
+	err = set_noexec(ctx, ctx->pid_ns, ctx->memfd_noexec);
+	for (unsigned int i = 0; !err && i < ctx->nr_pid_nss; i++)
+		err = set_noexec(ctx, ctx->pid_nss[i].ns, ctx->pid_nss[i].memfd_noexec);
+	return err;
 }
 
 /* An init ends when nobody else is in its namespace, and whoever is does not end before it is let go. */

@@ -703,6 +703,8 @@ static int apply(struct ckpt_ctx *ctx)
 	}
 	ctx->current_pid = 0;
 	err = apply_relations(ctx) ?: ckpt_pid_namespaces_check_exits(ctx);
+	if (!err)
+		err = ckpt_pid_namespaces_apply(ctx);
 	if (err)
 		return err;
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {

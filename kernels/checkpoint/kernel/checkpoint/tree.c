@@ -339,6 +339,8 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 		rec->flags |= CKPT_TREE_USER_NS;
 	if (ctx->own_cgroup_ns)
 		rec->flags |= CKPT_TREE_CGROUP_NS;
+	if (!(ctx->flags & CHECKPOINT_SUBTREE))
+		rec->flags |= ckpt_pid_namespace_noexec(ctx->pid_ns) << CKPT_TREE_MEMFD_NOEXEC_SHIFT;
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		const struct ckpt_task *t = &ctx->tasks[i];
 
@@ -459,7 +461,9 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 	rec = (struct ckpt_rec_tree *)ctx->rec;
 	if (rec->h.type != CKPT_REC_TREE)
 		return ckpt_err(ctx, -EINVAL, "a TREE record is expected here");
-	if (!rec->nr_tasks || rec->flags & ~(CKPT_TREE_USER_NS | CKPT_TREE_CGROUP_NS) ||
+	ctx->memfd_noexec = (rec->flags & CKPT_TREE_MEMFD_NOEXEC) >> CKPT_TREE_MEMFD_NOEXEC_SHIFT;
+	if (!rec->nr_tasks || ctx->memfd_noexec > CKPT_MEMFD_NOEXEC_MAX ||
+	    rec->flags & ~(CKPT_TREE_USER_NS | CKPT_TREE_CGROUP_NS | CKPT_TREE_MEMFD_NOEXEC) ||
 	    struct_size(rec, tasks, rec->nr_tasks) != rec->h.len)
 		return ckpt_err(ctx, -EINVAL, "%u tasks in %u bytes, flags %#x", rec->nr_tasks,
 				rec->h.len, rec->flags);

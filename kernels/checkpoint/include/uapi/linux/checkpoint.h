@@ -168,6 +168,10 @@ struct ckpt_rec_tree {
 
 #define CKPT_TREE_USER_NS	0x1	/* its ids are those of a user namespace, not of the first one */
 #define CKPT_TREE_CGROUP_NS	0x2	/* it has a cgroup namespace of its own */
+#define CKPT_TREE_MEMFD_NOEXEC	0xc	/* as @memfd_noexec of PID_NS, of the namespace of a container's root ... */
+#define CKPT_TREE_MEMFD_NOEXEC_SHIFT 2	/* ... in these bits */
+
+#define CKPT_MEMFD_NOEXEC_MAX	2
 
 /* A number of a task, group or session in two pid namespaces. */
 struct ckpt_pid_id {
@@ -180,6 +184,7 @@ struct ckpt_pid_id {
  * @objref:	its number
  * @parent:	objref of the one that it is in, which comes before it; 0: that of the root
  * @nr_ids:	number of @ids
+ * @memfd_noexec: its vm.memfd_noexec, where that is more than in those around it, or 0
  * @ids:	all that have a number in it; its init is the first
  */
 struct ckpt_rec_pid_ns {
@@ -187,7 +192,7 @@ struct ckpt_rec_pid_ns {
 	__s32 objref;
 	__s32 parent;
 	__u32 nr_ids;
-	__u32 pad;
+	__u32 memfd_noexec;
 	struct ckpt_pid_id ids[];
 };
 
