@@ -98,6 +98,10 @@ impl Record {
                 it.head.encode(order, to);
                 list(&it.insns, order, to);
             }
+            Self::Ldt(it) => {
+                it.head.encode(order, to);
+                list(&it.entries, order, to);
+            }
             Self::Unlinked(it) => {
                 it.head.encode(order, to);
                 to.extend(&it.path.0);

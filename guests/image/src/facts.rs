@@ -286,6 +286,11 @@ impl<'a> Sorter<'a> {
             // With their MM.
             Record::Vma(_) => {}
             Record::Pages(it) => self.pages(it),
+            Record::Ldt(it) => {
+                let mut facts = facts(&self.names, &it.head);
+                facts.extend(numbers("ckpt_rec_ldt", "entries", &it.entries));
+                self.push(self.mm.clone(), kind, facts);
+            }
             Record::MmEnd(it) => self.plain(self.mm.clone(), record, it),
             Record::Shmem(it) => {
                 self.mm.clone_from(&name);

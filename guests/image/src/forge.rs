@@ -181,6 +181,7 @@ fn elements(record: &str) -> &'static [List] {
         "SIGHAND" => &[("action", Sigaction::SIZE, Some(Sigaction::layout))],
         "CRED" => &[("groups", 4, None)],
         "MM" => &[("auxv", 8, None)],
+        "LDT" => &[("entries", 8, None)],
         "ERROR" => &[("text", 1, None)],
         "TRAILER" => &[("magic", 1, None)],
         "PENDING" => &[("infos", Siginfo::SIZE, Some(Siginfo::layout))],

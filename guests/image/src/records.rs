@@ -112,6 +112,7 @@ fixed!(Vma = "ckpt_rec_vma" at 8 {
     kind: u32, flags: u32, start: u64, end: u64, pgoff: u64, file: i32, pkey: u32, name: Text<80>,
 });
 fixed!(PagesHead = "ckpt_rec_pages" at 8 { start: u64, nr_pages: u32, pad: u32 });
+fixed!(LdtHead = "ckpt_rec_ldt" at 8 { nr_entries: u32, pad: u32 });
 fixed!(MmEnd = "ckpt_rec_mm_end" at 8 { objref: i32, pad: u32 });
 fixed!(ErrorHead = "ckpt_rec_error" at 8 { error: i32, pid: i32, objref: i32, text_len: u32 });
 fixed!(#[derive(Copy)] Siginfo = "ckpt_siginfo" at 0 { signo: i32, error: i32, code: i32, flags: u32, fields: [u8; 32] });
@@ -197,6 +198,7 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     UsageRecord::layout,
     Cgroup::layout,
     UnlinkedHead::layout,
+    LdtHead::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -243,6 +245,7 @@ variable!(Pending: PendingHead { infos: Vec<Siginfo> });
 variable!(Seccomp: SeccompHead { insns: Vec<Insn> });
 variable!(Memfd: MemfdHead { name: Name });
 variable!(Unlinked: UnlinkedHead { path: Name });
+variable!(Ldt: LdtHead { entries: Vec<u64> });
 variable!(PidNs: PidNsHead { ids: Vec<PidId> });
 variable!(PosixTimers: PosixTimersHead { timers: Vec<PosixTimer> });
 variable!(Mm: MmHead { auxv: Vec<u64> });
@@ -338,6 +341,7 @@ pub enum Record {
     Usage(UsageRecord),
     Cgroup(Cgroup),
     Unlinked(Unlinked),
+    Ldt(Ldt),
 }
 
 impl Cgroup {
@@ -364,6 +368,14 @@ impl Memfd {
     }
 }
 
+impl Ldt {
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let head = LdtHead::decode(from)?;
+        let entries = from.list(head.nr_entries).of("entries")?;
+        Ok(Self { head, entries })
+    }
+}
+
 impl Unlinked {
     fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
         let head = UnlinkedHead::decode(from)?;
@@ -373,7 +385,7 @@ impl Unlinked {
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 39] = [
     "",
     "HEADER",
     "TREE",
@@ -412,6 +424,7 @@ const NAMES: [&str; 38] = [
     "USAGE",
     "CGROUP",
     "UNLINKED",
+    "LDT",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -480,6 +493,7 @@ impl Record {
             Self::Usage(_) => 35,
             Self::Cgroup(_) => 36,
             Self::Unlinked(_) => 37,
+            Self::Ldt(_) => 38,
         }
     }
 
@@ -579,6 +593,7 @@ impl Record {
             35 => Self::Usage(Fixed::decode(from)?),
             36 => Self::Cgroup(Fixed::decode(from)?),
             37 => Self::Unlinked(Unlinked::decode(from)?),
+            38 => Self::Ldt(Ldt::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

@@ -1,6 +1,6 @@
 //! An image with the pids of another one: for a tree that was restarted with new ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::fixed::ByteOrder;
 use crate::reader::Image;
@@ -11,8 +11,10 @@ const SI_KERNEL: i32 = 0x80;
 const SI_TIMER: i32 = -2;
 const SI_SIGIO: i32 = -5;
 const SIGCHLD: i32 = 17;
-/// Codes of SIGCHLD: exited, killed, dumped, trapped, stopped, continued.
-const CHILD: std::ops::RangeInclusive<i32> = 1..=6;
+/// The largest code of SIGPOLL, and what others have up to there: something else than a pid.
+const NSIGPOLL: i32 = 6;
+/// Signals with more codes of their own, and the largest: SIGILL, SIGFPE, SIGSEGV.
+const LONGER: [(i32, i32); 3] = [(4, 11), (8, 15), (11, 10)];
 
 /// Whether a queued signal says which process it is from, or of: `siginfo_layout()` of kernel/signal.c.
 ///
@@ -21,7 +23,19 @@ pub fn tells_a_pid(signo: i32, code: i32) -> bool {
     match code {
         SI_TIMER | SI_SIGIO => false,
         ..=0 | SI_KERNEL.. => true,
-        code => signo == SIGCHLD && CHILD.contains(&code),
+        ..=NSIGPOLL => signo == SIGCHLD,
+        code => !LONGER
+            .iter()
+            .any(|&(longer, last)| signo == longer && code <= last),
+    }
+}
+
+/// A clock with the number of the task in it whose CPU time it measures; 0 is the caller's own (linux/posix-timers.h).
+fn renew_clock(clock: &mut i32, renew: impl FnOnce(&mut i32)) {
+    let mut pid = !(*clock >> 3);
+    if *clock < 0 && pid != 0 {
+        renew(&mut pid);
+        *clock = (!pid << 3) | (*clock & 7);
     }
 }
 
@@ -41,18 +55,18 @@ pub struct TidWord {
 pub struct Renumbering(HashMap<i32, i32>);
 
 impl Renumbering {
-    /// From the numbers of one tree to those of the other, which has the same tasks in the same order; where the trees contradict each
-    /// other the first word counts.
+    /// From the numbers of one tree to those of the other, which has the same tasks in the same order. Each number is one of the other
+    /// tree; where the trees contradict each other the first word counts.
     pub fn between(from: &Tree, to: &Tree) -> Self {
         let mut known = HashMap::new();
-        for (one, other) in from.tasks.iter().zip(&to.tasks) {
-            known.entry(one.pid).or_insert(other.pid);
-        }
-        for (one, other) in from.tasks.iter().zip(&to.tasks) {
-            for (one, other) in [(one.pgid, other.pgid), (one.sid, other.sid)] {
-                if one != 0 && other != 0 {
-                    known.entry(one).or_insert(other);
-                }
+        let mut taken = HashSet::new();
+        let tasks = || from.tasks.iter().zip(&to.tasks);
+        let pids = tasks().map(|(one, other)| (one.pid, other.pid));
+        let groups =
+            tasks().flat_map(|(one, other)| [(one.pgid, other.pgid), (one.sid, other.sid)]);
+        for (one, other) in pids.chain(groups) {
+            if one != 0 && other != 0 && !known.contains_key(&one) && taken.insert(other) {
+                known.insert(one, other);
             }
         }
         Self(known)
@@ -96,6 +110,20 @@ impl Image {
                 Record::Tree(tree) => Some(tree),
                 _ => None,
             })
+    }
+
+    /// Each living task with the objref of its address space.
+    pub fn address_spaces(&self) -> HashMap<i32, i32> {
+        let mut task = 0;
+        let mut found = HashMap::new();
+        for located in &self.records {
+            match &located.record {
+                Record::Task(it) => task = it.pid,
+                Record::TaskObjs(it) => drop(found.insert(task, it.mm)),
+                _ => {}
+            }
+        }
+        found
     }
 
     /// Where threads keep their numbers, as far as they have told the kernel.
@@ -167,6 +195,10 @@ impl Image {
                     for timer in &mut it.timers {
                         numbers.renew(&mut timer.target);
                         numbers.renew(&mut timer.clock_target);
+                        // As the process itself calls the task.
+                        if !nested.contains(&task) {
+                            renew_clock(&mut timer.clock, |pid| numbers.renew(pid));
+                        }
                     }
                 }
                 // Further below signals tell other numbers.
@@ -187,9 +219,14 @@ impl Image {
                         let Some(at) = at.and_then(|at| usize::try_from(at).ok()) else {
                             continue;
                         };
+                        // One that was not renewed shows as what it should have been.
                         renew_word(&mut it.data, at, order, |number| {
-                            if *number == word.pid && !nested.contains(&word.pid) {
-                                numbers.renew(number);
+                            let before = numbers.get(word.pid);
+                            match *number {
+                                _ if nested.contains(&word.pid) => {}
+                                now if now == word.pid => *number = before,
+                                other if other == before => *number = word.pid,
+                                _ => {}
                             }
                         });
                     }
@@ -216,14 +253,48 @@ mod tests {
 
     #[test]
     fn signals_of_processes_tell_a_pid_and_others_do_not() {
-        let told = [(10, 0), (10, -1), (34, -6), (34, -3), (17, 1), (9, 0x80)];
+        let told = [
+            (10, 0),
+            (10, -1),
+            (34, -6),
+            (34, -3),
+            (17, 1),
+            (17, 7),
+            (11, 11),
+            (9, 0x80),
+        ];
         assert!(told.iter().all(|&(signo, code)| tells_a_pid(signo, code)));
-        let untold = [(34, -2), (29, -5), (11, 1), (17, 7), (5, 2)];
+        let untold = [(34, -2), (29, -5), (11, 1), (11, 10), (29, 6), (5, 2)];
         assert!(!untold.iter().any(|&(signo, code)| tells_a_pid(signo, code)));
     }
 
+    /// A page of the first task's memory, and where its number is in it.
+    const PAGE: u64 = 0x9000;
+    const WORD: usize = 0x10;
+
+    /// What tells the number of the first task: the sender of its signals, the clock of its timers, a word of its memory.
+    fn tells_pids(record: &mut Record, order: ByteOrder, of_first: &mut bool) {
+        match record {
+            Record::TaskEnd(_) => *of_first = false,
+            // The others are in pid namespaces further below.
+            _ if !*of_first => {}
+            Record::Task(it) if it.pid == 1 => it.clear_child_tid = PAGE + WORD as u64,
+            Record::Pages(it) if it.head.start == PAGE => {
+                renew_word(&mut it.data, WORD, order, |pid| *pid = 1);
+            }
+            Record::PosixTimers(it) => it.timers[0].clock = (!1 << 3) | 6,
+            Record::Pending(it) => {
+                it.infos[0].signo = 34;
+                it.infos[0].code = -1;
+                it.infos[0].flags = 0;
+                renew_word(&mut it.infos[0].fields, 0, order, |pid| *pid = 1);
+            }
+            _ => {}
+        }
+    }
+
     /// The record with these numbers of its tree raised by 1000, as a restart with new pids has them.
-    fn raised(record: &mut Record, order: ByteOrder, numbers: &[i32]) {
+    fn raised(record: &mut Record, order: ByteOrder, numbers: &[i32], of_first: &mut bool) {
         let raise = |number: &mut i32| {
             if numbers.contains(number) {
                 *number += 1000;
@@ -245,12 +316,22 @@ mod tests {
             }
             Record::PidNs(it) => it.ids.iter_mut().for_each(|id| raise(&mut id.pid)),
             Record::Task(it) => raise(&mut it.pid),
-            Record::TaskEnd(it) => raise(&mut it.pid),
+            Record::TaskEnd(it) => {
+                raise(&mut it.pid);
+                *of_first = false;
+            }
             Record::PosixTimers(it) => {
                 for timer in &mut it.timers {
                     raise(&mut timer.target);
                     raise(&mut timer.clock_target);
+                    if *of_first {
+                        renew_clock(&mut timer.clock, raise);
+                    }
                 }
+            }
+            _ if !*of_first => {}
+            Record::Pages(it) if it.head.start == PAGE => {
+                renew_word(&mut it.data, WORD, order, raise);
             }
             Record::Pending(it) => {
                 for info in &mut it.infos {
@@ -267,19 +348,8 @@ mod tests {
     fn an_image_with_other_pids_becomes_that_of_before() {
         for arch in Arch::ALL {
             let order = arch.byte_order();
-            // One sender that the tree has, in the queue of the first task.
-            let mut first = true;
-            let mut sent = |record: &mut Record| {
-                if let Record::Pending(it) = record
-                    && std::mem::take(&mut first)
-                {
-                    it.infos[0].signo = 34;
-                    it.infos[0].code = -1;
-                    it.infos[0].flags = 0;
-                    renew_word(&mut it.infos[0].fields, 0, order, |pid| *pid = 1);
-                }
-            };
-            let before = image(arch, &mut sent);
+            let mut of_first = true;
+            let before = image(arch, |record| tells_pids(record, order, &mut of_first));
             let tasks = &before.tree().unwrap().tasks;
             let numbers: Vec<i32> = tasks
                 .iter()
@@ -287,13 +357,48 @@ mod tests {
                 .filter(|&number| number != 0)
                 .collect();
             let mut after = before.clone();
+            let mut of_first = true;
             for located in &mut after.records {
-                raised(&mut located.record, order, &numbers);
+                raised(&mut located.record, order, &numbers, &mut of_first);
             }
             assert_ne!(after, before);
             let differences = compare(&before, &after.renumbered(&before), None);
             assert_eq!(differences, [], "{arch:?}");
         }
+    }
+
+    #[test]
+    fn a_word_that_was_not_renewed_is_a_difference() {
+        let order = ByteOrder::Little;
+        let mut of_first = true;
+        let before = image(Arch::X86_64, |record| {
+            tells_pids(record, order, &mut of_first);
+        });
+        let mut after = before.clone();
+        let mut of_first = true;
+        for located in &mut after.records {
+            if !matches!(located.record, Record::Pages(_)) {
+                raised(&mut located.record, order, &[1], &mut of_first);
+            }
+        }
+        let differences = compare(&before, &after.renumbered(&before), None);
+        let [one] = &differences[..] else {
+            panic!("{differences:?}");
+        };
+        assert_eq!(one.record, "PAGES");
+    }
+
+    #[test]
+    fn two_groups_are_not_taken_for_one() {
+        let tree = |groups: [i32; 2]| {
+            let mut tree = image(Arch::X86_64, |_| {}).tree().unwrap().clone();
+            for (task, group) in tree.tasks.iter_mut().zip(groups) {
+                task.pgid = group;
+            }
+            tree
+        };
+        let numbers = Renumbering::between(&tree([70, 71]), &tree([50, 50]));
+        assert_eq!((numbers.get(70), numbers.get(71)), (50, 71));
     }
 
     #[test]

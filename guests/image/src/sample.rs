@@ -5,12 +5,12 @@ use crate::fixed::{Name, Text};
 use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
     Actions, Arch, Attributes, Cgroup, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd,
-    FileHead, FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers,
-    Memfd, MemfdHead, Mm, MmEnd, MmHead, Pages, PagesHead, Pending, PendingHead, PidId, PidNs,
-    PidNsHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead, RestartBlock,
-    Rlimit, Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals,
-    Task, TaskEnd, TaskObjs, TimeNs, Tree, TreeHead, TreeTask, Unlinked, UnlinkedHead, Usage,
-    UsageRecord, UtsNs, Vma,
+    FileHead, FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers, Ldt,
+    LdtHead, Memfd, MemfdHead, Mm, MmEnd, MmHead, Pages, PagesHead, Pending, PendingHead, PidId,
+    PidNs, PidNsHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead,
+    RestartBlock, Rlimit, Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand,
+    Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Tree, TreeHead, TreeTask, Unlinked,
+    UnlinkedHead, Usage, UsageRecord, UtsNs, Vma,
 };
 
 /// Bytes of a page.
@@ -408,6 +408,13 @@ fn memory(objref: i32, shmem: i32) -> Vec<Record> {
         vma(1, 0x8000, 0xb000, 0),
         pages(0x9000, 0xa5),
         vma(5, 0x20_0000, 0x20_2000, shmem),
+        Record::Ldt(Ldt {
+            head: LdtHead {
+                nr_entries: 2,
+                pad: 0,
+            },
+            entries: vec![0, 0x00cf_f300_1000_ffff],
+        }),
         Record::MmEnd(MmEnd { objref, pad: 0 }),
     ]
 }

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
-    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Memfd, Mm, Pending, PidNs,
-    PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, TaskObjs, Tree,
-    Unlinked, Usage, UsageRecord, Vma, describe_bytes, hex_digits,
+    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Ldt, Memfd, Mm, Pending,
+    PidNs, PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, TaskObjs,
+    Tree, Unlinked, Usage, UsageRecord, Vma, describe_bytes, hex_digits,
 };
 use crate::regs;
 
@@ -509,6 +509,16 @@ fn ipc_ns(it: &IpcNs) -> String {
     )
 }
 
+fn ldt(it: &Ldt) -> String {
+    let mut out = format!("{} descriptors", it.head.nr_entries);
+    for (number, entry) in it.entries.iter().enumerate() {
+        if *entry != 0 {
+            let _ = write!(out, "\n  {number}: {entry:#018x}");
+        }
+    }
+    out
+}
+
 fn unlinked(it: &Unlinked) -> String {
     let head = &it.head;
     format!(
@@ -614,6 +624,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::ShmemEnd(it) => format!("#{}", it.objref),
         Record::Memfd(it) => memfd(it),
         Record::Unlinked(it) => unlinked(it),
+        Record::Ldt(it) => ldt(it),
         Record::PidNs(it) => pid_ns(it),
         Record::Usage(it) => usage(it),
         Record::Cgroup(it) => format!("in {}, {}", it.parent, it.name.as_str()),

@@ -805,6 +805,7 @@ impl Record {
             Self::Seccomp(it) => it.head.visit(id, to),
             Self::Memfd(it) => it.head.visit(id, to),
             Self::Unlinked(it) => it.head.visit(id, to),
+            Self::Ldt(it) => it.head.visit(id, to),
             Self::Usage(it) => it.visit(id, to),
             Self::Cgroup(it) => it.visit(id, to),
             Self::PidNs(it) => {

@@ -325,14 +325,16 @@ impl Agent {
                 what: "the output of restart",
                 text: stdout.clone(),
             })?;
-            let renamed = (pids == Pids::New).then(|| probe::Renamed::of(root, &image));
-            self.tree = Some(Tree {
+            let tree = self.tree.insert(Tree {
                 root,
                 enclosure,
                 cgroup,
                 owner,
-                renamed: renamed.transpose()?,
+                renamed: None,
             });
+            if pids == Pids::New {
+                tree.renamed = Some(probe::Renamed::of(root, &image)?);
+            }
         }
         Ok(reply)
     }

@@ -74,6 +74,9 @@ pub struct Restarted {
     pub fault_reached: bool,
 }
 
+/// `CHECKPOINT_SUBTREE`, a flag of the header.
+const SUBTREE: u32 = 1;
+
 /// How long tasks that the kernel kills may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -94,6 +97,11 @@ pub enum RestartError {
     /// The image is not of a container.
     #[error("the root of the image is pid {0}, not the init of a container: leave --container out")]
     NoContainer(i32),
+    /// The image is of a container, where no pid is taken.
+    #[error(
+        "the image is of a container, which has pids of its own: leave --no-pids out and say --container"
+    )]
+    NoSubtree,
     /// A task could not be forked.
     #[error(
         "cannot fork pid {pid}: {}{}",
@@ -177,6 +185,10 @@ fn plan(head: &Head, namespaces: Namespaces, pids: Pids) -> Result<Plan, Restart
     let Ok(plan) = Plan::new(tree, pids) else {
         return Ok(Plan::alone());
     };
+    let is_subtree = tree.header.flags & SUBTREE != 0;
+    if pids == Pids::New && !is_subtree {
+        return Err(RestartError::NoSubtree);
+    }
     match (namespaces, plan.root().pid) {
         (Namespaces::Inherited, _) | (Namespaces::Container, 1) => Ok(plan),
         (Namespaces::Container, pid) => Err(RestartError::NoContainer(pid)),

@@ -69,12 +69,17 @@ pub fn fork(error: &io::Error) -> Option<&'static str> {
         libc::EINVAL => {
             "that pid is beyond /proc/sys/kernel/pid_max: raise it; pid 1 needs --container"
         }
-        libc::EPERM => "run it as root, or with CAP_CHECKPOINT_RESTORE and CAP_SYS_ADMIN",
+        libc::EPERM => {
+            "run it as root, or with CAP_CHECKPOINT_RESTORE and CAP_SYS_ADMIN; a subtree may have other pids (--no-pids)"
+        }
         libc::ENOSYS => "this kernel has no clone3(2) with set_tid: it must be 5.5 or later",
         libc::EAGAIN => {
             "the limit of processes is reached: see ulimit -u and pids.max of the cgroup"
         }
-        libc::EBUSY => "the cgroup must be a leaf of the cgroup v2 hierarchy",
+        libc::EBUSY => {
+            "a cgroup whose cgroup.subtree_control names controllers takes no processes: empty that file until the tree is there, \
+             or name another cgroup"
+        }
         _ => return None,
     })
 }

@@ -95,7 +95,7 @@ registry! {
         processor(kind) proc_file
         sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader signalfd socket sysv_shm
         timerfd traced unlinked_mapping userfaultfd vfork;
-    registers: fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
+    registers: descriptors fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
     seccomp: chain long strict threads trap;
     sharing: mixed(memory files fs) survivors with_threads;
     shmem: device dirty(mib) futex_wait parts siblings sparse(mib) tasks;

@@ -322,10 +322,13 @@ pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
     let (seat, seated) = mpsc::channel();
     let (gate, opened) = mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
+        // Its number is not in this clock, as it is in that of the other timer.
+        let own = Timer::new(libc::CLOCK_THREAD_CPUTIME_ID, Notify::Nobody, 0)?;
+        own.set(0, LONG, Duration::ZERO)?;
         let told = seat.send(sys::tid());
         // The other end is dropped to open it.
         let _ = told.map(|()| opened.recv());
-        take(signal)
+        Ok::<_, Error>((take(signal), own.get()?.0))
     });
     let gone = |_| Error::Situation("the thread has ended".to_owned());
     let tid = seated.recv().map_err(gone)?;
@@ -349,9 +352,13 @@ pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
         &format!("{left:?} left of {before:?}"),
     );
     drop(gate);
-    let info = thread
-        .join()
-        .map_err(|_| Error::Situation("the thread panicked".to_owned()))?;
+    let told = thread.join();
+    let (info, left) = told.map_err(|_| Error::Situation("the thread panicked".to_owned()))??;
+    stage.check(
+        "its own time",
+        left <= LONG && left >= LONG.saturating_sub(Duration::from_secs(60)),
+        &format!("{left:?} left of {LONG:?}"),
+    );
     let found = (info.code, info.timer, info.value.addr());
     stage.equal("what comes", &found, &(libc::SI_TIMER, timer.0, 44));
     Ok(())

@@ -9,6 +9,17 @@ use crate::hold::{self, How, Kind, Plan};
 use crate::stage::Stage;
 use crate::sys;
 
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+mod descriptors;
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+pub(crate) use descriptors::descriptors;
+
+/// Other processors have no such table.
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+pub(crate) fn descriptors(_stage: &mut Stage, _args: &Args) -> Result<()> {
+    Err(Error::Situation("this processor is no x86".to_owned()))
+}
+
 /// General registers, flags and stack pointer.
 pub(crate) fn gpr(stage: &mut Stage, args: &Args) -> Result<()> {
     held(stage, args, Kind::General)

@@ -70,6 +70,7 @@ const NEED_A_GUEST: &[&str] = &[
     "refusals::processor",
     "refusals::sealed_vdso",
     "refusals::userfaultfd",
+    "registers::descriptors",
 ];
 
 /// Every value of every axis that the scenarios use is here, but for those that need what only a guest gives.

@@ -66,7 +66,8 @@ fn a_wrong_field_is_named() {
         Header "HEADER"."flags": |it| it.flags = 2;
         Header "HEADER"."features": |it| it.features = 1;
         Header "HEADER"."pad": |it| it.pad = 1;
-        Tree "TREE"."flags": |it| it.head.flags = 4;
+        Tree "TREE"."flags": |it| it.head.flags = 16;
+        Tree "TREE"."flags": |it| it.head.flags = 12;
         Tree "TREE"."tasks[1].pid": |it| it.tasks[1].pid = 1;
         Tree "TREE"."tasks[1].ppid": |it| it.tasks[1].ppid = 2;
         Tree "TREE"."tasks[0].ppid": |it| it.tasks[0].ppid = 2;
@@ -177,6 +178,11 @@ fn a_wrong_field_of_memory_is_named() {
         Vma "VMA"."name": |it| it.name.0[79] = b'a';
         Pages "PAGES"."nr_pages": |it| it.head.nr_pages = 2;
         Pages "PAGES"."start": |it| it.head.start = 0x4000;
+        Ldt "LDT"."nr_entries": |it| (it.head.nr_entries, it.entries) = (0, Vec::new());
+        Ldt "LDT"."pad": |it| it.head.pad = 1;
+        Ldt "LDT"."entries[0]": |it| it.entries[0] = 1;
+        Ldt "LDT"."entries[1]": |it| it.entries[1] |= 1 << 53;
+        Ldt "LDT"."entries[1]": |it| it.entries[1] |= 3 << 42;
         MmEnd "MM_END"."objref": |it| it.objref = 8;
     }
 }

@@ -4,7 +4,7 @@ use super::{HashMap, HashSet, Wrong, expect, wrong};
 use crate::fixed::{Name, Text};
 use crate::names::objref;
 use crate::records::{
-    FileRecord, Files, IpcNs, Memfd, Mm, Pages, Record, Seccomp, Shmem, Unlinked, Vma,
+    FileRecord, Files, IpcNs, Ldt, Memfd, Mm, Pages, Record, Seccomp, Shmem, Unlinked, Vma,
 };
 
 /// An address space whose mappings are being read.
@@ -17,6 +17,8 @@ struct Open {
     at: u64,
     /// The last mapping: its end, and whether it can have pages.
     last: Option<(u64, bool)>,
+    /// Its local descriptor table came.
+    ldt: bool,
 }
 
 /// Shared memory whose pages are being read.
@@ -47,7 +49,11 @@ impl Objects {
         (objref(record).is_some() && !matches!(record, Record::PidNs(_)))
             || matches!(
                 record,
-                Record::Vma(_) | Record::Pages(_) | Record::MmEnd(_) | Record::ShmemEnd(_)
+                Record::Vma(_)
+                    | Record::Pages(_)
+                    | Record::Ldt(_)
+                    | Record::MmEnd(_)
+                    | Record::ShmemEnd(_)
             )
     }
 
@@ -130,6 +136,7 @@ impl Objects {
             }
             Record::Mm(it) => self.mm(it),
             Record::Vma(it) => self.vma(it),
+            Record::Ldt(it) => self.ldt(it),
             Record::Shmem(it) => self.shmem(it),
             Record::ShmemEnd(it) => match self.shmem.take() {
                 Some(open) if open.objref != it.objref => {
@@ -296,6 +303,7 @@ impl Objects {
             left: it.head.nr_vmas,
             at: 0,
             last: None,
+            ldt: false,
         });
         Ok(())
     }
@@ -349,6 +357,31 @@ impl Objects {
         }
     }
 
+    /// Behind the mappings; whether the machine has such tables is for the kernel to say.
+    fn ldt(&mut self, it: &Ldt) -> Result<(), Wrong> {
+        let Some(open) = &mut self.open else {
+            return wrong("h.type", "there is no MM");
+        };
+        expect(open.left == 0 && !open.ldt, "h.type", || {
+            "it is a second one, or not behind all mappings".to_owned()
+        })?;
+        open.ldt = true;
+        let number = it.head.nr_entries;
+        expect(
+            (1..=LDT_ENTRIES_MAX).contains(&number),
+            "nr_entries",
+            || format!("{number} is not from 1 to {LDT_ENTRIES_MAX}"),
+        )?;
+        for (number, &entry) in it.entries.iter().enumerate() {
+            expect(
+                is_user_descriptor(entry),
+                &format!("entries[{number}]"),
+                || format!("{entry:#x} is not what modify_ldt(2) makes"),
+            )?;
+        }
+        Ok(())
+    }
+
     fn pages(&mut self, it: &Pages) -> Result<(), Wrong> {
         let page_size = self.page_size;
         let (at, end) = match (&mut self.shmem, &mut self.open) {
@@ -384,6 +417,17 @@ const BPF_MAXINSNS: u32 = 4096;
 
 /// `__NEW_UTS_LEN`: bytes of a host or domain name, at most.
 const HOST_NAME_MAX: usize = 64;
+
+/// `CKPT_LDT_ENTRIES_MAX`.
+const LDT_ENTRIES_MAX: u32 = 8192;
+
+/// Nothing, or data or code for level 3 that was accessed, is not 64 bits, and is not there if it is conforming code: `fill_ldt()` of the kernel.
+fn is_user_descriptor(entry: u64) -> bool {
+    let bits = |from: u32, mask: u64| (entry >> from) & mask;
+    let (accessed, contents) = (bits(40, 1) == 1, bits(42, 3));
+    let (user, there, long) = (bits(44, 7) == 7, bits(47, 1) == 1, bits(53, 1) == 1);
+    entry == 0 || (accessed && user && !long && !(contents == 3 && there))
+}
 
 /// Protection keys of a machine, at most.
 const PKEYS: u32 = 16;

@@ -112,6 +112,8 @@ struct Walk<'a> {
     mem: &'a File,
     mapping: &'a Mapping,
     page_size: usize,
+    /// As it is called in the tree.
+    task: i32,
     renamed: Option<&'a Renamed>,
     contents: Contents,
 }
@@ -144,7 +146,7 @@ impl Walk<'_> {
             let batch = &mut buffer[..want];
             if self.mem.read_exact_at(batch, at).is_ok() {
                 if let Some(renamed) = self.renamed {
-                    renamed.memory(at, batch);
+                    renamed.memory(self.task, at, batch);
                 }
                 self.pages(at, batch);
             } else {
@@ -152,7 +154,7 @@ impl Walk<'_> {
                     let page = &mut batch[..self.page_size];
                     if self.mem.read_exact_at(page, address).is_ok() {
                         if let Some(renamed) = self.renamed {
-                            renamed.memory(address, page);
+                            renamed.memory(self.task, address, page);
                         }
                         self.add(address, page);
                     }
@@ -317,6 +319,7 @@ pub(super) fn probe(task: &Task, renamed: Option<&Renamed>) -> Result<Vec<MapSta
             mem: &mem,
             mapping: &mapping,
             page_size,
+            task: task.inner,
             renamed,
             contents: Contents {
                 hash: Xxh64::new(0),

@@ -1,5 +1,6 @@
 //! A tree that was restarted with new pids, by those that it had.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -12,6 +13,8 @@ use crate::error::{AgentError, Context, Result};
 /// A thread's number in its own memory.
 #[derive(Debug, PartialEq, Eq)]
 struct Word {
+    /// Objref of the address space.
+    mm: i32,
     address: u64,
     now: i32,
     before: i32,
@@ -21,6 +24,8 @@ struct Word {
 #[derive(Debug)]
 pub(crate) struct Renamed {
     numbers: Renumbering,
+    /// The address space of each task, by what the task was called.
+    memories: HashMap<i32, i32>,
     words: Vec<Word>,
 }
 
@@ -91,9 +96,11 @@ impl Renamed {
         let words = image.tid_words();
         Ok(Self {
             numbers: Renumbering::between(&live, tree),
+            memories: image.address_spaces(),
             words: words
                 .iter()
                 .map(|word| Word {
+                    mm: word.mm,
                     address: word.address,
                     now: renewed.get(word.pid),
                     before: word.pid,
@@ -102,19 +109,26 @@ impl Renamed {
         })
     }
 
-    /// What a number of now was before; 0 if it was none.
+    /// What a number of now was before; one that is no task's, group's or session's stays.
     pub(super) fn number(&self, now: i32) -> i32 {
         self.numbers.get(now)
     }
 
-    /// Threads' numbers in a piece of memory that begins at `start`.
-    pub(super) fn memory(&self, start: u64, bytes: &mut [u8]) {
-        for word in &self.words {
+    /// Threads' numbers in a piece of the memory of `task`, as it was called; it begins at `start`. A number that is still that of before
+    /// shows as the other one.
+    pub(super) fn memory(&self, task: i32, start: u64, bytes: &mut [u8]) {
+        let mm = self.memories.get(&task).copied();
+        for word in self.words.iter().filter(|word| Some(word.mm) == mm) {
             let at = word.address.checked_sub(start);
             let at = at.and_then(|at| usize::try_from(at).ok());
-            let place = at.and_then(|at| bytes.get_mut(at..at.checked_add(4)?));
-            if let Some(place) = place.filter(|place| **place == word.now.to_ne_bytes()) {
-                place.copy_from_slice(&word.before.to_ne_bytes());
+            let Some(place) = at.and_then(|at| bytes.get_mut(at..at.checked_add(4)?)) else {
+                continue;
+            };
+            let (now, before) = (word.now.to_ne_bytes(), word.before.to_ne_bytes());
+            if *place == now {
+                place.copy_from_slice(&before);
+            } else if *place == before {
+                place.copy_from_slice(&now);
             }
         }
     }
@@ -162,7 +176,9 @@ mod tests {
         };
         Renamed {
             numbers: Renumbering::between(&tree([71, 72]), &tree([7, 8])),
+            memories: HashMap::from([(7, 1), (8, 1), (9, 2)]),
             words: vec![Word {
+                mm: 1,
                 address: 0x1004,
                 now: 72,
                 before: 8,
@@ -176,14 +192,19 @@ mod tests {
         let mut bytes = [0; 16];
         bytes[4..8].copy_from_slice(&72i32.to_ne_bytes());
         bytes[8..12].copy_from_slice(&72i32.to_ne_bytes());
-        renamed.memory(0x1000, &mut bytes);
+        renamed.memory(8, 0x1000, &mut bytes);
         assert_eq!(bytes[4..8], 8i32.to_ne_bytes());
         assert_eq!(bytes[8..12], 72i32.to_ne_bytes());
+        renamed.memory(8, 0x1000, &mut bytes);
+        assert_eq!(bytes[4..8], 72i32.to_ne_bytes(), "not renewed");
         bytes[4..8].copy_from_slice(&73i32.to_ne_bytes());
-        renamed.memory(0x1000, &mut bytes);
+        renamed.memory(8, 0x1000, &mut bytes);
         assert_eq!(bytes[4..8], 73i32.to_ne_bytes());
-        renamed.memory(0x2000, &mut bytes);
-        renamed.memory(0xffe, &mut bytes);
+        renamed.memory(7, 0x2000, &mut bytes);
+        renamed.memory(7, 0xffe, &mut bytes);
+        bytes[4..8].copy_from_slice(&72i32.to_ne_bytes());
+        renamed.memory(9, 0x1000, &mut bytes);
+        assert_eq!(bytes[4..8], 72i32.to_ne_bytes(), "of another process");
     }
 
     #[test]

@@ -78,11 +78,19 @@ impl Translation {
         fields.iter().map(translate).collect()
     }
 
-    /// A timer: `notify` ends in `pid.N` or `tid.N`.
+    /// A timer: `notify` ends in `pid.N` or `tid.N`; `ClockID` has the number of a task in it, as its own process calls it.
     pub(super) fn timer(&self, timer: &Fields) -> Fields {
+        let clock = |text: &str| {
+            let clock: i32 = text.parse().ok().filter(|&clock| clock < 0)?;
+            let pid = Some(!(clock >> 3)).filter(|&pid| pid != 0 && self.level == 0)?;
+            Some((!self.pid(pid) << 3) | (clock & 7))
+        };
         let translate = |(name, value): &(String, String)| {
-            let value = match value.rsplit_once('.') {
-                Some((kind, pid)) if name == "notify" => format!("{kind}.{}", self.pid_text(pid)),
+            let value = match (name.as_str(), value.rsplit_once('.')) {
+                ("notify", Some((kind, pid))) => format!("{kind}.{}", self.pid_text(pid)),
+                ("ClockID", _) => {
+                    clock(value).map_or_else(|| value.clone(), |clock| clock.to_string())
+                }
                 _ => value.clone(),
             };
             (name.clone(), value)
@@ -195,6 +203,16 @@ mod tests {
         );
         let timer = vec![("notify".to_owned(), "signal/tid.1235".to_owned())];
         assert_eq!(translation.timer(&timer)[0].1, "signal/tid.2");
+        let clock = |pid: i32| vec![("ClockID".to_owned(), ((!pid << 3) | 6).to_string())];
+        let inner = translation.timer(&clock(1235));
+        assert_eq!(inner, clock(1235), "as its own process calls it");
+        let outermost = Translation {
+            level: 0,
+            ..translation
+        };
+        assert_eq!(outermost.timer(&clock(1235)), clock(2));
+        assert_eq!(outermost.timer(&clock(0)), clock(0));
+        let translation = outermost;
         let fields = [("Pid", "1234"), ("size", "1234")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         let fields = translation.fields(&fields.to_vec(), &["Pid"]);
         assert_eq!((fields[0].1.as_str(), fields[1].1.as_str()), ("1", "1234"));

@@ -181,6 +181,16 @@ fn a_good_trial_passes_and_leaves_its_evidence() {
 }
 
 #[test]
+fn new_pids_are_asked_for_and_must_be_new() {
+    let case = Case {
+        checkpoint: Checkpoint::Subtree,
+        pids: Pids::New,
+        ..case()
+    };
+    check(&case, Vec::new(), "fail (image)", "and still has Some(1)");
+}
+
+#[test]
 fn restarts_in_the_same_guest_kill_the_original_first() {
     let case = Case {
         restart: Restart::Same,

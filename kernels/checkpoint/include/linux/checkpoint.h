@@ -108,7 +108,7 @@ struct ckpt_posix_timers {
  * @cgroup:	checkpoint: the cgroup of the tree; counted reference
  * @cgroups, @nr_cgroups: those below it, parents first
  * @own_cgroup_ns: the tree has a cgroup namespace of its own
- * @memfd_noexec: restart: vm.memfd_noexec of @pid_ns, or 0 where it is not its own
+ * @memfd_noexec: restart: vm.memfd_noexec of @pid_ns; 0 of a subtree
  * @nr_insns:	restart: instructions of all filters so far
  * @current_task: the task that is being saved or restored, for messages
  * @current_objref: the object that is being saved or restored, or 0, for messages
@@ -513,6 +513,7 @@ void ckpt_seccomp_free(struct ckpt_member *m);
 int ckpt_mm_save(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_mm_restore(struct ckpt_ctx *ctx);		/* empties current->mm and lays it out */
 int ckpt_vma_restore(struct ckpt_ctx *ctx);
+int ckpt_ldt_restore(struct ckpt_ctx *ctx);
 int ckpt_mm_end_restore(struct ckpt_ctx *ctx);
 int ckpt_mm_install(struct ckpt_ctx *ctx, int objref);	/* make current use it */
 int ckpt_pages_save(struct ckpt_ctx *ctx, struct mm_struct *mm, unsigned long addr,
@@ -575,6 +576,7 @@ struct ckpt_member {
 	bool have_itimers, have_attributes;
 	struct ckpt_rec_mm mm_rec;	/* fixed part of the MM that is being read */
 	unsigned int mm_vmas;		/* VMA records read of it */
+	bool have_ldt;			/* ... and its LDT */
 	struct ckpt_rec_vma vma_rec;	/* the last of them */
 	struct ckpt_rec_shmem shmem_rec; /* shared memory that is being read, or objref 0 */
 	struct inode *shmem_inode;	/* ... and what is behind it */
@@ -600,7 +602,7 @@ struct ckpt_member {
 /* This kernel's enum ckpt_arch. */
 u32 ckpt_arch_id(void);
 
-/* Refuse what the architecture cannot carry: debug registers, LDT, compat tasks ... */
+/* Refuse what the architecture cannot carry: debug registers, compat tasks ... */
 int ckpt_arch_check_task(struct ckpt_ctx *ctx, struct task_struct *task);
 int ckpt_arch_check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm);
 
@@ -614,6 +616,13 @@ int ckpt_arch_set_pkeys(struct mm_struct *mm, u32 keys, u32 execute_only);
 u32 ckpt_arch_nr_pkeys(void);	/* with key 0: those that memory may have */
 /* As if all were given out, and the task may go to all memory: until the image says otherwise. */
 void ckpt_arch_hold_pkeys(struct mm_struct *mm);
+
+/*
+ * The local descriptor table: write an LDT record if there is one; install what
+ * one says in current->mm, which has none.
+ */
+int ckpt_arch_ldt_save(struct ckpt_ctx *ctx, struct mm_struct *mm);
+int ckpt_arch_ldt_restore(struct ckpt_ctx *ctx, const struct ckpt_rec_ldt *rec);
 
 /*
  * Bring what current still has in the CPU into memory, and arrange that its

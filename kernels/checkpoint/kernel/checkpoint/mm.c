@@ -101,6 +101,17 @@ void __weak ckpt_arch_hold_pkeys(struct mm_struct *mm)
 {
 }
 
+/* Where there are no local descriptor tables */
+int __weak ckpt_arch_ldt_save(struct ckpt_ctx *ctx, struct mm_struct *mm)
+{
+	return 0;
+}
+
+int __weak ckpt_arch_ldt_restore(struct ckpt_ctx *ctx, const struct ckpt_rec_ldt *rec)
+{
+	return ckpt_err(ctx, -EINVAL, "this kernel has no local descriptor tables");
+}
+
 static const struct {
 	vm_flags_t vm;
 	u32 image;
@@ -506,6 +517,8 @@ static int save_mm(struct ckpt_ctx *ctx, struct mm_struct *mm, int objref,
 		err = ckpt_write_record(ctx, CKPT_REC_MM, rec, struct_size(rec, auxv, nr_auxv));
 	if (!err)
 		err = save_vmas(ctx, mm, copies, nr);
+	if (!err)
+		err = ckpt_arch_ldt_save(ctx, mm);
 	return err ?: ckpt_write_record(ctx, CKPT_REC_MM_END, &end, sizeof(end));
 }
 
@@ -713,6 +726,7 @@ int ckpt_mm_restore(struct ckpt_ctx *ctx)
 		mm->saved_auxv[i] = 0;
 	m->mm_rec = *rec;
 	m->mm_vmas = 0;
+	m->have_ldt = false;
 	return ckpt_obj_add(ctx, rec->objref, mm, CKPT_OBJ_MM);
 }
 
@@ -938,6 +952,22 @@ int ckpt_vma_restore(struct ckpt_ctx *ctx)
 	m->pages_end = rec->start;
 	m->mm_vmas++;
 	return err;
+}
+
+int ckpt_ldt_restore(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_rec_ldt *rec = (struct ckpt_rec_ldt *)ctx->rec;
+	struct ckpt_member *m = ctx->member;
+
+	if (!m->mm_rec.objref || m->own_mm || m->mm_vmas != m->mm_rec.nr_vmas || m->have_ldt)
+		return ckpt_err(ctx, -EINVAL,
+				"a second table, or one that is not behind the mappings of an address space");
+	if (!rec->nr_entries || rec->nr_entries > CKPT_LDT_ENTRIES_MAX || rec->pad ||
+	    struct_size(rec, entries, rec->nr_entries) != rec->h.len)
+		return ckpt_err(ctx, -EINVAL, "%u descriptors in %u bytes", rec->nr_entries,
+				rec->h.len);
+	m->have_ldt = true;
+	return ckpt_arch_ldt_restore(ctx, rec);
 }
 
 static int check_vdso(struct ckpt_ctx *ctx, const struct ckpt_rec_mm *rec)

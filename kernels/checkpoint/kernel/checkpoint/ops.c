@@ -34,6 +34,7 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(MM, ckpt_rec_mm, .variable = true, .restore = ckpt_mm_restore),
 	RECORD(VMA, ckpt_rec_vma, .restore = ckpt_vma_restore),
 	RECORD(PAGES, ckpt_rec_pages, .payload = true, .restore = ckpt_pages_restore),
+	RECORD(LDT, ckpt_rec_ldt, .variable = true, .restore = ckpt_ldt_restore),
 	RECORD(MM_END, ckpt_rec_mm_end, .restore = ckpt_mm_end_restore),
 	RECORD(ERROR, ckpt_rec_error, .variable = true),
 	RECORD(TRAILER, ckpt_rec_trailer),

@@ -188,12 +188,14 @@ static void fill_numbers(struct ckpt_ctx *ctx, struct pid_namespace *ns,
 	}
 }
 
-/* Its vm.memfd_noexec, where that is more than in those around it, or 0. */
+/* Its own vm.memfd_noexec; what holds in it is the strictest of this and of those around it. */
 u32 ckpt_pid_namespace_noexec(struct pid_namespace *ns)
 {
-	int scope = pidns_memfd_noexec_scope(ns);
-
-	return scope > pidns_memfd_noexec_scope(ns->parent) ? scope : 0;
+#if defined(CONFIG_SYSCTL) && defined(CONFIG_MEMFD_CREATE)
+	return READ_ONCE(ns->memfd_noexec_scope);
+#else
+	return 0;
+#endif
 }
 
 static int save_namespace(struct ckpt_ctx *ctx, struct ckpt_pid_ns *p)
@@ -460,16 +462,15 @@ struct pid_namespace *ckpt_pid_namespace_for_children(struct ckpt_ctx *ctx, int 
 	return ns;
 }
 
-/* As whoever may write to the sysctl; nobody lowers it. */
+/* As whoever may write to the sysctl.  What it got from those around it stays. */
 static int set_noexec(struct ckpt_ctx *ctx, struct pid_namespace *ns, unsigned int scope)
 {
-	if (!scope)
+	if (scope <= ckpt_pid_namespace_noexec(ns))
 		return 0;
 	if (!ns_capable(ns->user_ns, CAP_SYS_ADMIN))
 		return ckpt_err(ctx, -EPERM, "the caller may not set vm.memfd_noexec to %u", scope);
 #if defined(CONFIG_SYSCTL) && defined(CONFIG_MEMFD_CREATE)
-	if (scope > READ_ONCE(ns->memfd_noexec_scope))
-		WRITE_ONCE(ns->memfd_noexec_scope, scope);
+	WRITE_ONCE(ns->memfd_noexec_scope, scope);
 	return 0;
 #else
 	return ckpt_err(ctx, -EINVAL, "this kernel has no vm.memfd_noexec");
@@ -481,10 +482,6 @@ int ckpt_pid_namespaces_apply(struct ckpt_ctx *ctx)
 {
 	int err;
 
-	if (ctx->memfd_noexec && !is_child_reaper(task_pid(ctx->root)))
-		return ckpt_err(ctx, -EINVAL,
-				"vm.memfd_noexec is %u, and the root has no pid namespace of its own",
-				ctx->memfd_noexec);
 	err = set_noexec(ctx, ctx->pid_ns, ctx->memfd_noexec);
 	for (unsigned int i = 0; !err && i < ctx->nr_pid_nss; i++)
 		err = set_noexec(ctx, ctx->pid_nss[i].ns, ctx->pid_nss[i].memfd_noexec);

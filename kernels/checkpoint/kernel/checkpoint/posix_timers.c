@@ -259,9 +259,19 @@ static struct pid *find_in_group(struct ckpt_ctx *ctx, int nr, enum pid_type typ
 	return get_task_pid(t->task, PIDTYPE_PID);
 }
 
+/* The clock of another task has its number in it, as whoever made the timer called it. */
+static s32 renew_clock(struct ckpt_ctx *ctx, s32 id, struct pid *clock)
+{
+	if (!(ctx->flags & RESTART_NEW_PIDS) || !clock || !CPUCLOCK_PID(id) ||
+	    ckpt_tree_task(ctx, ctx->member->pid)->pid_ns)
+		return id;
+	return make_process_cpuclock(pid_nr_ns(clock, ctx->pid_ns), id & CLOCKFD_MASK);
+}
+
 static int make_timer(struct ckpt_ctx *ctx, const struct ckpt_posix_timer *t)
 {
 	bool to_thread = t->notify & SIGEV_THREAD_ID;
+	struct ckpt_posix_timer renewed = *t;
 	struct pid *target, *clock = NULL;
 	int err = -EINVAL;
 
@@ -275,7 +285,11 @@ static int make_timer(struct ckpt_ctx *ctx, const struct ckpt_posix_timer *t)
 		ckpt_err(ctx, err, "timer %d is on the CPU time of task %d", t->id,
 			 t->clock_target);
 	else
-		err = posix_timer_restore(t, target, clock);
+		err = 0;
+	if (!err) {
+		renewed.clock = renew_clock(ctx, t->clock, clock);
+		err = posix_timer_restore(&renewed, target, clock);
+	}
 	put_pid(clock);
 	put_pid(target);
 	return err ? ckpt_err(ctx, err, "timer %d cannot be made", t->id) : 0;

@@ -396,12 +396,16 @@ static struct ckpt_member *wait_for_member(struct ckpt_ctx *ctx, pid_t pid)
 	} while (!ret && !has_ended(ctx, pid) && !READ_ONCE(ctx->root->exit_state));
 	if (dead)
 		ctx->current_pid = dead->pid;
+	else if (!m && ctx->flags & RESTART_NEW_PIDS)
+		ctx->current_pid = 0;
 	if (ret < 0)
 		ckpt_err(ctx, -EINTR, "a signal came before all tasks had arrived");
 	else if (dead)
 		ckpt_err(ctx, -EINTR, "was killed");
 	else if (!m && READ_ONCE(ctx->root->exit_state))
 		ckpt_err(ctx, -ESRCH, "the root of the tree has exited before this task arrived");
+	else if (!m && ctx->flags & RESTART_NEW_PIDS)
+		ckpt_err(ctx, -ESRCH, "a task of the tree has exited before all had arrived");
 	else if (!m)
 		ckpt_err(ctx, -ESRCH, "has exited before it arrived");
 	return m;
@@ -519,6 +523,8 @@ static int check_header(struct ckpt_ctx *ctx)
 	if (rec->flags & ~CHECKPOINT_SUBTREE || rec->features || rec->pad || !rec->id)
 		return ckpt_err(ctx, -EINVAL, "flags %#x, features %#llx, id %u",
 				rec->flags, rec->features, rec->id);
+	if (ctx->flags & RESTART_NEW_PIDS && !(rec->flags & CHECKPOINT_SUBTREE))
+		return ckpt_err(ctx, -EINVAL, "this is a container, which has its own pids");
 	if (!ckpt_is_text(rec->release, sizeof(rec->release)) ||
 	    !ckpt_is_text(rec->build, sizeof(rec->build)) ||
 	    !ckpt_is_text(rec->machine, sizeof(rec->machine)))
@@ -551,6 +557,11 @@ static void apply_parent(struct ckpt_ctx *ctx, struct ckpt_task *t)
 	}
 	list_move_tail(&task->sibling, &parent->children);
 }
+
+/* What a process is in. */
+struct links {
+	struct pid *sid, *pgid;	/* NULL: from outside of the tree, as it is */
+};
 
 /* The id of a group or session whose leader is gone. */
 struct made_id {
@@ -593,11 +604,11 @@ static void put_ids(struct made_id *ids, unsigned int nr_ids)
 	}
 }
 
-/* What the image calls @nr: the pid of a task, which holds still, or one that was made; NULL for 0. */
+/* What the image calls @nr: the pid of a task, which holds still, or one that was made; or NULL. */
 static struct pid *find_id(struct ckpt_ctx *ctx, pid_t nr, const struct made_id *ids,
 			   unsigned int nr_ids)
 {
-	const struct ckpt_task *t = ckpt_tree_task(ctx, nr);
+	const struct ckpt_task *t = nr ? ckpt_tree_task(ctx, nr) : NULL;
 
 	if (t)
 		return task_pid(t->task);
@@ -616,11 +627,13 @@ static int apply_relations(struct ckpt_ctx *ctx)
 {
 	struct made_id *ids __free(kvfree) = kvcalloc(ctx->nr_tasks, 2 * sizeof(*ids),
 						      GFP_KERNEL_ACCOUNT);
+	struct links *links __free(kvfree) = kvcalloc(ctx->nr_tasks, sizeof(*links),
+						      GFP_KERNEL_ACCOUNT);
 	unsigned int nr_ids = 0;
 	int err = 0;
 
-	if (!ids)
-		return ckpt_nomem(ctx, "%u ids", 2 * ctx->nr_tasks);
+	if (!ids || !links)
+		return ckpt_nomem(ctx, "%u ids", 3 * ctx->nr_tasks);
 	for (unsigned int i = 0; !err && i < ctx->nr_tasks; i++) {
 		err = make_id(ctx, ctx->tasks[i].sid, ids, &nr_ids);
 		if (!err)
@@ -630,16 +643,19 @@ static int apply_relations(struct ckpt_ctx *ctx)
 		put_ids(ids, nr_ids);
 		return err;
 	}
-	for (unsigned int i = 0; i < ctx->nr_tasks; i++)
+	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
+		links[i].sid = find_id(ctx, ctx->tasks[i].sid, ids, nr_ids);
+		links[i].pgid = find_id(ctx, ctx->tasks[i].pgid, ids, nr_ids);
 		if (ctx->tasks[i].sid)
 			proc_clear_tty(ctx->tasks[i].task);
+		cond_resched();
+	}
 
 	write_lock_irq(&tasklist_lock);
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		struct ckpt_task *t = &ctx->tasks[i];
 		struct task_struct *task = t->task;
 		struct signal_struct *parent;
-		struct pid *pid;
 
 		/* A task that was killed meanwhile has left its groups, or will. */
 		if (!task->sighand || task->exit_state || t->pid != t->tgid)
@@ -652,14 +668,12 @@ static int apply_relations(struct ckpt_ctx *ctx)
 			task->signal->has_child_subreaper = 1;
 		/* Of one that ends the parent has been told. */
 		task->exit_signal = ctx->members[i]->has_exited ? 0 : t->exit_signal;
-		pid = find_id(ctx, t->sid, ids, nr_ids);
-		if (pid && task_session(task) != pid)
-			change_pid(task, PIDTYPE_SID, pid);
+		if (links[i].sid && task_session(task) != links[i].sid)
+			change_pid(task, PIDTYPE_SID, links[i].sid);
 		if (t->sid)
 			task->signal->leader = t->sid == t->pid;
-		pid = find_id(ctx, t->pgid, ids, nr_ids);
-		if (pid && task_pgrp(task) != pid)
-			change_pid(task, PIDTYPE_PGID, pid);
+		if (links[i].pgid && task_pgrp(task) != links[i].pgid)
+			change_pid(task, PIDTYPE_PGID, links[i].pgid);
 	}
 	write_unlock_irq(&tasklist_lock);
 	/* All tasks hold still: none has left its group. */

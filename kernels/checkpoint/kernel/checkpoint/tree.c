@@ -340,7 +340,8 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 	if (ctx->own_cgroup_ns)
 		rec->flags |= CKPT_TREE_CGROUP_NS;
 	if (!(ctx->flags & CHECKPOINT_SUBTREE))
-		rec->flags |= ckpt_pid_namespace_noexec(ctx->pid_ns) << CKPT_TREE_MEMFD_NOEXEC_SHIFT;
+		rec->flags |= ckpt_pid_namespace_noexec(ctx->pid_ns) <<
+			      CKPT_TREE_MEMFD_NOEXEC_SHIFT;
 	for (unsigned int i = 0; i < ctx->nr_tasks; i++) {
 		const struct ckpt_task *t = &ctx->tasks[i];
 
@@ -471,6 +472,11 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 	if (rec->nr_pid_ns >= rec->nr_tasks)
 		return ckpt_err(ctx, -EINVAL, "%u pid namespaces of %u tasks", rec->nr_pid_ns,
 				rec->nr_tasks);
+	/* Nor may an image say what holds in a namespace that is not the tree's own. */
+	if (ctx->memfd_noexec && !is_child_reaper(task_pid(ctx->root)))
+		return ckpt_err(ctx, -EINVAL,
+				"vm.memfd_noexec is %u, and the root has no pid namespace of its own",
+				ctx->memfd_noexec);
 	/* Who was root there must not become root here. */
 	if (rec->flags & CKPT_TREE_USER_NS && ctx->user_ns == &init_user_ns)
 		return ckpt_err(ctx, -EPERM,

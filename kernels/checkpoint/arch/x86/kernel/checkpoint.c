@@ -18,9 +18,10 @@
  * Hostile images: the set functions give user selectors only RPL 3, let no
  * reserved or system bit into flags or MXCSR, keep segment bases below
  * TASK_SIZE_MAX, TLS descriptors harmless, and compare the xstate header with
- * what the task may use.  Here cs and ss are checked, and that no selector is
- * one of a local descriptor table.  What remains is what the task could have
- * loaded itself.
+ * what the task may use.  Here cs and ss are checked, and that selectors of a
+ * local descriptor table are there where there is one, which holds what
+ * modify_ldt(2) could have put into it.  A selector without a descriptor is 0
+ * when it is loaded.  What remains is what the task could have loaded itself.
  */
 #include <linux/checkpoint.h>
 #include <linux/elf.h>
@@ -32,6 +33,7 @@
 #include <asm/checkpoint.h>
 #include <asm/cpufeature.h>
 #include <asm/desc.h>
+#include <asm/ldt.h>
 #include <asm/fpu/types.h>
 #include <asm/pkru.h>
 #include <asm/segment.h>
@@ -73,6 +75,8 @@ static const char *in_the_way(struct task_struct *task)
 		return "uses vm86 mode";
 	if (!user_mode(regs) || regs->cs != __USER_CS)
 		return "runs in a code segment of its own";
+	if (regs->ss & SEGMENT_TI_MASK)
+		return "has its stack in a segment of its own";
 	if (ckpt_tls_in_use(task))
 		return "has thread local segments";
 	if (is_debugged(task))
@@ -100,16 +104,11 @@ int ckpt_arch_check_task(struct ckpt_ctx *ctx, struct task_struct *task)
 {
 	const char *what = in_the_way(task);
 
-	/* Selectors of current are in the CPU and may be stale in memory. */
-	if (!what && task != current && ckpt_ldt_selectors_in_use(task))
-		what = "uses a local descriptor table";
 	return what ? ckpt_err(ctx, -EBUSY, "%s", what) : 0;
 }
 
 int ckpt_arch_check_mm(struct ckpt_ctx *ctx, struct mm_struct *mm)
 {
-	if (ckpt_ldt_in_use(mm))
-		return ckpt_err(ctx, -EBUSY, "has a local descriptor table");
 	if (mm_lam_cr3_mask(mm))
 		return ckpt_err(ctx, -EBUSY, "uses linear address masking");
 	return 0;
@@ -140,6 +139,42 @@ void ckpt_arch_hold_pkeys(struct mm_struct *mm)
 {
 	ckpt_arch_set_pkeys(mm, GENMASK(arch_max_pkey() - 1, 0), 0);
 	write_pkru(0);
+}
+#endif
+
+/* --- local descriptor table --- */
+
+#ifdef CONFIG_MODIFY_LDT_SYSCALL
+int ckpt_arch_ldt_save(struct ckpt_ctx *ctx, struct mm_struct *mm)
+{
+	struct ckpt_rec_ldt *rec __free(kvfree) = NULL;
+	u32 nr = 0;
+
+	BUILD_BUG_ON(LDT_ENTRIES != CKPT_LDT_ENTRIES_MAX);
+	BUILD_BUG_ON(sizeof(rec->entries[0]) != LDT_ENTRY_SIZE);
+	/* Whoever has this memory is frozen, or dies: but who sleeps here may wait for it. */
+	scoped_guard(mutex, &mm->context.lock) {
+		const struct ldt_struct *ldt = mm->context.ldt;
+
+		if (!ldt)
+			return 0;
+		nr = ldt->nr_entries;
+		rec = kvzalloc(struct_size(rec, entries, nr), GFP_KERNEL_ACCOUNT);
+		if (rec)
+			memcpy(rec->entries, ldt->entries, nr * sizeof(rec->entries[0]));
+	}
+	if (!rec)
+		return ckpt_nomem(ctx, "%u descriptors", nr);
+	rec->nr_entries = nr;
+	return ckpt_write_record(ctx, CKPT_REC_LDT, rec, struct_size(rec, entries, nr));
+}
+
+int ckpt_arch_ldt_restore(struct ckpt_ctx *ctx, const struct ckpt_rec_ldt *rec)
+{
+	int err = ldt_restore((const struct desc_struct *)rec->entries, rec->nr_entries);
+
+	return err ? ckpt_err(ctx, err, "the table of %u descriptors cannot be made",
+			      rec->nr_entries) : 0;
 }
 #endif
 
@@ -220,7 +255,7 @@ int ckpt_arch_cpu_check(struct ckpt_ctx *ctx, const struct ckpt_rec_cpu *cpu)
 
 static int check_general(struct ckpt_ctx *ctx, const struct user_regs_struct *regs)
 {
-	u16 data = regs->ds | regs->es | regs->fs | regs->gs | regs->ss;
+	u16 data = regs->ds | regs->es | regs->fs | regs->gs;
 
 	if ((u16)regs->cs != __USER_CS)
 		return ckpt_err(ctx, -EINVAL, "cs is %#lx", regs->cs);
@@ -228,8 +263,11 @@ static int check_general(struct ckpt_ctx *ctx, const struct user_regs_struct *re
 		return ckpt_err(ctx, -EINVAL, "ss is %#lx", regs->ss);
 	if (regs->flags & X86_EFLAGS_RF)
 		return ckpt_err(ctx, -EINVAL, "flags are %#lx", regs->flags);
-	if (data & SEGMENT_TI_MASK)
-		return ckpt_err(ctx, -EINVAL, "a selector is one of a local descriptor table");
+	if (regs->ss & SEGMENT_TI_MASK)
+		return ckpt_err(ctx, -EINVAL, "ss is %#lx", regs->ss);
+	if (data & SEGMENT_TI_MASK && !ckpt_ldt_in_use(current->mm))
+		return ckpt_err(ctx, -EINVAL,
+				"a selector is one of a local descriptor table, and there is none");
 	return 0;
 }
 

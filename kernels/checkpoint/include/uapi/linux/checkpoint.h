@@ -18,7 +18,7 @@
  * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MEMFD, UNLINKED, MM,
  * UTS_NS, IPC_NS, TIME_NS, SECCOMP) carry an objref, a number above zero that is unique
  * in the image, and come before their first use.  MM is followed by its VMA and PAGES
- * records and MM_END, SHMEM, MEMFD and UNLINKED by their PAGES records and SHMEM_END.
+ * records, its LDT if there is one, and MM_END, SHMEM, MEMFD and UNLINKED by their PAGES records and SHMEM_END.
  * A checkpoint that fails ends its image with an ERROR record.
  */
 #ifndef _UAPI_LINUX_CHECKPOINT_H
@@ -85,7 +85,8 @@ enum ckpt_record {
 	CKPT_REC_USAGE		= 35,
 	CKPT_REC_CGROUP		= 36,
 	CKPT_REC_UNLINKED	= 37,
-	CKPT_REC_MAX		= CKPT_REC_UNLINKED,
+	CKPT_REC_LDT		= 38,
+	CKPT_REC_MAX		= CKPT_REC_LDT,
 };
 
 /**
@@ -184,7 +185,7 @@ struct ckpt_pid_id {
  * @objref:	its number
  * @parent:	objref of the one that it is in, which comes before it; 0: that of the root
  * @nr_ids:	number of @ids
- * @memfd_noexec: its vm.memfd_noexec, where that is more than in those around it, or 0
+ * @memfd_noexec: its own vm.memfd_noexec, which does not say what those around it have
  * @ids:	all that have a number in it; its init is the first
  */
 struct ckpt_rec_pid_ns {
@@ -879,6 +880,16 @@ struct ckpt_rec_pages {
 };
 
 #define CKPT_PAGES_MAX_BYTES	0x100000U	/* of one run */
+
+#define CKPT_LDT_ENTRIES_MAX	8192
+
+/* The local descriptor table of the MM before it, of x86: what modify_ldt(2) has put into it. */
+struct ckpt_rec_ldt {
+	struct ckpt_hdr h;
+	__u32 nr_entries;
+	__u32 pad;
+	__u64 entries[];	/* as the processor reads them, from the first on */
+};
 
 /* Ends an MM. */
 struct ckpt_rec_mm_end {

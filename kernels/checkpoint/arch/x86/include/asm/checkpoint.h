@@ -8,6 +8,7 @@
 
 #include <linux/sched.h>
 #include <linux/sched/task_stack.h>
+#include <asm/desc_defs.h>
 #include <asm/mmu_context.h>
 #include <asm/processor.h>
 #include <asm/ptrace.h>
@@ -33,14 +34,6 @@ static inline bool ckpt_tls_in_use(struct task_struct *task)
 	return false;
 }
 
-/* A selector into a local descriptor table. */
-static inline bool ckpt_ldt_selectors_in_use(struct task_struct *task)
-{
-	const struct thread_struct *t = &task->thread;
-
-	return (t->fsindex | t->gsindex | t->ds | t->es) & SEGMENT_TI_MASK;
-}
-
 static inline bool ckpt_sysexit_hides(struct pt_regs *regs)
 {
 	return false;
@@ -56,13 +49,6 @@ static inline bool ckpt_compat_in_use(struct task_struct *task)
 static inline bool ckpt_tls_in_use(struct task_struct *task)
 {
 	return false;
-}
-
-static inline bool ckpt_ldt_selectors_in_use(struct task_struct *task)
-{
-	struct pt_regs *regs = task_pt_regs(task);
-
-	return (regs->ds | regs->es | regs->fs | task->thread.gs) & SEGMENT_TI_MASK;
 }
 
 /*
@@ -113,6 +99,9 @@ static inline bool ckpt_shstk_in_use(struct task_struct *task)
 #endif
 
 #ifdef CONFIG_MODIFY_LDT_SYSCALL
+/* Make the table of current->mm, which has none: EINVAL if modify_ldt(2) would not. */
+int ldt_restore(const struct desc_struct *entries, unsigned int nr_entries);
+
 static inline bool ckpt_ldt_in_use(struct mm_struct *mm)
 {
 	return READ_ONCE(mm->context.ldt);
