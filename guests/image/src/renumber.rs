@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::fixed::ByteOrder;
 use crate::reader::Image;
-use crate::records::{Record, Tree};
+use crate::records::{Record, Tree, TreeTask};
 
 /// `SI_KERNEL` of asm-generic/siginfo.h: what has a larger code is sent by the kernel, with a pid all the same.
 const SI_KERNEL: i32 = 0x80;
@@ -80,6 +80,17 @@ impl Renumbering {
     fn renew(&self, pid: &mut i32) {
         *pid = self.get(*pid);
     }
+}
+
+/// All numbers of a task in its tree.
+fn ids(task: &mut TreeTask) -> [&mut i32; 5] {
+    [
+        &mut task.pid,
+        &mut task.tgid,
+        &mut task.ppid,
+        &mut task.pgid,
+        &mut task.sid,
+    ]
 }
 
 /// A number in the middle of bytes, in the byte order of an image.
@@ -173,16 +184,8 @@ impl Image {
         for located in &mut self.records {
             match &mut located.record {
                 Record::Tree(tree) => {
-                    for it in &mut tree.tasks {
-                        for number in [
-                            &mut it.pid,
-                            &mut it.tgid,
-                            &mut it.ppid,
-                            &mut it.pgid,
-                            &mut it.sid,
-                        ] {
-                            numbers.renew(number);
-                        }
+                    for number in tree.tasks.iter_mut().flat_map(ids) {
+                        numbers.renew(number);
                     }
                 }
                 Record::PidNs(it) => it.ids.iter_mut().for_each(|id| numbers.renew(&mut id.pid)),
@@ -302,17 +305,7 @@ mod tests {
         };
         match record {
             Record::Tree(tree) => {
-                for it in &mut tree.tasks {
-                    for number in [
-                        &mut it.pid,
-                        &mut it.tgid,
-                        &mut it.ppid,
-                        &mut it.pgid,
-                        &mut it.sid,
-                    ] {
-                        raise(number);
-                    }
-                }
+                tree.tasks.iter_mut().flat_map(ids).for_each(raise);
             }
             Record::PidNs(it) => it.ids.iter_mut().for_each(|id| raise(&mut id.pid)),
             Record::Task(it) => raise(&mut it.pid),

@@ -12,7 +12,7 @@ use crate::fork::{Fork, Forked, Kind, Namespaces, Private, fork};
 use crate::head::{self, Head};
 use crate::ids::IdMaps;
 use crate::log::Log;
-use crate::members::{self, Complaint, Step, Surroundings, Users};
+use crate::members::{self, Complaint, Parent, Step, Surroundings, Users};
 use crate::plan::Plan;
 use crate::stream::{self, Replay};
 use crate::sys::{self, Leave, Pids};
@@ -232,9 +232,14 @@ fn fork_tree(
         cgroup: cgroups.and_then(|all| all.folder(0)),
         ..Fork::PLAIN
     };
-    let inherited = options.namespaces == Namespaces::Inherited;
-    // SAFETY: takes nothing.
-    let own = unsafe { libc::getpid() };
+    let parent = match options.namespaces {
+        // SAFETY: takes nothing.
+        Namespaces::Inherited => Parent::Pid(unsafe { libc::getpid() }),
+        Namespaces::Container => Parent::caller().map_err(|source| RestartError::Prepare {
+            what: "open a pidfd",
+            source,
+        })?,
+    };
     // SAFETY: the tool has one thread.
     let forked = unsafe { fork(&how) }.map_err(|source| RestartError::Fork {
         pid: root.pid,
@@ -249,7 +254,7 @@ fn fork_tree(
                     mapped: mapped.as_fd(),
                     become_ids: maps.first(),
                 }),
-                parent: inherited.then_some(own),
+                parent,
                 namespaces: options.namespaces,
                 private: options.private,
                 root: options.root.as_deref(),

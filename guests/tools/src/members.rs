@@ -5,7 +5,9 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+
+use rustix::process::PidfdFlags;
 
 use crate::cgroups::{self, Cgroups};
 use crate::fault::{Armed, Fault};
@@ -83,13 +85,52 @@ pub(crate) fn give_up(complaint: &Complaint, report: BorrowedFd<'_>) -> ! {
     unsafe { libc::_exit(1) }
 }
 
-/// Have the calling task killed when its parent ends, which is `parent`, if that can be seen from here: nobody would look after it. What
-/// the image says about it takes the place of this in the kernel.
-fn end_with(parent: Option<i32>) {
+/// How a task knows its parent.
+#[derive(Clone, Copy, Debug)]
+pub enum Parent {
+    /// By its pid.
+    Pid(i32),
+    /// By a pidfd: it cannot be seen from the task's pid namespace.
+    Pidfd(RawFd),
+}
+
+impl Parent {
+    /// The calling task, for children who are to know it by a pidfd. The descriptor stays open.
+    pub fn caller() -> io::Result<Self> {
+        let pidfd = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+        Ok(Self::Pidfd(pidfd.into_raw_fd()))
+    }
+
+    /// Is it gone? Whoever ends after this has told its children.
+    fn has_ended(self) -> bool {
+        match self {
+            // SAFETY: takes nothing.
+            Self::Pid(pid) => unsafe { libc::getppid() != pid },
+            Self::Pidfd(fd) => {
+                let mut poll = libc::pollfd {
+                    fd,
+                    events: libc::POLLIN,
+                    revents: 0,
+                };
+                // An end that has come to telling children what they did not yet ask for is not seen before it is over. It holds the lock
+                // meanwhile that the first of these calls takes: `exit_notify()` of the kernel.
+                // SAFETY: numbers only, and a place that lives.
+                unsafe {
+                    libc::getpriority(libc::PRIO_PGRP, 0);
+                    libc::poll(&raw mut poll, 1, 0) != 0
+                }
+            }
+        }
+    }
+}
+
+/// Have the calling task killed when its parent ends: nobody would look after it. What the image says about it takes the place of this in
+/// the kernel.
+fn end_with(parent: Parent) {
     // SAFETY: numbers only, as in all of these calls.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
-        if parent.is_some_and(|parent| libc::getppid() != parent) {
+        if parent.has_ended() {
             libc::_exit(1);
         }
     }
@@ -121,8 +162,8 @@ impl Users<'_> {
 pub struct Surroundings<'a> {
     /// Its user namespace, if it has one of its own.
     pub users: Option<Users<'a>>,
-    /// Its parent, where it can be seen from the root's pid namespace.
-    pub parent: Option<i32>,
+    /// Its parent.
+    pub parent: Parent,
     /// Its namespaces.
     pub namespaces: Namespaces,
     /// More of them.
@@ -175,9 +216,22 @@ pub fn become_member(
         end_with(parent);
         let task = &plan.tasks[place];
         // SAFETY: takes nothing.
-        parent = Some(unsafe { libc::getpid() });
+        let own = Parent::Pid(unsafe { libc::getpid() });
+        let seen_from_outside = task.children.iter().any(|&child| plan.tasks[child].init);
+        let outside = match seen_from_outside.then(Parent::caller).transpose() {
+            Ok(outside) => outside.unwrap_or(own),
+            Err(error) => give_up(
+                &Complaint {
+                    pid: task.pid,
+                    step: Step::Fork,
+                    error,
+                },
+                report,
+            ),
+        };
         for &child in &task.children {
             let planned = &plan.tasks[child];
+            parent = if planned.init { outside } else { own };
             // SAFETY: the tool has one thread.
             match unsafe {
                 fork(&Fork {
@@ -190,8 +244,6 @@ pub fn become_member(
                 Ok(Forked::Parent(_)) => {}
                 Ok(Forked::Child) => {
                     place = child;
-                    // Nobody above its namespace can be seen from there.
-                    parent = parent.filter(|_| !planned.init);
                     continue 'task;
                 }
                 Err(error) => give_up(
