@@ -124,7 +124,7 @@ pub(crate) fn sparse(stage: &mut Stage, args: &Args) -> Result<()> {
 
 /// `mib` MiB, every page written.
 pub(crate) fn dirty(stage: &mut Stage, args: &Args) -> Result<()> {
-    let mut memory = Mapping::anonymous((args.number("mib", 64)? << 20) / page_size())?;
+    let mut memory = Mapping::anonymous((args.number("mib", 48)? << 20) / page_size())?;
     let len = memory.len();
     pattern::fill(memory.bytes_mut(0, len), 64);
     stage.hold()?;

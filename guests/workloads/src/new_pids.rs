@@ -116,7 +116,7 @@ pub(crate) fn family(stage: &mut Stage, _args: &Args) -> Result<()> {
         // SAFETY: plain numbers.
         sys::check("setsid", unsafe { libc::setsid() })?;
         leader.spawn("inner", |inner| {
-            inner.await_adoption(root, "inner")?;
+            inner.await_adoption(root, ".inner")?;
             held(inner)
         })?;
         leader.check("has a child", children()?.len() == 1, "");
@@ -126,7 +126,7 @@ pub(crate) fn family(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.await_descendant("leader.inner")?;
     let receiver = stage.spawn_ready("receiver", |receiver| {
         held(receiver)?;
-        let sender = receiver.noted_pid("sender-now")?;
+        let sender = receiver.noted_pid(".sender-now")?;
         receiver.equal("sender", &sender_of(libc::SIGUSR2), &sender);
         receiver.equal("sender of a value", &sender_of(queued_signal()), &sender);
         Ok(())
@@ -135,7 +135,7 @@ pub(crate) fn family(stage: &mut Stage, _args: &Args) -> Result<()> {
         sys::kill(receiver.pid, libc::SIGUSR2)?;
         sys::queue(receiver.pid, queued_signal(), VALUE)?;
         held(sender)?;
-        sender.note_pid("sender-now")
+        sender.note_pid(".sender-now")
     })?;
     // Those of the leader's end and the like.
     while sys::pending()? & (1 << (libc::SIGCHLD - 1)) != 0 {
@@ -163,8 +163,8 @@ pub(crate) fn family(stage: &mut Stage, _args: &Args) -> Result<()> {
         child.resume()?;
         stage.join(&child)?;
     }
-    fs::remove_file(stage.path("sender-now")).map_err(Error::from_io("delete"))?;
-    fs::remove_file(stage.path("inner")).map_err(Error::from_io("delete"))
+    fs::remove_file(stage.path(".sender-now")).map_err(Error::from_io("delete"))?;
+    fs::remove_file(stage.path(".inner")).map_err(Error::from_io("delete"))
 }
 
 /// Where the threads are that wait to be resumed.
