@@ -44,5 +44,5 @@ pub use records::{
     type_name as record_type_name,
 };
 pub use regs::{NoteName, Register, decode as decode_registers, note_name};
-pub use renumber::{Renumbering, TidWord, tells_a_pid};
+pub use renumber::{Renumbering, TidWord, renumber_clock, tells_a_pid};
 pub use verify::{Defect, Verified, VerifyError, verify};

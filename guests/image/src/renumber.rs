@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::fixed::ByteOrder;
 use crate::reader::Image;
-use crate::records::{Record, Tree, TreeTask};
+use crate::records::{Record, Task, Tree, TreeTask};
 
 /// `SI_KERNEL` of asm-generic/siginfo.h: what has a larger code is sent by the kernel, with a pid all the same.
 const SI_KERNEL: i32 = 0x80;
@@ -30,12 +30,12 @@ pub fn tells_a_pid(signo: i32, code: i32) -> bool {
     }
 }
 
-/// A clock with the number of the task in it whose CPU time it measures; 0 is the caller's own (linux/posix-timers.h).
-fn renew_clock(clock: &mut i32, renew: impl FnOnce(&mut i32)) {
-    let mut pid = !(*clock >> 3);
-    if *clock < 0 && pid != 0 {
-        renew(&mut pid);
-        *clock = (!pid << 3) | (*clock & 7);
+/// A clock with another number in it, where it has that of the task whose CPU time it measures (linux/posix-timers.h); that of who made
+/// the timer has none.
+pub fn renumber_clock(clock: i32, number: impl FnOnce(i32) -> i32) -> i32 {
+    match !(clock >> 3) {
+        pid if clock < 0 && pid != 0 => (!number(pid) << 3) | (clock & 7),
+        _ => clock,
     }
 }
 
@@ -48,6 +48,22 @@ pub struct TidWord {
     pub address: u64,
     /// What the image calls the thread.
     pub pid: i32,
+}
+
+impl TidWord {
+    /// The number is changed for `other`, and `other` for it, in memory that begins at `start`: a word that holds what it should shows as
+    /// it was, and one that was not renewed as what it should have been.
+    pub fn exchange(&self, other: i32, start: u64, bytes: &mut [u8], order: ByteOrder) {
+        let at = self.address.checked_sub(start);
+        let Some(at) = at.and_then(|at| usize::try_from(at).ok()) else {
+            return;
+        };
+        renew_word(bytes, at, order, |number| match *number {
+            one if one == self.pid => *number = other,
+            one if one == other => *number = self.pid,
+            _ => {}
+        });
+    }
 }
 
 /// What numbers of one tree are in another one: of tasks, groups and sessions.
@@ -95,7 +111,7 @@ fn ids(task: &mut TreeTask) -> [&mut i32; 5] {
 
 /// A number in the middle of bytes, in the byte order of an image.
 fn renew_word(bytes: &mut [u8], at: usize, order: ByteOrder, renew: impl FnOnce(&mut i32)) {
-    let Some(place) = bytes.get_mut(at..at + 4) else {
+    let Some(place) = at.checked_add(4).and_then(|end| bytes.get_mut(at..end)) else {
         return;
     };
     let mut word = [0; 4];
@@ -124,39 +140,37 @@ impl Image {
     }
 
     /// Each living task with the objref of its address space.
+    fn with_memory(&self) -> impl Iterator<Item = (&Task, i32)> {
+        let mut task = None;
+        self.records
+            .iter()
+            .filter_map(move |located| match &located.record {
+                Record::Task(it) => {
+                    task = Some(it);
+                    None
+                }
+                Record::TaskObjs(it) => Some((task?, it.mm)),
+                _ => None,
+            })
+    }
+
+    /// The objref of each living task's address space.
     pub fn address_spaces(&self) -> HashMap<i32, i32> {
-        let mut task = 0;
-        let mut found = HashMap::new();
-        for located in &self.records {
-            match &located.record {
-                Record::Task(it) => task = it.pid,
-                Record::TaskObjs(it) => drop(found.insert(task, it.mm)),
-                _ => {}
-            }
-        }
-        found
+        self.with_memory()
+            .map(|(task, mm)| (task.pid, mm))
+            .collect()
     }
 
     /// Where threads keep their numbers, as far as they have told the kernel.
     pub fn tid_words(&self) -> Vec<TidWord> {
-        let mut words = Vec::new();
-        let mut task = None;
-        for located in &self.records {
-            match &located.record {
-                Record::Task(it) => task = Some((it.pid, it.clear_child_tid)),
-                Record::TaskObjs(it) => {
-                    if let Some((pid, address)) = task.filter(|&(_, address)| address != 0) {
-                        words.push(TidWord {
-                            mm: it.mm,
-                            address,
-                            pid,
-                        });
-                    }
-                }
-                _ => {}
-            }
-        }
-        words
+        self.with_memory()
+            .filter(|(task, _)| task.clear_child_tid != 0)
+            .map(|(task, mm)| TidWord {
+                mm,
+                address: task.clear_child_tid,
+                pid: task.pid,
+            })
+            .collect()
     }
 
     /// This image, of a tree that was restarted from `before` with pids of its own, with the pids that are in `before`.
@@ -178,7 +192,8 @@ impl Image {
             })
             .flatten()
             .collect();
-        let words = self.tid_words();
+        let mut words = self.tid_words();
+        words.retain(|word| !nested.contains(&word.pid));
         let order = self.byte_order;
         let (mut mm, mut task) = (0, 0);
         for located in &mut self.records {
@@ -200,7 +215,7 @@ impl Image {
                         numbers.renew(&mut timer.clock_target);
                         // As the process itself calls the task.
                         if !nested.contains(&task) {
-                            renew_clock(&mut timer.clock, |pid| numbers.renew(pid));
+                            timer.clock = renumber_clock(timer.clock, |pid| numbers.get(pid));
                         }
                     }
                 }
@@ -218,20 +233,8 @@ impl Image {
                 Record::MmEnd(_) => mm = 0,
                 Record::Pages(it) if mm != 0 => {
                     for word in words.iter().filter(|word| word.mm == mm) {
-                        let at = word.address.checked_sub(it.head.start);
-                        let Some(at) = at.and_then(|at| usize::try_from(at).ok()) else {
-                            continue;
-                        };
-                        // One that was not renewed shows as what it should have been.
-                        renew_word(&mut it.data, at, order, |number| {
-                            let before = numbers.get(word.pid);
-                            match *number {
-                                _ if nested.contains(&word.pid) => {}
-                                now if now == word.pid => *number = before,
-                                other if other == before => *number = word.pid,
-                                _ => {}
-                            }
-                        });
+                        let before = numbers.get(word.pid);
+                        word.exchange(before, it.head.start, &mut it.data, order);
                     }
                 }
                 _ => {}
@@ -318,7 +321,10 @@ mod tests {
                     raise(&mut timer.target);
                     raise(&mut timer.clock_target);
                     if *of_first {
-                        renew_clock(&mut timer.clock, raise);
+                        timer.clock = renumber_clock(timer.clock, |mut pid| {
+                            raise(&mut pid);
+                            pid
+                        });
                     }
                 }
             }

@@ -82,16 +82,19 @@ fn held(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Resumes the children of the caller, which have these names, and takes their reports over.
+/// Resumes a child of the caller by what it is called now, and takes its report over.
+fn finish(stage: &mut Stage, name: &str, pid: Pid) -> Result<()> {
+    let child = stage.descendant(name, pid);
+    child.resume()?;
+    stage.join(&child)
+}
+
+/// The same with all children of the caller, which have these names.
 fn resume_all(stage: &mut Stage, names: &[&str]) -> Result<()> {
     let pids = children()?;
     stage.equal("children", &pids.len(), &names.len());
-    for (name, pid) in names.iter().zip(pids) {
-        let child = stage.descendant(name, pid);
-        child.resume()?;
-        stage.join(&child)?;
-    }
-    Ok(())
+    let mut all = names.iter().zip(pids);
+    all.try_for_each(|(name, pid)| finish(stage, name, pid))
 }
 
 /// Groups and sessions, one without its leader, signals of members of the tree, a zombie: all find each other under their new pids.
@@ -156,12 +159,9 @@ pub(crate) fn family(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.equal("the zombie", &sys::wait(*ended)?, &Status::Exited(7));
     // The receiver comes last: it asks who the sender is.
     for place in [0, 1, 2, 4, 3] {
-        let (Some(name), Some(&pid)) = (names.get(place), others.get(place)) else {
-            continue;
-        };
-        let child = stage.descendant(name, pid);
-        child.resume()?;
-        stage.join(&child)?;
+        if let (Some(name), Some(&pid)) = (names.get(place), others.get(place)) {
+            finish(stage, name, pid)?;
+        }
     }
     fs::remove_file(stage.path(".sender-now")).map_err(Error::from_io("delete"))?;
     fs::remove_file(stage.path(".inner")).map_err(Error::from_io("delete"))
@@ -193,14 +193,9 @@ pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
     let (say, said) = mpsc::channel();
     let alarmed = thread::spawn(move || {
         let _ = say.send(sys::tid());
-        let set = sys::set_of(&[timer_signal()]);
-        loop {
-            // SAFETY: the set lives; what came with the signal is not asked for.
-            if unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) } == timer_signal()
-            {
-                return sys::tid();
-            }
-        }
+        // The kernel sends it.
+        let _nobody = sender_of(timer_signal());
+        sys::tid()
     });
     let tid = said
         .recv()

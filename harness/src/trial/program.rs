@@ -30,16 +30,16 @@ impl Life<'_> {
 
     /// What the tree has of its own beside its enclosure.
     pub(super) fn surroundings(&self) -> Surroundings {
-        match &self.case.subject {
+        let own = match &self.case.subject {
             Subject::Workload(_) => Surroundings {
                 caller: self.case.caller,
-                pids: self.case.pids,
                 ..Surroundings::default()
             },
-            Subject::Exec(exec) => Surroundings {
-                pids: self.case.pids,
-                ..surroundings(exec)
-            },
+            Subject::Exec(exec) => surroundings(exec),
+        };
+        Surroundings {
+            pids: self.case.pids,
+            ..own
         }
     }
 

@@ -4,21 +4,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
-use crossthaw_image::{Image, Renumbering, Tree, TreeHead, TreeTask, tells_a_pid};
+use crossthaw_image::{
+    ByteOrder, Image, Renumbering, TidWord, Tree, TreeHead, TreeTask, tells_a_pid,
+};
 
 use super::task::Task;
 use super::threads;
 use crate::error::{AgentError, Context, Result};
-
-/// A thread's number in its own memory.
-#[derive(Debug, PartialEq, Eq)]
-struct Word {
-    /// Objref of the address space.
-    mm: i32,
-    address: u64,
-    now: i32,
-    before: i32,
-}
 
 /// Who is who, from the shape of the tree: its tasks are in the order that they have in the image.
 #[derive(Debug)]
@@ -26,7 +18,10 @@ pub(crate) struct Renamed {
     numbers: Renumbering,
     /// The address space of each task, by what the task was called.
     memories: HashMap<i32, i32>,
-    words: Vec<Word>,
+    /// Threads' numbers in their own memory, and what they are now.
+    words: Vec<(TidWord, i32)>,
+    /// That of the image, and of this machine.
+    order: ByteOrder,
 }
 
 /// The ids of a task, all of them as the agent sees them.
@@ -98,14 +93,10 @@ impl Renamed {
             numbers: Renumbering::between(&live, tree),
             memories: image.address_spaces(),
             words: words
-                .iter()
-                .map(|word| Word {
-                    mm: word.mm,
-                    address: word.address,
-                    now: renewed.get(word.pid),
-                    before: word.pid,
-                })
+                .into_iter()
+                .map(|word| (word, renewed.get(word.pid)))
                 .collect(),
+            order: image.byte_order,
         })
     }
 
@@ -118,18 +109,8 @@ impl Renamed {
     /// shows as the other one.
     pub(super) fn memory(&self, task: i32, start: u64, bytes: &mut [u8]) {
         let mm = self.memories.get(&task).copied();
-        for word in self.words.iter().filter(|word| Some(word.mm) == mm) {
-            let at = word.address.checked_sub(start);
-            let at = at.and_then(|at| usize::try_from(at).ok());
-            let Some(place) = at.and_then(|at| bytes.get_mut(at..at.checked_add(4)?)) else {
-                continue;
-            };
-            let (now, before) = (word.now.to_ne_bytes(), word.before.to_ne_bytes());
-            if *place == now {
-                place.copy_from_slice(&before);
-            } else if *place == before {
-                place.copy_from_slice(&now);
-            }
+        for (word, now) in self.words.iter().filter(|(word, _)| Some(word.mm) == mm) {
+            word.exchange(*now, start, bytes, self.order);
         }
     }
 
@@ -177,12 +158,19 @@ mod tests {
         Renamed {
             numbers: Renumbering::between(&tree([71, 72]), &tree([7, 8])),
             memories: HashMap::from([(7, 1), (8, 1), (9, 2)]),
-            words: vec![Word {
-                mm: 1,
-                address: 0x1004,
-                now: 72,
-                before: 8,
-            }],
+            words: vec![(
+                TidWord {
+                    mm: 1,
+                    address: 0x1004,
+                    pid: 8,
+                },
+                72,
+            )],
+            order: if cfg!(target_endian = "big") {
+                ByteOrder::Big
+            } else {
+                ByteOrder::Little
+            },
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crossthaw_image::renumber_clock;
 use crossthaw_protocol::Fields;
 
 use super::task::Task;
@@ -80,17 +81,14 @@ impl Translation {
 
     /// A timer: `notify` ends in `pid.N` or `tid.N`; `ClockID` has the number of a task in it, as its own process calls it.
     pub(super) fn timer(&self, timer: &Fields) -> Fields {
-        let clock = |text: &str| {
-            let clock: i32 = text.parse().ok().filter(|&clock| clock < 0)?;
-            let pid = Some(!(clock >> 3)).filter(|&pid| pid != 0 && self.level == 0)?;
-            Some((!self.pid(pid) << 3) | (clock & 7))
+        let clock = |text: &str| match text.parse() {
+            Ok(clock) if self.level == 0 => renumber_clock(clock, |pid| self.pid(pid)).to_string(),
+            _ => text.to_owned(),
         };
         let translate = |(name, value): &(String, String)| {
             let value = match (name.as_str(), value.rsplit_once('.')) {
                 ("notify", Some((kind, pid))) => format!("{kind}.{}", self.pid_text(pid)),
-                ("ClockID", _) => {
-                    clock(value).map_or_else(|| value.clone(), |clock| clock.to_string())
-                }
+                ("ClockID", _) => clock(value),
                 _ => value.clone(),
             };
             (name.clone(), value)

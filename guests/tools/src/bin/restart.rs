@@ -21,8 +21,8 @@ use crossthaw_tools::{errno, inspect, orphans, signal, wait};
 
 /// Rebuild the tree of tasks that `checkpoint` wrote.
 ///
-/// Every task gets the pid that it had, unless --no-pids is given. Exit status: 0 done, 1 refused, 2 usage; 128 + N if the tool was asked to end by signal N while it
-/// waited; with --copy-status that of the root.
+/// Every task gets the pid that it had, unless --no-pids is given. Exit status: 0 done, 1 refused, 2 usage; 128 + N if the tool was asked
+/// to end by signal N while it waited; with --copy-status that of the root.
 #[derive(Debug, Parser)]
 #[expect(
     clippy::struct_excessive_bools,

@@ -1,5 +1,6 @@
 //! A local descriptor table, which only x86 has.
 
+use std::arch::asm;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::{array, thread};
@@ -51,45 +52,41 @@ fn at(word: &'static AtomicU32) -> Result<Segment> {
     Ok([PLACE, base, 3, 0x41])
 }
 
-/// Puts the selector into the segment register that the C library leaves alone.
+/// The segment register that the C library leaves alone.
+#[cfg(target_arch = "x86_64")]
+macro_rules! register {
+    () => {
+        "gs"
+    };
+}
+#[cfg(target_arch = "x86")]
+macro_rules! register {
+    () => {
+        "fs"
+    };
+}
+
+/// Puts the selector into that register.
 fn load() {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: nothing but the functions below uses the register.
+    // SAFETY: nothing but the function below uses it.
     unsafe {
-        std::arch::asm!("mov gs, {0:x}", in(reg) SELECTOR, options(nomem, nostack, preserves_flags));
-    }
-    #[cfg(target_arch = "x86")]
-    // SAFETY: as above.
-    unsafe {
-        std::arch::asm!("mov fs, {0:x}", in(reg) SELECTOR, options(nomem, nostack, preserves_flags));
+        asm!(concat!("mov ", register!(), ", {0:x}"), in(reg) SELECTOR, options(nomem, nostack, preserves_flags));
     }
 }
 
-/// What is in that register, and what the segment begins with if it is the selector.
+/// What is in it, and what the segment begins with if it is the selector.
 fn seen() -> (u16, Option<u32>) {
     let (selector, word): (u16, u32);
-    #[cfg(target_arch = "x86_64")]
     // SAFETY: reads a register.
     unsafe {
-        std::arch::asm!("mov {0:x}, gs", out(reg) selector, options(nomem, nostack, preserves_flags));
-    }
-    #[cfg(target_arch = "x86")]
-    // SAFETY: reads a register.
-    unsafe {
-        std::arch::asm!("mov {0:x}, fs", out(reg) selector, options(nomem, nostack, preserves_flags));
+        asm!(concat!("mov {0:x}, ", register!()), out(reg) selector, options(nomem, nostack, preserves_flags));
     }
     if selector != SELECTOR {
         return (selector, None);
     }
-    #[cfg(target_arch = "x86_64")]
     // SAFETY: the segment begins with a static word.
     unsafe {
-        std::arch::asm!("mov {0:e}, dword ptr gs:[0]", out(reg) word, options(readonly, nostack, preserves_flags));
-    }
-    #[cfg(target_arch = "x86")]
-    // SAFETY: the segment begins with a static word.
-    unsafe {
-        std::arch::asm!("mov {0:e}, dword ptr fs:[0]", out(reg) word, options(readonly, nostack, preserves_flags));
+        asm!(concat!("mov {0:e}, dword ptr ", register!(), ":[0]"), out(reg) word, options(readonly, nostack, preserves_flags));
     }
     (selector, Some(word))
 }

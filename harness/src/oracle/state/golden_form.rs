@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crossthaw_image::renumber_clock;
 use crossthaw_protocol::{MapState, State, TaskState};
 
 use super::facts::{self, Fact};
@@ -37,13 +38,6 @@ impl Names {
         self.by_pid.get(&pid).copied().unwrap_or(0)
     }
 
-    /// A clock with the number of a task in it: linux/posix-timers.h; that of who made the timer has none.
-    fn clock(&self, value: &str) -> Option<String> {
-        let clock: i32 = value.parse().ok().filter(|&clock| clock < 0)?;
-        let pid = Some(!(clock >> 3)).filter(|&pid| pid != 0)?;
-        Some(((!self.of(pid) << 3) | (clock & 7)).to_string())
-    }
-
     fn text(&self, pid: &str) -> String {
         pid.parse()
             .map_or_else(|_| pid.to_owned(), |pid| self.of(pid).to_string())
@@ -56,7 +50,10 @@ impl Names {
                 Some((pid, fd)) => format!("{}:{fd}", self.text(pid)),
                 None => value.to_owned(),
             },
-            "timer.ClockID" => self.clock(value).unwrap_or_else(|| value.to_owned()),
+            "timer.ClockID" => value.parse().map_or_else(
+                |_| value.to_owned(),
+                |clock| renumber_clock(clock, |pid| self.of(pid)).to_string(),
+            ),
             "timer.notify" => match value.rsplit_once('.') {
                 Some((kind, pid)) => format!("{kind}.{}", self.text(pid)),
                 None => value.to_owned(),
