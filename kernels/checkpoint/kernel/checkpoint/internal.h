@@ -32,6 +32,8 @@ bool ckpt_is_member(struct ckpt_ctx *ctx, struct task_struct *task);
 /* ... the task that the image calls @pid, the leader of its group; NULL if there is none */
 struct ckpt_task *ckpt_tree_task(struct ckpt_ctx *ctx, int pid);
 struct ckpt_task *ckpt_tree_leader(struct ckpt_ctx *ctx, int pid);
+/* ... are numbers that the member knows tasks by new?  Further below they stay. */
+bool ckpt_knows_new_pids(struct ckpt_ctx *ctx);
 /* task.c: what a released member does for itself, last of all */
 void ckpt_task_finish(struct ckpt_member *m);
 /* threads.c: is the task with this pid the first of its group that lives? */

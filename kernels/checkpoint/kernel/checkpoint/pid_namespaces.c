@@ -480,9 +480,8 @@ static int set_noexec(struct ckpt_ctx *ctx, struct pid_namespace *ns, unsigned i
 /* Settings of the namespaces, when all files are made: some might not be with them. */
 int ckpt_pid_namespaces_apply(struct ckpt_ctx *ctx)
 {
-	int err;
+	int err = set_noexec(ctx, ctx->pid_ns, ctx->memfd_noexec);
 
-	err = set_noexec(ctx, ctx->pid_ns, ctx->memfd_noexec);
 	for (unsigned int i = 0; !err && i < ctx->nr_pid_nss; i++)
 		err = set_noexec(ctx, ctx->pid_nss[i].ns, ctx->pid_nss[i].memfd_noexec);
 	return err;

@@ -262,8 +262,7 @@ static struct pid *find_in_group(struct ckpt_ctx *ctx, int nr, enum pid_type typ
 /* The clock of another task has its number in it, as whoever made the timer called it. */
 static s32 renew_clock(struct ckpt_ctx *ctx, s32 id, struct pid *clock)
 {
-	if (!(ctx->flags & RESTART_NEW_PIDS) || !clock || !CPUCLOCK_PID(id) ||
-	    ckpt_tree_task(ctx, ctx->member->pid)->pid_ns)
+	if (!ckpt_knows_new_pids(ctx) || !clock || !CPUCLOCK_PID(id))
 		return id;
 	return make_process_cpuclock(pid_nr_ns(clock, ctx->pid_ns), id & CLOCKFD_MASK);
 }
@@ -278,15 +277,13 @@ static int make_timer(struct ckpt_ctx *ctx, const struct ckpt_posix_timer *t)
 	target = find_in_group(ctx, t->target, to_thread ? PIDTYPE_PID : PIDTYPE_TGID);
 	if (t->clock < 0)
 		clock = find_in_group(ctx, t->clock_target, clock_type(t->clock));
-	if (!target)
+	if (!target) {
 		ckpt_err(ctx, err, "timer %d tells task %d, which is not of its process", t->id,
 			 t->target);
-	else if (t->clock < 0 ? !clock : t->clock_target)
+	} else if (t->clock < 0 ? !clock : t->clock_target) {
 		ckpt_err(ctx, err, "timer %d is on the CPU time of task %d", t->id,
 			 t->clock_target);
-	else
-		err = 0;
-	if (!err) {
+	} else {
 		renewed.clock = renew_clock(ctx, t->clock, clock);
 		err = posix_timer_restore(&renewed, target, clock);
 	}

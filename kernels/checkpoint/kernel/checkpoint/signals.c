@@ -233,18 +233,14 @@ int ckpt_pending_restore(struct ckpt_ctx *ctx)
 	return pending->rec ? 0 : ckpt_nomem(ctx, "%u pending signals", rec->nr_infos);
 }
 
-/*
- * Who sent it, where that is a process of the tree and has got another pid.  The
- * signals of a task further below tell numbers of its own namespace, which stay.
- */
+/* Who sent it, where that is a process of the tree and has got another pid. */
 static void renew_sender(struct ckpt_ctx *ctx, kernel_siginfo_t *info)
 {
 	enum siginfo_layout layout = siginfo_layout(info->si_signo, info->si_code);
 	const struct ckpt_task *t;
 
-	if (!(ctx->flags & RESTART_NEW_PIDS) ||
-	    (layout != SIL_KILL && layout != SIL_RT && layout != SIL_CHLD) ||
-	    ckpt_tree_task(ctx, ctx->member->pid)->pid_ns)
+	if (!ckpt_knows_new_pids(ctx) ||
+	    (layout != SIL_KILL && layout != SIL_RT && layout != SIL_CHLD))
 		return;
 	t = ckpt_tree_task(ctx, info->si_pid);
 	/* Threads are not signalled from; those of others may be still to be made. */

@@ -415,7 +415,7 @@ static void renew_tid(struct ckpt_ctx *ctx)
 	int __user *word = (int __user *)(unsigned long)m->task_rec.clear_child_tid;
 	int tid;
 
-	if (!(ctx->flags & RESTART_NEW_PIDS) || !word || ckpt_tree_task(ctx, m->pid)->pid_ns)
+	if (!ckpt_knows_new_pids(ctx) || !word)
 		return;
 	/* It may point to anything, which its end would not mind either. */
 	if (!get_user(tid, word) && tid == m->pid)

@@ -97,6 +97,11 @@ struct ckpt_task *ckpt_tree_leader(struct ckpt_ctx *ctx, int pid)
 	return t ? ckpt_tree_task(ctx, t->tgid) : NULL;
 }
 
+bool ckpt_knows_new_pids(struct ckpt_ctx *ctx)
+{
+	return ctx->flags & RESTART_NEW_PIDS && !ckpt_tree_task(ctx, ctx->member->pid)->pid_ns;
+}
+
 /* The namespaces of its own pid, and of its user and group ids. */
 static int check_ids(struct ckpt_ctx *ctx, struct ckpt_task *t)
 {

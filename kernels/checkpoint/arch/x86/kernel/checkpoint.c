@@ -33,8 +33,8 @@
 #include <asm/checkpoint.h>
 #include <asm/cpufeature.h>
 #include <asm/desc.h>
-#include <asm/ldt.h>
 #include <asm/fpu/types.h>
+#include <asm/ldt.h>
 #include <asm/pkru.h>
 #include <asm/segment.h>
 #include <asm/sighandling.h>
@@ -259,12 +259,11 @@ static int check_general(struct ckpt_ctx *ctx, const struct user_regs_struct *re
 
 	if ((u16)regs->cs != __USER_CS)
 		return ckpt_err(ctx, -EINVAL, "cs is %#lx", regs->cs);
-	if (IS_ENABLED(CONFIG_X86_64) && (u16)regs->ss != __USER_DS)
+	if ((IS_ENABLED(CONFIG_X86_64) && (u16)regs->ss != __USER_DS) ||
+	    regs->ss & SEGMENT_TI_MASK)
 		return ckpt_err(ctx, -EINVAL, "ss is %#lx", regs->ss);
 	if (regs->flags & X86_EFLAGS_RF)
 		return ckpt_err(ctx, -EINVAL, "flags are %#lx", regs->flags);
-	if (regs->ss & SEGMENT_TI_MASK)
-		return ckpt_err(ctx, -EINVAL, "ss is %#lx", regs->ss);
 	if (data & SEGMENT_TI_MASK && !ckpt_ldt_in_use(current->mm))
 		return ckpt_err(ctx, -EINVAL,
 				"a selector is one of a local descriptor table, and there is none");

@@ -18,7 +18,8 @@
  * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MEMFD, UNLINKED, MM,
  * UTS_NS, IPC_NS, TIME_NS, SECCOMP) carry an objref, a number above zero that is unique
  * in the image, and come before their first use.  MM is followed by its VMA and PAGES
- * records, its LDT if there is one, and MM_END, SHMEM, MEMFD and UNLINKED by their PAGES records and SHMEM_END.
+ * records, its LDT if there is one, and MM_END, SHMEM, MEMFD and UNLINKED by their
+ * PAGES records and SHMEM_END.
  * A checkpoint that fails ends its image with an ERROR record.
  */
 #ifndef _UAPI_LINUX_CHECKPOINT_H
