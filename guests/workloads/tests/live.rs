@@ -50,6 +50,8 @@ const NEED_A_GUEST: &[&str] = &[
     "memory::sealed",
     "memory::swapped",
     "memory::swapped_self",
+    "mounts::changed",
+    "mounts::undone",
     "namespaces::ipc",
     "namespaces::ipc_in_use",
     "namespaces::mixed",

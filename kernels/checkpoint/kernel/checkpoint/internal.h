@@ -42,6 +42,8 @@ bool ckpt_has_group(struct ckpt_ctx *ctx, int pid);
 unsigned int ckpt_group_size(struct ckpt_ctx *ctx);
 /* ... and the member that has what is the group's of a member */
 struct ckpt_member *ckpt_group_member(struct ckpt_ctx *ctx, struct ckpt_member *m);
+/* mounts.c: refuse those that restart would not have */
+int ckpt_mounts_check(struct ckpt_ctx *ctx);
 /* cred.c: refuse what credentials hold beyond ids and capabilities */
 int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
 

@@ -157,7 +157,7 @@ static int save_tree(struct ckpt_ctx *ctx, struct task_struct *root)
 	if (!err)
 		err = ckpt_tree_save(ctx);
 	if (!err)
-		err = ckpt_take_root_path(ctx);
+		err = ckpt_take_root_path(ctx) ?: ckpt_mounts_check(ctx);
 	for (unsigned int i = 0; !err && i < ctx->nr_tasks; i++)
 		err = ckpt_task_save(ctx, &ctx->tasks[i]);
 	ctx->current_task = NULL;
