@@ -206,11 +206,7 @@ impl Agent {
                 Ok(Reply::Noted { noted })
             }
             Request::Unreferenced => {
-                let noted = match self.noted.take() {
-                    None => kmemleak::note()?,
-                    noted => noted,
-                };
-                let reports = noted.map(Noted::reports).transpose()?;
+                let reports = self.noted.take().map(Noted::reports).transpose()?;
                 Ok(Reply::Unreferenced { reports })
             }
             Request::Explain => explain().map(|()| Reply::Done),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Context, Result};
 use crate::mounts::{DEBUGFS, Debugfs};
+use crate::usage;
 
 /// `MSECS_MIN_AGE` of mm/kmemleak.c and a little: what is younger is not reported, its pointer may be in a register.
 const MIN_AGE: Duration = Duration::from_millis(5100);
@@ -19,13 +20,16 @@ fn tell(command: &str) -> Result<()> {
     fs::write(&path, command).context(|| format!("write {command} to {}", path.display()))
 }
 
+/// How many blocks the last scan has found no pointer to; of a patch of the debug flavor.
+const SUSPECTS: &str = "/sys/module/kmemleak/parameters/suspects";
+
 /// A first scan, which took a checksum of each block that nobody refers to: only one that is the same at the second is reported.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noted {
     since: Instant,
 }
 
-/// The first scan; `None` without kmemleak.
+/// The first scan; `None` without kmemleak, and where it has found a pointer to every block: then there is nothing to be reported.
 pub(crate) fn note() -> Result<Option<Noted>> {
     let _mounted = Debugfs::mount()?;
     if !file().exists() {
@@ -33,7 +37,8 @@ pub(crate) fn note() -> Result<Option<Noted>> {
     }
     let since = Instant::now();
     tell("scan")?;
-    Ok(Some(Noted { since }))
+    let suspected = usage::read(SUSPECTS)?.trim() != "0";
+    Ok(suspected.then_some(Noted { since }))
 }
 
 impl Noted {

@@ -73,9 +73,12 @@ fn propagate(target: &str, flag: c_ulong) -> Result<()> {
     mount("", target, "", flag, "")
 }
 
-/// What the kernel shows of them. Where /proc was covered, nothing.
+/// What the kernel shows of them. Where /proc was covered, that it is not there.
 fn shown() -> String {
-    fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()
+    match fs::read_to_string("/proc/self/mountinfo") {
+        Ok(mounts) => mounts,
+        Err(error) => error.to_string(),
+    }
 }
 
 fn change(stage: &Stage, what: &str) -> Result<()> {
@@ -95,10 +98,23 @@ fn change(stage: &Stage, what: &str) -> Result<()> {
             "hidepid=invisible",
         ),
         "proc-flags" => remount(PROC, PROC_FLAGS | libc::MS_RDONLY),
+        "proc-system" => {
+            let how = libc::MS_REMOUNT | PROC_FLAGS;
+            mount("", PROC, "", how | libc::MS_RDONLY, "")?;
+            remount(PROC, PROC_FLAGS)
+        }
+        "outer-proc" => unmount(PROC),
         "unmounted" => unmount(OUTER),
         "moved" => mount(OUTER, &folder(stage, "to")?, "", libc::MS_MOVE, ""),
         "read-only" => remount(OUTER, libc::MS_RDONLY),
         "shared" => propagate(OUTER, libc::MS_SHARED),
+        "slave" => {
+            let peer = folder(stage, "peer")?;
+            propagate(OUTER, libc::MS_SHARED)?;
+            bind(OUTER, &peer)?;
+            propagate(OUTER, libc::MS_SLAVE)
+        }
+        "root" => remount("/", libc::MS_RDONLY),
         "unbindable" => propagate(OUTER, libc::MS_UNBINDABLE),
         other => Err(Error::Argument(format!("what={other}"))),
     }

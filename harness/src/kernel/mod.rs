@@ -68,6 +68,14 @@ impl Flavor {
         }
     }
 
+    /// One of how many allocations a case with `faults` fails. All of them take a `debug` guest a quarter of an hour, and a `fast` one fails each.
+    pub(crate) fn fault_stride(self) -> u32 {
+        match self {
+            Self::Fast => 1,
+            Self::Debug => 7,
+        }
+    }
+
     /// Its configuration fragments below `kernels/configs`, on top of the architecture's.
     fn fragments(self, row: &Row) -> Vec<&'static str> {
         match self {

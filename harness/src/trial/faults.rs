@@ -12,6 +12,7 @@ use super::machine::{Machine, Step};
 use super::phase::Phase;
 use crate::oracle::refusal::{self, ToolEnd};
 use crate::oracle::{Oracle, image};
+use crate::scenario::Case;
 
 /// Image of a checkpoint in which an allocation fails.
 const IMAGE: &str = "failing";
@@ -81,6 +82,14 @@ fn living(image: &Image) -> Vec<i32> {
     }
     all.retain(|pid| leaders.contains(pid));
     all
+}
+
+/// Which allocations are to fail.
+fn numbers(case: &Case, what: &str) -> impl Iterator<Item = u32> + use<> {
+    let stride = case.flavor.fault_stride();
+    let letters = case.id.as_str().bytes().chain(what.bytes());
+    let first = letters.map(u32::from).sum::<u32>() % stride + 1;
+    (first..=MOST).step_by(stride as usize)
 }
 
 impl Life<'_> {
@@ -177,7 +186,7 @@ impl Life<'_> {
         Ok(outcome)
     }
 
-    /// Fail the first, the second, and so on, until there are no more.
+    /// Fail the first, the second, and so on, until there are no more; or only some, of which the first is another one in each case.
     fn each<'m>(
         &mut self,
         machine: &mut Machine<'m>,
@@ -187,7 +196,7 @@ impl Life<'_> {
     ) -> Step<Count> {
         let found = self.evidence.found();
         let mut count = Count::default();
-        for nth in 1..=MOST {
+        for nth in numbers(self.case, what) {
             lost.attempt(machine)?;
             let attempted = attempt(self, machine, nth);
             if attempted.is_err() {

@@ -37,6 +37,25 @@ fn each_allocation_fails_once_and_then_the_trial_goes_on() {
 }
 
 #[test]
+fn a_debug_guest_fails_some_of_them() {
+    let tried = check(
+        &Case {
+            flavor: Flavor::Debug,
+            ..failing()
+        },
+        Vec::new(),
+        "pass",
+        "",
+    );
+    let count = |what: &str| tried.log.iter().filter(|line| *line == what).count();
+    // One or two that fail, one that is not reached, and what any trial does.
+    let checkpoints = count("0 checkpoint");
+    assert!((3..=4).contains(&checkpoints), "{checkpoints}");
+    let told = std::fs::read_to_string(tried.dir().join("faults.txt")).unwrap();
+    assert!(told.lines().count() > 2, "{told}");
+}
+
+#[test]
 fn a_failed_allocation_is_told_and_leaves_nothing() {
     let tool = |code, stderr: &str| Answer(tool(code, stderr, ""));
     let told = "checkpoint: allocation 4 was not reached\n";

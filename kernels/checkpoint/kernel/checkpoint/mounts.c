@@ -4,13 +4,14 @@
  *
  * No record describes a mount: user space makes the namespace to restart in,
  * which is a copy of its own with a /proc of the new pid namespace.  So what
- * the tree has mounted, unmounted or changed since its namespace was a copy of
- * the caller's would be lost, and is refused.  Both trees of mounts are walked
- * side by side: a copy is where the original is.
+ * such a copy of the caller's namespace would not have, or has and the tree has
+ * not, would be lost, and is refused.  Both trees of mounts are walked side by
+ * side.  Only what can be seen counts: where one is mounted on another's root,
+ * the one below is no matter.
  *
- * Of a root directory on a mount that the caller does not have, as after
- * pivot_root(2), the caller has no mounts to compare with: all are up to user
- * space.
+ * Where the root directory is on a mount that the caller does not have, as
+ * after pivot_root(2), there is nothing to compare with: all mounts are up to
+ * user space.
  */
 #include <linux/checkpoint.h>
 #include <linux/cred.h>
@@ -23,6 +24,8 @@
 #include <linux/nsproxy.h>
 #include <linux/pid_namespace.h>
 #include <linux/proc_fs.h>
+#include <linux/proc_ns.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
@@ -35,25 +38,40 @@
 /* ... and what restart sets of the /proc that it mounts */
 #define PROC_FLAGS	(MNT_NOSUID | MNT_NODEV | MNT_NOEXEC | MNT_RELATIME)
 
-#define ONLY_THERE	"is mounted in the mount namespace of the tree alone"
+#define ONLY_THERE	"mounted in the mount namespace of the tree alone"
 
 /**
  * struct comparison - of the mounts below one root directory in two namespaces
- * @ctx:   the context
- * @its:   the tree's namespace
- * @mine:  the caller's
- * @proc:  what the tree's /proc is; the mount is NULL without a pid namespace of its own
- * @what:  the first difference, NULL for none
- * @where: ... and where it is; counted references
+ * @ctx:    the context
+ * @its:    the tree's namespace
+ * @mine:   the caller's
+ * @top:    the mount with the tree's root directory
+ * @before: what the caller's namespace has got later has unique ids from here on
+ * @own_pids: restart mounts a /proc, of the tree's own pid namespace
+ * @proc:   what that is in the tree; the mount is NULL if there is none
+ * @what:   the first difference, NULL for none
+ * @where:  ... and where it is; counted references
  */
 struct comparison {
 	struct ckpt_ctx *ctx;
 	struct mnt_namespace *its;
 	struct mnt_namespace *mine;
+	struct mount *top;
+	u64 before;
+	bool own_pids;
 	struct path proc;
 	const char *what;
 	struct path where;
 };
+
+static void found(struct comparison *c, const char *what, struct mount *m, struct dentry *dentry)
+{
+	c->what = what;
+	c->where.mnt = mntget(&m->mnt);
+	c->where.dentry = dget(dentry);
+}
+
+/* --- the tree of mounts --- */
 
 static bool is_copy(struct mount *copy, struct mount *original)
 {
@@ -67,68 +85,41 @@ static struct mount *child_at(struct mount *parent, struct dentry *dentry)
 	return __lookup_mnt(&parent->mnt, dentry);
 }
 
-/* Of the caller's mounts the one where @top is; if none is there, any of the same directory. */
-static struct mount *original_of(struct comparison *c, struct mount *top)
+/*
+ * Of those that are mounted on each other's root the one that can be seen, if
+ * only those with an id below @before are there
+ */
+static struct mount *uppermost(struct mount *m, u64 before)
 {
-	struct mount *found = NULL, *m;
+	for (;;) {
+		struct mount *on_it = child_at(m, m->mnt.mnt_root);
 
-	read_seqlock_excl(&mount_lock);
-	list_for_each_entry(m, &top->mnt.mnt_sb->s_mounts, mnt_instance) {
-		if (m->mnt_ns != c->mine || !is_copy(top, m))
-			continue;
-		found = m;
-		if (m->mnt_mountpoint == top->mnt_mountpoint)
-			break;
+		if (!on_it || on_it->mnt_id_unique >= before)
+			return m;
+		m = on_it;
 	}
-	read_sequnlock_excl(&mount_lock);
-	return found;
 }
 
-/* Does restart mount it? */
-static bool is_proc(struct comparison *c, struct mount *m)
+/* ... and the one that is mounted on something else */
+static struct mount *lowermost(struct mount *m)
 {
-	return &m->mnt == c->proc.mnt && c->proc.dentry == m->mnt.mnt_root;
+	while (m->mnt_mountpoint == m->mnt_parent->mnt.mnt_root)
+		m = m->mnt_parent;
+	return m;
 }
 
-static const char *odd_proc(struct mount *m)
+/*
+ * Can it be seen by name?  What the kernel mounts and unmounts by itself, where
+ * somebody looks, is no matter.
+ */
+static bool is_visible(struct comparison *c, struct mount *parent, struct mount *child)
 {
-	const struct proc_fs_info *info = proc_sb_info(m->mnt.mnt_sb);
+	struct dentry *root = c->ctx->root_path.dentry;
 
-	if ((m->mnt.mnt_flags & MOUNT_FLAGS) != PROC_FLAGS || info->hide_pid != HIDEPID_OFF ||
-	    info->pidonly != PROC_PIDONLY_OFF || !gid_eq(info->pid_gid, GLOBAL_ROOT_GID))
-		return "is mounted with other options than by restart";
-	return NULL;
-}
-
-/* How a mount of the tree differs from the one that the caller has there */
-static const char *odd_mount(struct comparison *c, struct mount *m, struct mount *original)
-{
-	if (m->mnt.mnt_flags & (MNT_SHARED | MNT_UNBINDABLE) || m->mnt_master)
-		return "is a shared, slave or unbindable mount";
-	if (is_proc(c, m))
-		return odd_proc(m);
-	if (!original || !is_copy(m, original))
-		return ONLY_THERE;
-	if ((m->mnt.mnt_flags ^ original->mnt.mnt_flags) & MOUNT_FLAGS)
-		return "is mounted with other options than outside of the tree";
-	if (mnt_idmap(&m->mnt) != mnt_idmap(&original->mnt))
-		return "is mounted with other ids than outside of the tree";
-	return NULL;
-}
-
-static bool found(struct comparison *c, const char *what, struct mount *m, struct dentry *dentry)
-{
-	c->what = what;
-	c->where.mnt = mntget(&m->mnt);
-	c->where.dentry = dget(dentry);
-	return true;
-}
-
-/* Is it below the root directory of the tree? */
-static bool is_visible(struct comparison *c, struct mount *parent, struct dentry *mountpoint)
-{
-	return &parent->mnt != c->ctx->root_path.mnt ||
-	       is_subdir(mountpoint, c->ctx->root_path.dentry);
+	if (child->mnt.mnt_flags & MNT_SHRINKABLE)
+		return false;
+	return parent != c->top ||
+	       (child->mnt_mountpoint != root && is_subdir(child->mnt_mountpoint, root));
 }
 
 /* What is mounted on @m after @last, or first for NULL */
@@ -136,101 +127,197 @@ static struct mount *next_child(struct comparison *c, struct mount *m, struct mo
 {
 	struct mount *child = last ?: list_entry(&m->mnt_mounts, struct mount, mnt_child);
 
-	list_for_each_entry_continue(child, &m->mnt_mounts, mnt_child)
-		if (is_visible(c, m, child->mnt_mountpoint))
+	list_for_each_entry_continue(child, &m->mnt_mounts, mnt_child) {
+		if (is_visible(c, m, child))
 			return child;
+		cond_resched();
+	}
 	return NULL;
 }
 
-/*
- * Is something not on @m that was on @original when the tree's namespace was
- * made?  Files that are namespaces of mounts are not copied.
- */
-static bool find_missing(struct comparison *c, struct mount *m, struct mount *original)
+/* The mount of the caller's that is where the tree's root directory is */
+static struct mount *original_of_top(struct comparison *c)
+{
+	struct mount *top = c->top;
+
+	for (struct rb_node *node = rb_first(&c->mine->mounts); node; node = rb_next(node)) {
+		struct mount *m = rb_entry(node, struct mount, mnt_node);
+
+		if (is_copy(top, m) && top->mnt_mountpoint == m->mnt_mountpoint &&
+		    is_copy(top->mnt_parent, m->mnt_parent))
+			return m;
+		cond_resched();
+	}
+	return NULL;
+}
+
+/* --- differences --- */
+
+/* Does restart mount it? */
+static bool is_proc(struct comparison *c, struct mount *m)
+{
+	return &m->mnt == c->proc.mnt;
+}
+
+static const char *odd_proc(struct mount *m)
+{
+	const struct proc_fs_info *info = proc_sb_info(m->mnt.mnt_sb);
+
+	if ((m->mnt.mnt_flags & MOUNT_FLAGS) != PROC_FLAGS || sb_rdonly(m->mnt.mnt_sb) ||
+	    info->hide_pid != HIDEPID_OFF || info->pidonly != PROC_PIDONLY_OFF ||
+	    !gid_eq(info->pid_gid, GLOBAL_ROOT_GID))
+		return "mounted with other options than by restart";
+	return NULL;
+}
+
+/* How a mount of the tree differs from the one that the caller has there, or NULL */
+static const char *odd_mount(struct comparison *c, struct mount *m, struct mount *original)
+{
+	/* In a container restart makes all private. */
+	if (!(c->ctx->flags & CHECKPOINT_SUBTREE) &&
+	    (m->mnt.mnt_flags & (MNT_SHARED | MNT_UNBINDABLE) || m->mnt_master))
+		return "a shared, slave or unbindable mount";
+	if (is_proc(c, m))
+		return odd_proc(m);
+	if (!original || !is_copy(m, original))
+		return ONLY_THERE;
+	if ((m->mnt.mnt_flags ^ original->mnt.mnt_flags) & MOUNT_FLAGS)
+		return "mounted with other options than outside of the tree";
+	if (mnt_idmap(&m->mnt) != mnt_idmap(&original->mnt))
+		return "mounted with other ids than outside of the tree";
+	return NULL;
+}
+
+/* A file that is a namespace of mounts; such are not copied with a namespace. */
+static bool is_mount_namespace(struct mount *m)
+{
+	return m->mnt.mnt_sb->s_magic == NSFS_MAGIC &&
+	       get_proc_ns(d_inode(m->mnt.mnt_root))->ops == &mntns_operations;
+}
+
+/* Is something not on @m that was on @original when the tree's namespace was made? */
+static void find_missing(struct comparison *c, struct mount *m, struct mount *original)
 {
 	struct mount *child;
 
-	list_for_each_entry(child, &original->mnt_mounts, mnt_child)
-		if (child->mnt_id_unique < c->its->root->mnt_id_unique &&
-		    child->mnt.mnt_sb->s_magic != NSFS_MAGIC &&
-		    is_visible(c, m, child->mnt_mountpoint) && !child_at(m, child->mnt_mountpoint))
-			return found(c, "is mounted outside of the tree and not inside",
-				     m, child->mnt_mountpoint);
-	return false;
-}
-
-static bool find_difference(struct comparison *c, struct mount *m, struct mount *original)
-{
-	const char *what = odd_mount(c, m, original);
-	struct mount *child;
-
-	if (what)
-		return found(c, what, m, m->mnt.mnt_root);
-	if (!is_proc(c, m))
-		return find_missing(c, m, original);
-	child = next_child(c, m, NULL);
-	return child && found(c, ONLY_THERE, child, child->mnt.mnt_root);
-}
-
-/* Each mount, and those on it before the next. */
-static void compare(struct comparison *c, struct mount *top)
-{
-	struct mount *original = original_of(c, top), *m = top, *last = NULL;
-
-	if (!original || find_difference(c, top, original))
-		return;
-	for (;;) {
-		struct mount *child = next_child(c, m, last);
-
-		if (child) {
-			struct mount *its = child_at(original, child->mnt_mountpoint);
-
-			last = child;
-			if (find_difference(c, child, its))
-				return;
-			if (is_proc(c, child))
-				continue;
-			m = child;
-			original = its;
-			last = NULL;
-		} else {
-			if (m == top)
-				return;
-			last = m;
-			m = m->mnt_parent;
-			original = original->mnt_parent;
+	list_for_each_entry(child, &original->mnt_mounts, mnt_child) {
+		if (child->mnt_id_unique < c->before && is_visible(c, m, child) &&
+		    !is_mount_namespace(child) && !child_at(m, child->mnt_mountpoint)) {
+			found(c, "mounted outside of the tree and not inside", m,
+			      child->mnt_mountpoint);
+			return;
 		}
 		cond_resched();
 	}
 }
 
-/* Restart mounts a /proc where a pid namespace is the tree's own. */
+static void find_difference(struct comparison *c, struct mount *m, struct mount *original)
+{
+	const char *what = odd_mount(c, m, original);
+	struct mount *child;
+
+	if (what) {
+		found(c, what, m, m->mnt.mnt_root);
+	} else if (!is_proc(c, m)) {
+		find_missing(c, m, original);
+	} else {
+		child = next_child(c, m, NULL);
+		if (child)
+			found(c, ONLY_THERE, child, child->mnt.mnt_root);
+	}
+}
+
+/* Each mount, and those on it before the next */
+static void compare(struct comparison *c, struct mount *original)
+{
+	struct mount *m = c->top, *last = NULL;
+
+	find_difference(c, m, original);
+	while (!c->what && !fatal_signal_pending(current)) {
+		struct mount *child = next_child(c, m, last);
+		struct mount *its;
+
+		if (!child && m == c->top)
+			return;
+		if (!child) {
+			last = lowermost(m);
+			m = last->mnt_parent;
+			original = lowermost(original)->mnt_parent;
+			continue;
+		}
+		last = child;
+		its = child_at(original, child->mnt_mountpoint);
+		its = its ? uppermost(its, c->before) : NULL;
+		child = uppermost(child, U64_MAX);
+		find_difference(c, child, its);
+		/* What is on /proc was looked at. */
+		if (is_proc(c, child))
+			continue;
+		m = child;
+		original = its;
+		last = NULL;
+	}
+}
+
+/* --- */
+
 static int find_proc(struct comparison *c)
 {
 	struct ckpt_ctx *ctx = c->ctx;
 	struct super_block *sb;
 	int err;
 
-	if (ctx->pid_ns == task_active_pid_ns(current))
+	c->own_pids = !(ctx->flags & CHECKPOINT_SUBTREE) &&
+		      ctx->pid_ns != task_active_pid_ns(current);
+	if (!c->own_pids)
 		return 0;
 	err = vfs_path_lookup(ctx->root_path.dentry, ctx->root_path.mnt, "/proc", 0, &c->proc);
 	if (err)
-		return ckpt_err(ctx, -EBUSY, "/proc cannot be looked up: error %d", -err);
+		return err == -ENOMEM ? ckpt_nomem(ctx, "a name") : 0;
 	sb = c->proc.dentry->d_sb;
-	if (sb->s_magic != PROC_SUPER_MAGIC || proc_sb_info(sb)->pid_ns != ctx->pid_ns ||
-	    c->proc.dentry != sb->s_root || c->proc.dentry != c->proc.mnt->mnt_root)
-		return ckpt_err(ctx, -EBUSY, "/proc is not that of the tree's pid namespace");
+	if (sb->s_magic == PROC_SUPER_MAGIC && proc_sb_info(sb)->pid_ns == ctx->pid_ns &&
+	    c->proc.dentry == sb->s_root && c->proc.dentry == c->proc.mnt->mnt_root)
+		return 0;
+	path_put(&c->proc);
+	c->proc = (struct path){};
 	return 0;
+}
+
+/* Compare with the caller's mounts, if the root directory is on one of them. */
+static void compare_all(struct comparison *c)
+{
+	struct mount *original;
+
+	c->top = real_mount(c->ctx->root_path.mnt);
+	if (c->top->mnt_ns != c->its) {
+		c->what = "its root directory is on no mount of its namespace";
+		return;
+	}
+	/* A namespace that is older than the caller's is no copy of it. */
+	c->before = c->its->root->mnt_id_unique;
+	if (c->before < c->mine->root->mnt_id_unique)
+		c->before = U64_MAX;
+	original = original_of_top(c);
+	if (!original)
+		return;
+	compare(c, original);
+	if (!c->what && c->own_pids && !c->proc.mnt)
+		c->what = "/proc is not that of the tree's pid namespace";
 }
 
 static int refuse(struct comparison *c)
 {
-	char *buf __free(kfree) = kmalloc(PATH_MAX, GFP_KERNEL);
-	char *name = buf ? __d_path(&c->where, &c->ctx->root_path, buf, PATH_MAX) : NULL;
+	char *buf __free(kfree) = NULL;
+	char *name;
 
-	if (IS_ERR_OR_NULL(name))
-		name = "a file system";
-	return ckpt_err(c->ctx, -EBUSY, "%s %s", name, c->what);
+	if (!c->where.mnt)
+		return ckpt_err(c->ctx, -EBUSY, "%s", c->what);
+	buf = kmalloc(PATH_MAX, GFP_KERNEL);
+	if (!buf)
+		return ckpt_nomem(c->ctx, "a name");
+	name = __d_path(&c->where, &c->ctx->root_path, buf, PATH_MAX);
+	return ckpt_err(c->ctx, -EBUSY, "%s: %s", c->what,
+			IS_ERR_OR_NULL(name) ? "a file system" : name);
 }
 
 /* Refuse the mounts of a tree that a copy of the caller's would not have. */
@@ -246,19 +333,19 @@ int ckpt_mounts_check(struct ckpt_ctx *ctx)
 	}
 	if (!c.its)
 		return ckpt_err(ctx, -ESRCH, "the root of the tree has exited");
-	if (c.its == c.mine)
-		goto out;
-	err = find_proc(&c);
-	if (!err) {
+	if (c.its != c.mine)
+		err = find_proc(&c);
+	if (!err && c.its != c.mine) {
 		mounts_lock_shared();
-		compare(&c, real_mount(ctx->root_path.mnt));
+		compare_all(&c);
 		mounts_unlock_shared();
 		if (c.what)
 			err = refuse(&c);
+		else if (fatal_signal_pending(current))
+			err = ckpt_err(ctx, -EINTR, "a signal came");
 	}
 	path_put(&c.where);
 	path_put(&c.proc);
-out:
 	put_mnt_ns(c.its);
 	return err;
 }
