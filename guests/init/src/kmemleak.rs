@@ -37,8 +37,15 @@ pub(crate) fn note() -> Result<Option<Noted>> {
     }
     let since = Instant::now();
     tell("scan")?;
-    let suspected = usage::read(SUSPECTS)?.trim() != "0";
-    Ok(suspected.then_some(Noted { since }))
+    let suspects = usage::read(SUSPECTS)?;
+    if suspects.trim() == "0" {
+        return Ok(None);
+    }
+    crate::say(&format!(
+        "kmemleak has found no pointer to {} blocks, and looks again",
+        suspects.trim()
+    ));
+    Ok(Some(Noted { since }))
 }
 
 impl Noted {
