@@ -142,9 +142,12 @@ pub fn nearest<'a>(
     known: impl IntoIterator<Item = &'a str>,
     count: usize,
 ) -> Vec<&'a str> {
+    // Of `family/scenario` somebody may have said the latter alone.
+    let last = |candidate: &'a str| candidate.rsplit('/').next().unwrap_or(candidate);
+    let rate = |candidate: &'a str| likeness(word, candidate).max(likeness(word, last(candidate)));
     let mut rated: Vec<_> = known
         .into_iter()
-        .map(|candidate| (likeness(word, candidate), candidate))
+        .map(|candidate| (rate(candidate), candidate))
         .filter(|(rating, _)| *rating >= 0.5)
         .collect();
     rated.sort_by(|(one, _), (other, _)| other.total_cmp(one));
@@ -249,6 +252,8 @@ mod tests {
         assert_eq!(nearest("memory::hole", known, 1), ["memory::holes"]);
         assert_eq!(nearest("simple::countre", known, 1), ["simple::counter"]);
         assert!(nearest("zzz", known, 1).is_empty());
+        let known = ["mounts/over", "simple/counter"];
+        assert_eq!(nearest("counter", known, 1), ["simple/counter"]);
         assert_eq!(
             remedy("timeot", ["timeout", "about"], "there are"),
             "; the nearest is timeout"
