@@ -307,9 +307,9 @@ pub enum Reply {
     Taint { mask: u64 },
     /// What is in use: what, and how many, in a fixed order.
     Counts { counts: Vec<(String, u64)> },
-    /// Memory was looked at; false if the kernel has no kmemleak.
+    /// Memory was looked at; false if there is nothing to look at again, as where the kernel has no kmemleak.
     Noted { noted: bool },
-    /// kmemleak's reports, one a block of memory; `None` if the kernel has no kmemleak.
+    /// kmemleak's reports, one a block of memory; `None` if nothing was noted.
     Unreferenced { reports: Option<Vec<String>> },
     /// The request was carried out.
     Done,

@@ -18,11 +18,8 @@ const PROC: &str = "/proc";
 /// What a guest's `/proc` is mounted with.
 const PROC_FLAGS: c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
-fn text(text: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| Error::Argument(format!("{text:?} has a zero byte in it")))
-}
-
 fn mount(source: &str, target: &str, kind: &str, flags: c_ulong, data: &str) -> Result<()> {
+    let text = |text: &str| sys::c_path(text.as_ref());
     let [source, target, kind, data] = [text(source)?, text(target)?, text(kind)?, text(data)?];
     let or_null = |text: &CString| -> *const c_char {
         if text.is_empty() {
@@ -45,7 +42,7 @@ fn mount(source: &str, target: &str, kind: &str, flags: c_ulong, data: &str) -> 
 }
 
 fn unmount(target: &str) -> Result<()> {
-    let target = text(target)?;
+    let target = sys::c_path(target.as_ref())?;
     // SAFETY: the string ends with a zero byte.
     sys::check("umount2", unsafe { libc::umount2(target.as_ptr(), 0) }).map(drop)
 }
@@ -75,10 +72,7 @@ fn propagate(target: &str, flag: c_ulong) -> Result<()> {
 
 /// What the kernel shows of them. Where /proc was covered, that it is not there.
 fn shown() -> String {
-    match fs::read_to_string("/proc/self/mountinfo") {
-        Ok(mounts) => mounts,
-        Err(error) => error.to_string(),
-    }
+    fs::read_to_string("/proc/self/mountinfo").unwrap_or_else(|error| error.to_string())
 }
 
 fn change(stage: &Stage, what: &str) -> Result<()> {

@@ -206,7 +206,7 @@ impl<'a> Life<'a> {
 
     /// After the last action in this guest, which ends; the next one, of this name.
     ///
-    /// A kernel with kmemleak is judged while the next guest waits for the same: see [`Life::judge_left`].
+    /// Where kmemleak looks again, that is waited for while the next guest runs: see [`Life::judge_left`].
     fn leave_for(&mut self, mut machine: Machine<'a>, name: &str) -> Step<Machine<'a>> {
         if machine.note_unreferenced()? {
             self.judge_left()?;

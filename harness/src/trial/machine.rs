@@ -526,8 +526,8 @@ impl<'a> Machine<'a> {
         name.to_string_lossy().into_owned()
     }
 
-    /// After its last action: what nobody refers to now is looked at again in [`Machine::leaks`], some seconds later; false if the kernel
-    /// cannot do that.
+    /// After its last action: what nobody refers to now is looked at again in [`Machine::leaks`], some seconds later; false if there is
+    /// nothing of that kind, or the kernel cannot tell.
     pub(super) fn note_unreferenced(&mut self) -> Step<bool> {
         match self.ask(Phase::Leaks, &Request::NoteUnreferenced)? {
             Reply::Noted { noted } => Ok(noted),

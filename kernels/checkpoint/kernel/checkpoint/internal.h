@@ -42,6 +42,8 @@ bool ckpt_has_group(struct ckpt_ctx *ctx, int pid);
 unsigned int ckpt_group_size(struct ckpt_ctx *ctx);
 /* ... and the member that has what is the group's of a member */
 struct ckpt_member *ckpt_group_member(struct ckpt_ctx *ctx, struct ckpt_member *m);
+/* namespaces.c: those of a task, with a counted reference; NULL when it has exited */
+struct nsproxy *ckpt_task_nsproxy(struct task_struct *task);
 /* mounts.c: refuse those that restart would not have */
 int ckpt_mounts_check(struct ckpt_ctx *ctx);
 /* cred.c: refuse what credentials hold beyond ids and capabilities */

@@ -18,7 +18,6 @@
 #include <linux/dcache.h>
 #include <linux/magic.h>
 #include <linux/mnt_idmapping.h>
-#include <linux/mnt_namespace.h>
 #include <linux/mount.h>
 #include <linux/namei.h>
 #include <linux/nsproxy.h>
@@ -26,7 +25,6 @@
 #include <linux/proc_fs.h>
 #include <linux/proc_ns.h>
 #include <linux/sched/signal.h>
-#include <linux/sched/task.h>
 #include <linux/slab.h>
 
 #include "../../fs/mount.h"
@@ -324,18 +322,18 @@ static int refuse(struct comparison *c)
 int ckpt_mounts_check(struct ckpt_ctx *ctx)
 {
 	struct comparison c = { .ctx = ctx, .mine = current->nsproxy->mnt_ns };
-	int err = 0;
+	struct nsproxy *its = ckpt_task_nsproxy(ctx->root);
+	int err;
 
-	scoped_guard(task_lock, ctx->root) {
-		c.its = ctx->root->nsproxy ? ctx->root->nsproxy->mnt_ns : NULL;
-		if (c.its)
-			get_mnt_ns(c.its);
-	}
-	if (!c.its)
+	if (!its)
 		return ckpt_err(ctx, -ESRCH, "the root of the tree has exited");
-	if (c.its != c.mine)
-		err = find_proc(&c);
-	if (!err && c.its != c.mine) {
+	c.its = its->mnt_ns;
+	if (c.its == c.mine) {
+		put_nsproxy(its);
+		return 0;
+	}
+	err = find_proc(&c);
+	if (!err) {
 		mounts_lock_shared();
 		compare_all(&c);
 		mounts_unlock_shared();
@@ -346,6 +344,6 @@ int ckpt_mounts_check(struct ckpt_ctx *ctx)
 	}
 	path_put(&c.where);
 	path_put(&c.proc);
-	put_mnt_ns(c.its);
+	put_nsproxy(its);
 	return err;
 }

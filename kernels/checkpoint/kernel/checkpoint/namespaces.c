@@ -57,8 +57,7 @@ void ckpt_time_ns_drop(void *obj)
 	put_time_ns(obj);
 }
 
-/* The task's namespaces with a counted reference; NULL when it has exited. */
-static struct nsproxy *task_nsproxy(struct task_struct *task)
+struct nsproxy *ckpt_task_nsproxy(struct task_struct *task)
 {
 	struct nsproxy *ns;
 
@@ -107,8 +106,8 @@ static int check_empty(struct ckpt_ctx *ctx, struct ipc_namespace *ns)
 
 int ckpt_namespaces_check(struct ckpt_ctx *ctx, struct task_struct *task)
 {
-	struct nsproxy *mine = task_nsproxy(ctx->root);
-	struct nsproxy *its = task_nsproxy(task);
+	struct nsproxy *mine = ckpt_task_nsproxy(ctx->root);
+	struct nsproxy *its = ckpt_task_nsproxy(task);
 	const char *other = other_namespace(ctx, mine, its);
 	int err = 0;
 
@@ -230,7 +229,7 @@ static int save_namespaces(struct ckpt_ctx *ctx, const struct ckpt_task *t,
 int ckpt_namespaces_save(struct ckpt_ctx *ctx, const struct ckpt_task *t,
 			 struct ckpt_rec_task_objs *rec)
 {
-	struct nsproxy *ns = task_nsproxy(t->task);
+	struct nsproxy *ns = ckpt_task_nsproxy(t->task);
 	int err;
 
 	if (!ns)
@@ -361,7 +360,7 @@ int ckpt_time_ns_restore(struct ckpt_ctx *ctx)
 
 int ckpt_namespaces_begin(struct ckpt_ctx *ctx)
 {
-	ctx->namespaces = task_nsproxy(ctx->root);
+	ctx->namespaces = ckpt_task_nsproxy(ctx->root);
 	return ctx->namespaces ? 0 : ckpt_err(ctx, -ESRCH, "the root of the tree has exited");
 }
 
@@ -370,7 +369,7 @@ bool ckpt_namespaces_are_the_roots(struct ckpt_ctx *ctx, struct task_struct *tas
 {
 	const struct nsproxy *roots = ctx->namespaces;
 	struct pid_namespace *pids = ckpt_task_pid_ns(task);
-	struct nsproxy *its = task_nsproxy(task);
+	struct nsproxy *its = ckpt_task_nsproxy(task);
 	bool are;
 
 	are = its && its->uts_ns == roots->uts_ns && its->ipc_ns == roots->ipc_ns &&
