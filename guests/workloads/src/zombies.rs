@@ -26,6 +26,13 @@ pub(crate) fn await_end(pid: Pid) -> Result<()> {
     Ok(())
 }
 
+/// Waits until SIGCHLD has come so often: a child is seen to have ended a moment before its parent is told, and the signals of two that come at once are one.
+fn await_told(times: usize) {
+    while usize::try_from(CAME.load(Ordering::Relaxed)).unwrap_or(0) < times {
+        sys::pause();
+    }
+}
+
 /// A child that ends like this.
 fn ended(status: Status) -> Result<Pid> {
     let Some(pid) = sys::fork()? else {
@@ -55,6 +62,7 @@ pub(crate) fn exits(stage: &mut Stage, _args: &Args) -> Result<()> {
         Status::Killed(libc::SIGRTMAX()),
     ] {
         children.push((ended(status)?, status));
+        await_told(children.len());
     }
     let Some(other_user) = sys::fork()? else {
         // SAFETY: plain numbers; the child does nothing else.
@@ -63,10 +71,7 @@ pub(crate) fn exits(stage: &mut Stage, _args: &Args) -> Result<()> {
     };
     await_end(other_user)?;
     children.push((other_user, Status::Exited(0)));
-    // A child is seen to have ended a moment before its parent is told.
-    while usize::try_from(CAME.load(Ordering::Relaxed)).unwrap_or(0) < children.len() {
-        sys::pause();
-    }
+    await_told(children.len());
     let before = CAME.load(Ordering::Relaxed);
     stage.hold()?;
     stage.equal("SIGCHLD", &CAME.load(Ordering::Relaxed), &before);
