@@ -36,47 +36,6 @@ const FILES: &str = "filp";
 /// What is in use, and how many.
 type Counts = BTreeMap<String, u64>;
 
-/// Caches of objects that belong to tasks, files, sockets, mounts and namespaces (`/proc/slabinfo`, which only SLUB with its checks has).
-///
-/// `filp` is counted, too. Those of general sizes are kmemleak's matter.
-const CACHES: &[&str] = &[
-    "UNIX",
-    "anon_vma",
-    "anon_vma_chain",
-    "cred",
-    "dnotify_mark",
-    "dnotify_struct",
-    "eventpoll_epi",
-    "eventpoll_pwq",
-    "fasync_cache",
-    "file_lease_cache",
-    "file_lock_cache",
-    "file_lock_ctx",
-    "files_cache",
-    "fs_cache",
-    "inotify_inode_mark",
-    "mm_struct",
-    "mnt_cache",
-    "mqueue_inode_cache",
-    "net_namespace",
-    "nsproxy",
-    "pid",
-    "pid_2",
-    "pid_3",
-    "pid_namespace",
-    "posix_timers_cache",
-    "shmem_inode_cache",
-    "sighand_cache",
-    "signal_cache",
-    "sigqueue",
-    "sock_inode_cache",
-    "task_struct",
-    "time_namespace",
-    "user_namespace",
-    "uts_namespace",
-    "vm_area_struct",
-];
-
 pub(crate) fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).context(|| format!("read {path}"))
 }
@@ -376,12 +335,12 @@ fn sockets(text: &str) -> Vec<(String, u64)> {
         .collect()
 }
 
-/// Objects in use of each of [`CACHES`].
+/// Objects in use of each of [`crossthaw_protocol::COUNTED_CACHES`].
 fn slabs(text: &str) -> Vec<(String, u64)> {
     let words = text.lines().map(str::split_whitespace);
     words
         .filter_map(|mut words| Some((words.next()?.to_owned(), words.next()?.parse().ok()?)))
-        .filter(|(cache, _)| cache == FILES || CACHES.contains(&cache.as_str()))
+        .filter(|(cache, _)| crossthaw_protocol::COUNTED_CACHES.contains(&cache.as_str()))
         .collect()
 }
 

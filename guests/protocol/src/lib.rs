@@ -31,6 +31,48 @@ pub const MAX_FRAME: usize = 16 << 20;
 /// Size of one chunk of a byte stream, in bytes.
 pub const CHUNK: usize = 256 << 10;
 
+/// Slab caches of objects that belong to tasks, files, sockets, mounts and namespaces, which the agent counts in the debug flavor.
+///
+/// Those of general sizes are kmemleak's matter.
+pub const COUNTED_CACHES: &[&str] = &[
+    "UNIX",
+    "anon_vma",
+    "anon_vma_chain",
+    "cred",
+    "dnotify_mark",
+    "dnotify_struct",
+    "eventpoll_epi",
+    "eventpoll_pwq",
+    "fasync_cache",
+    "file_lease_cache",
+    "file_lock_cache",
+    "file_lock_ctx",
+    "files_cache",
+    "filp",
+    "fs_cache",
+    "inotify_inode_mark",
+    "mm_struct",
+    "mnt_cache",
+    "mqueue_inode_cache",
+    "net_namespace",
+    "nsproxy",
+    "pid",
+    "pid_2",
+    "pid_3",
+    "pid_namespace",
+    "posix_timers_cache",
+    "shmem_inode_cache",
+    "sighand_cache",
+    "signal_cache",
+    "sigqueue",
+    "sock_inode_cache",
+    "task_struct",
+    "time_namespace",
+    "user_namespace",
+    "uts_namespace",
+    "vm_area_struct",
+];
+
 /// Where the scenario's folder, a tmpfs, is mounted in the guest; the workload starts in it.
 pub const SCENARIO_DIR: &str = "/scenario";
 

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crossthaw_protocol::COUNTED_CACHES;
+
 use super::accel::{self, Accel};
 use super::error::GuestError;
 use crate::arch::{Arch, Row};
@@ -32,19 +34,26 @@ pub fn memory_mib(flavor: Flavor) -> u32 {
 }
 
 /// Kernel arguments of a flavor.
-fn extra(flavor: Flavor) -> Vec<String> {
-    match flavor {
-        Flavor::Fast => Vec::new(),
-        Flavor::Debug => [
-            // A hung task is told 20 to 30 s after it began to hang, and not only after twice 20 s.
-            "sysctl.kernel.hung_task_check_interval_secs=5",
-            // Objects that KFENCE gives out are in no cache, and trials compare how many each cache has;
-            // KASAN and SLUB's own checks find what KFENCE finds.
-            "kfence.sample_interval=0",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+fn extra(flavor: Flavor, arch: Arch) -> Vec<String> {
+    if flavor == Flavor::Fast {
+        return Vec::new();
     }
+    let mut extra = [
+        // A hung task is told 20 to 30 s after it began to hang, and not only after twice 20 s.
+        "sysctl.kernel.hung_task_check_interval_secs=5",
+        // Objects that KFENCE gives out are in no cache, and trials compare how many each cache has;
+        // KASAN and SLUB's own checks find what KFENCE finds.
+        "kfence.sample_interval=0",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    // KASAN finds what red zones and poison find, and keeps traces: of SLUB's checks there are those that make it count each object,
+    // and traces of the counted ones. For 32 bits there is no KASAN.
+    if arch != Arch::X86_32 {
+        let traced = COUNTED_CACHES.join(",");
+        extra.push(format!("slab_debug=FU,{traced};F"));
+    }
+    extra
 }
 
 /// Processors of a guest.
@@ -101,7 +110,7 @@ impl GuestSpec {
             accel: Accel::Tcg,
             qemu: qemu.to_owned(),
             qemu_version: qemu_version(qemu)?,
-            extra: extra(kernel.flavor),
+            extra: extra(kernel.flavor, kernel.arch),
             boot_time: BOOT_TIME * kernel.flavor.patience(),
         })
     }
