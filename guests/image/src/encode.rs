@@ -106,6 +106,11 @@ impl Record {
                 it.head.encode(order, to);
                 to.extend(&it.path.0);
             }
+            Self::Mount(it) => {
+                it.head.encode(order, to);
+                to.extend(&it.path.0);
+                to.extend(&it.source.0);
+            }
             Self::Memfd(it) => {
                 it.head.encode(order, to);
                 to.extend(&it.name.0);

@@ -126,8 +126,9 @@ struct Sorter<'a> {
     task: String,
     /// The address space or the shared memory that is open.
     mm: String,
-    /// CGROUP records so far.
+    /// CGROUP and MOUNT records so far.
     cgroups: u32,
+    mounts: u32,
     facts: Facts<'a>,
 }
 
@@ -184,6 +185,15 @@ impl<'a> Sorter<'a> {
             Record::Cgroup(it) => {
                 self.cgroups += 1;
                 self.plain(format!("cgroup {}", self.cgroups), record, it);
+            }
+            Record::Mount(it) => {
+                self.mounts += 1;
+                let mut facts = facts(&self.names, &it.head);
+                for (name, bytes) in [("path", &it.path.0), ("source", &it.source.0)] {
+                    let value = Value::Bytes(bytes.clone());
+                    facts.push(more("", name, name.to_owned(), value));
+                }
+                self.push(format!("mount {}", self.mounts), kind, facts);
             }
             Record::Itimers(it) => self.plain(task, record, it),
             Record::Pending(it) => {
@@ -329,6 +339,7 @@ impl<'a> Facts<'a> {
             task: "no task".to_owned(),
             mm: "no mm".to_owned(),
             cgroups: 0,
+            mounts: 0,
             facts: Facts {
                 parts: Vec::new(),
                 memory: BTreeMap::new(),

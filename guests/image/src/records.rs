@@ -142,6 +142,10 @@ fixed!(#[derive(Copy)] Insn = "ckpt_insn" at 0 { code: u16, jt: u8, jf: u8, k: u
 fixed!(SeccompHead = "ckpt_rec_seccomp" at 8 { objref: i32, before: i32, flags: u32, nr_insns: u32 });
 fixed!(MemfdHead = "ckpt_rec_memfd" at 8 { objref: i32, seals: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, name_len: u32 });
 fixed!(Cgroup = "ckpt_rec_cgroup" at 8 { parent: u32, pad: u32, name: Text<256> });
+fixed!(MountHead = "ckpt_rec_mount" at 8 {
+    kind: u32, attrs: u32, more: u32, source: u32, size: u64, inodes: u64, mode: u32, uid: u32, gid: u32, path_len: u32, source_len: u32,
+    pad: u32,
+});
 fixed!(UnlinkedHead = "ckpt_rec_unlinked" at 8 { objref: i32, flags: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, path_len: u32 });
 fixed!(Usage = "ckpt_usage" at 0 { utime: u64, stime: u64, voluntary: u64, involuntary: u64, minor_faults: u64, major_faults: u64 });
 fixed!(UsageRecord = "ckpt_rec_usage" at 8 {
@@ -199,6 +203,7 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     Cgroup::layout,
     UnlinkedHead::layout,
     LdtHead::layout,
+    MountHead::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -245,6 +250,7 @@ variable!(Pending: PendingHead { infos: Vec<Siginfo> });
 variable!(Seccomp: SeccompHead { insns: Vec<Insn> });
 variable!(Memfd: MemfdHead { name: Name });
 variable!(Unlinked: UnlinkedHead { path: Name });
+variable!(Mount: MountHead { path: Name, source: Name });
 variable!(Ldt: LdtHead { entries: Vec<u64> });
 variable!(PidNs: PidNsHead { ids: Vec<PidId> });
 variable!(PosixTimers: PosixTimersHead { timers: Vec<PosixTimer> });
@@ -342,6 +348,7 @@ pub enum Record {
     Cgroup(Cgroup),
     Unlinked(Unlinked),
     Ldt(Ldt),
+    Mount(Mount),
 }
 
 impl Cgroup {
@@ -384,8 +391,26 @@ impl Unlinked {
     }
 }
 
+impl Mount {
+    /// What is mounted outside of the tree is not inside.
+    pub const GONE: u32 = 1;
+    /// It is inside, and has other options.
+    pub const ATTRS: u32 = 2;
+    /// Something that is there already, under a second name.
+    pub const BIND: u32 = 3;
+    /// A tmpfs of the tree's own.
+    pub const TMPFS: u32 = 4;
+
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let head = MountHead::decode(from)?;
+        let path = from.text(head.path_len).of("names")?;
+        let source = from.text(head.source_len).of("names")?;
+        Ok(Self { head, path, source })
+    }
+}
+
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 40] = [
     "",
     "HEADER",
     "TREE",
@@ -425,6 +450,7 @@ const NAMES: [&str; 39] = [
     "CGROUP",
     "UNLINKED",
     "LDT",
+    "MOUNT",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -494,6 +520,7 @@ impl Record {
             Self::Cgroup(_) => 36,
             Self::Unlinked(_) => 37,
             Self::Ldt(_) => 38,
+            Self::Mount(_) => 39,
         }
     }
 
@@ -594,6 +621,7 @@ impl Record {
             36 => Self::Cgroup(Fixed::decode(from)?),
             37 => Self::Unlinked(Unlinked::decode(from)?),
             38 => Self::Ldt(Ldt::decode(from)?),
+            39 => Self::Mount(Mount::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

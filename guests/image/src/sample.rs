@@ -6,10 +6,10 @@ use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
     Actions, Arch, Attributes, Cgroup, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd,
     FileHead, FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers, Ldt,
-    LdtHead, Memfd, MemfdHead, Mm, MmEnd, MmHead, Pages, PagesHead, Pending, PendingHead, PidId,
-    PidNs, PidNsHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead,
-    RestartBlock, Rlimit, Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand,
-    Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Tree, TreeHead, TreeTask, Unlinked,
+    LdtHead, Memfd, MemfdHead, Mm, MmEnd, MmHead, Mount, MountHead, Pages, PagesHead, Pending,
+    PendingHead, PidId, PidNs, PidNsHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset,
+    RegsetHead, RestartBlock, Rlimit, Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction,
+    Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Tree, TreeHead, TreeTask, Unlinked,
     UnlinkedHead, Usage, UsageRecord, UtsNs, Vma,
 };
 
@@ -51,7 +51,51 @@ fn cgroup(parent: u32, name: &str) -> Record {
     })
 }
 
-/// The head of an image: HEADER, a TREE of three tasks, and the `PID_NS` and cgroups of the second and the third.
+/// A folder that is bound, and the tmpfs that it is bound in.
+fn mounts() -> [Record; 2] {
+    let tmpfs = MountHead {
+        kind: Mount::TMPFS,
+        attrs: 0x6,
+        more: 1,
+        source: 0,
+        size: 0x10000,
+        inodes: 100,
+        mode: 0o1777,
+        uid: 0,
+        gid: 5,
+        path_len: 0,
+        source_len: 0,
+        pad: 0,
+    };
+    let bind = MountHead {
+        kind: Mount::BIND,
+        attrs: 0x20,
+        more: 0,
+        size: 0,
+        inodes: 0,
+        mode: 0,
+        gid: 0,
+        ..tmpfs.clone()
+    };
+    let mount = |head: MountHead, path, source| {
+        let ((path, path_len), (source, source_len)) = (name(path), name(source));
+        Record::Mount(Mount {
+            head: MountHead {
+                path_len,
+                source_len,
+                ..head
+            },
+            path,
+            source,
+        })
+    };
+    [
+        mount(tmpfs, "/own", "tmpfs"),
+        mount(bind, "/own/to", "/from"),
+    ]
+}
+
+/// The head of an image: HEADER, a TREE of three tasks, the `PID_NS` and cgroups of the second and the third, and mounts.
 pub fn head(arch: Arch) -> Vec<Record> {
     let task = TreeTask {
         pid: 1,
@@ -76,6 +120,7 @@ pub fn head(arch: Arch) -> Vec<Record> {
         ppid: 2,
         ..child
     };
+    let [tmpfs, bind] = mounts();
     vec![
         Record::Header(Header {
             magic: MAGIC,
@@ -96,7 +141,7 @@ pub fn head(arch: Arch) -> Vec<Record> {
         Record::Tree(Tree {
             head: TreeHead {
                 nr_tasks: 3,
-                flags: 0,
+                flags: 0x30,
                 nr_pid_ns: 2,
                 nr_cgroups: 2,
             },
@@ -106,6 +151,8 @@ pub fn head(arch: Arch) -> Vec<Record> {
         pid_ns(41, 40, &[(3, 1)]),
         cgroup(0, "above"),
         cgroup(1, "below"),
+        tmpfs,
+        bind,
     ]
 }
 

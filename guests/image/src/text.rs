@@ -5,9 +5,9 @@ use std::fmt::Write;
 use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
-    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Ldt, Memfd, Mm, Pending,
-    PidNs, PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task, TaskObjs,
-    Tree, Unlinked, Usage, UsageRecord, Vma, describe_bytes, hex_digits,
+    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Ldt, Memfd, Mm, Mount,
+    Pending, PidNs, PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task,
+    TaskObjs, Tree, Unlinked, Usage, UsageRecord, Vma, describe_bytes, hex_digits,
 };
 use crate::regs;
 
@@ -519,6 +519,32 @@ fn ldt(it: &Ldt) -> String {
     out
 }
 
+fn mount(it: &Mount) -> String {
+    let (head, path) = (&it.head, it.path.as_str());
+    let attrs = head.attrs;
+    match head.kind {
+        Mount::GONE => format!("{path:?} is not mounted"),
+        Mount::ATTRS => format!("{path:?} with attributes {attrs:#x}"),
+        Mount::BIND if head.source != 0 => {
+            format!("{path:?} of mount {}, attributes {attrs:#x}", head.source)
+        }
+        Mount::BIND => format!(
+            "{path:?} of {:?}, attributes {attrs:#x}",
+            it.source.as_str()
+        ),
+        Mount::TMPFS => format!(
+            "{path:?} a tmpfs {:?} of {:#x} bytes and {} files, mode {:#o} of {}:{}, attributes {attrs:#x}",
+            it.source.as_str(),
+            head.size,
+            head.inodes,
+            head.mode,
+            head.uid,
+            head.gid
+        ),
+        kind => format!("{path:?} kind {kind}"),
+    }
+}
+
 fn unlinked(it: &Unlinked) -> String {
     let head = &it.head;
     format!(
@@ -625,6 +651,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::Memfd(it) => memfd(it),
         Record::Unlinked(it) => unlinked(it),
         Record::Ldt(it) => ldt(it),
+        Record::Mount(it) => mount(it),
         Record::PidNs(it) => pid_ns(it),
         Record::Usage(it) => usage(it),
         Record::Cgroup(it) => format!("in {}, {}", it.parent, it.name.as_str()),

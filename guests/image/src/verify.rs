@@ -13,8 +13,8 @@ use serde::Serialize;
 use crate::fixed::{FieldId, Fixed, Value};
 use crate::reader::{Image, ImageError, Located, Reader};
 use crate::records::{
-    Arch, Attributes, Cgroup, Exit, Header, Pending, PidNs, PosixTimers, Record, TaskObjs, Tree,
-    TreeTask, UsageRecord, type_name,
+    Arch, Attributes, Cgroup, Exit, Header, Mount, Pending, PidNs, PosixTimers, Record, TaskObjs,
+    Tree, TreeTask, UsageRecord, type_name,
 };
 use crate::regs;
 use objects::Objects;
@@ -22,8 +22,18 @@ use objects::Objects;
 /// `CHECKPOINT_SUBTREE`, the only flag.
 const FLAGS: u32 = 1;
 
-/// `CKPT_TREE_USER_NS`, `CKPT_TREE_CGROUP_NS` and `CKPT_TREE_MEMFD_NOEXEC`.
-const TREE_FLAGS: u32 = 0xf;
+/// `CKPT_TREE_USER_NS`, `CKPT_TREE_CGROUP_NS`, `CKPT_TREE_MEMFD_NOEXEC`, [`TREE_MOUNT_NS`] and [`TREE_MOUNTS`].
+const TREE_FLAGS: u32 = 0x3f;
+
+/// `CKPT_TREE_MOUNT_NS` and `CKPT_TREE_MOUNTS`.
+const TREE_MOUNT_NS: u32 = 0x10;
+const TREE_MOUNTS: u32 = 0x20;
+
+/// Those of `MOUNT_ATTR_*` that a mount can have.
+const MOUNT_ATTRS: u32 = 0x20_00bf;
+
+/// `CKPT_MOUNTS_MAX`.
+const MOUNTS_MAX: u32 = 1024;
 
 /// `CKPT_TREE_MEMFD_NOEXEC` with a number that is none.
 const TREE_NOEXEC: u32 = 0xc;
@@ -156,6 +166,8 @@ enum Place {
     PidNs(u32),
     /// So many CGROUP.
     Cgroup(u32),
+    /// The MOUNT with this number.
+    Mount(u32),
     /// A TASK, or the end.
     Task,
     Usage,
@@ -182,6 +194,7 @@ impl Place {
             Self::Tree => "TREE",
             Self::PidNs(_) => "PID_NS",
             Self::Cgroup(_) => "CGROUP",
+            Self::Mount(_) => "MOUNT",
             Self::Task => "TASK, or behind the last task TRAILER",
             Self::Usage => "USAGE",
             Self::Objects => "an object or TASK_OBJS",
@@ -226,6 +239,8 @@ struct Verifier {
     /// Those that tasks are in.
     in_cgroups: HashSet<u32>,
     cgroups: Vec<(u32, Vec<u8>)>,
+    /// MOUNT records follow.
+    has_mounts: bool,
     /// The memory that the handlers of signal actions are in.
     memories: HashMap<i32, i32>,
     /// Signal actions of the first of each process that lives.
@@ -285,6 +300,7 @@ impl Verifier {
                 self.pid_ns(it, left)?
             }
             (Place::Cgroup(left), Record::Cgroup(it)) => self.cgroup(it, left)?,
+            (Place::Mount(number), Record::Mount(it)) => mount(it, number)?,
             (Place::Task, Record::Task(it)) if self.sections < self.tree.len() => {
                 self.pid_is(it.pid)?;
                 Place::Usage
@@ -392,7 +408,9 @@ impl Verifier {
     fn tree(&mut self, it: &Tree) -> Result<Place, Wrong> {
         expect(!it.tasks.is_empty(), "nr_tasks", || "no task".to_owned())?;
         let flags = it.head.flags;
-        let known = flags & !TREE_FLAGS == 0 && flags & TREE_NOEXEC != TREE_NOEXEC;
+        let known = flags & !TREE_FLAGS == 0
+            && flags & TREE_NOEXEC != TREE_NOEXEC
+            && flags & (TREE_MOUNT_NS | TREE_MOUNTS) != TREE_MOUNTS;
         expect(known, "flags", || format!("{flags:#x} has unknown bits"))?;
         for (number, task) in it.tasks.iter().enumerate() {
             let field = |name: &str| format!("tasks[{number}].{name}");
@@ -431,6 +449,7 @@ impl Verifier {
             format!("{} are too many", it.head.nr_cgroups)
         })?;
         self.nr_cgroups = it.head.nr_cgroups;
+        self.has_mounts = it.head.flags & TREE_MOUNTS != 0;
         self.in_cgroups = it.tasks.iter().map(|task| task.cgroup).collect();
         let few = u64::from(it.head.nr_pid_ns) < it.tasks.len() as u64;
         expect(few, "nr_pid_ns", || {
@@ -442,9 +461,18 @@ impl Verifier {
     /// What follows TREE, or the last `PID_NS`.
     fn after_tree(&self, left: u32) -> Place {
         match (left, self.nr_cgroups) {
-            (0, 0) => Place::Task,
+            (0, 0) => self.after_cgroups(),
             (0, cgroups) => Place::Cgroup(cgroups),
             (left, _) => Place::PidNs(left),
+        }
+    }
+
+    /// What follows the last CGROUP.
+    fn after_cgroups(&self) -> Place {
+        if self.has_mounts {
+            Place::Mount(1)
+        } else {
+            Place::Task
         }
     }
 
@@ -476,7 +504,7 @@ impl Verifier {
             })?;
             self.in_cgroups.insert(*parent);
         }
-        Ok(Place::Task)
+        Ok(self.after_cgroups())
     }
 
     /// A pid namespace: its init comes first, and what has a number in it has one in that above, and in no other.
@@ -683,6 +711,43 @@ impl Verifier {
     }
 }
 
+/// A mount: a number that is another's is before its own, and only what is new has a second name.
+fn mount(it: &Mount, number: u32) -> Result<Place, Wrong> {
+    let head = &it.head;
+    expect(number <= MOUNTS_MAX, "more", || {
+        format!("more than {MOUNTS_MAX}")
+    })?;
+    expect(
+        (Mount::GONE..=Mount::TMPFS).contains(&head.kind),
+        "kind",
+        || format!("{} is none", head.kind),
+    )?;
+    expect(head.attrs & !MOUNT_ATTRS == 0, "attrs", || {
+        format!("{:#x} has unknown bits", head.attrs)
+    })?;
+    expect(head.more <= 1, "more", || {
+        format!("{} is neither 0 nor 1", head.more)
+    })?;
+    let bound = head.kind == Mount::BIND && head.source < number;
+    expect(bound || head.source == 0, "source", || {
+        format!("{} is not before it", head.source)
+    })?;
+    objects::text("names", &it.path, head.path_len)?;
+    let is_new = matches!(head.kind, Mount::BIND | Mount::TMPFS);
+    let named = match it.source.0.split_last() {
+        Some((0, name)) => is_new && !name.contains(&0),
+        Some(_) => false,
+        None => !is_new,
+    };
+    expect(named, "source_len", || {
+        format!("{:?} of kind {}", it.source, head.kind)
+    })?;
+    Ok(match head.more {
+        0 => Place::Task,
+        _ => Place::Mount(number + 1),
+    })
+}
+
 /// A thread comes right after a task of its group, and has what is the group's.
 fn thread_follows(before: Option<&TreeTask>, thread: &TreeTask) -> Result<(), Wrong> {
     let Some(before) = before.filter(|before| before.tgid == thread.tgid) else {
@@ -806,6 +871,7 @@ impl Record {
             Self::Memfd(it) => it.head.visit(id, to),
             Self::Unlinked(it) => it.head.visit(id, to),
             Self::Ldt(it) => it.head.visit(id, to),
+            Self::Mount(it) => it.head.visit(id, to),
             Self::Usage(it) => it.visit(id, to),
             Self::Cgroup(it) => it.visit(id, to),
             Self::PidNs(it) => {

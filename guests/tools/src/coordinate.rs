@@ -117,6 +117,18 @@ pub enum RestartError {
     /// The container, or what else the tree has of its own, could not be set up.
     #[error("cannot set up what the tree has of its own: {}{}", errno::describe(.0), hint(remedy::fork(.0)))]
     Container(io::Error),
+    /// What the tree had mounted, unmounted or changed itself could not be made again.
+    #[error(
+        "cannot make the mount {path} of the tree: {}{}",
+        errno::describe(source),
+        hint(remedy::mount(source))
+    )]
+    Mount {
+        /// Where it is.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The ids of the user namespace could not be mapped.
     #[error("cannot map the ids of the user namespace: {}{}", errno::describe(.0), hint(remedy::map(.0)))]
     Users(io::Error),
@@ -205,12 +217,9 @@ fn make_cgroups(plan: &Plan, options: &mut Options) -> Result<Option<Cgroups>, R
     }
 }
 
-/// Had the tree a cgroup namespace of its own?
-fn own_cgroup_namespace(head: &Head) -> bool {
-    const CGROUP_NS: u32 = 2;
-    let flags = head.tree.as_ref().map_or(0, |tree| tree.head.flags);
-    flags & CGROUP_NS != 0
-}
+/// `CKPT_TREE_CGROUP_NS` and `CKPT_TREE_MOUNT_NS`, flags of the tree: it had such a namespace of its own.
+const CGROUP_NS: u32 = 0x2;
+const MOUNT_NS: u32 = 0x10;
 
 /// Fork the tree; returns when all its tasks are on their way into the kernel.
 fn fork_tree(
@@ -288,6 +297,14 @@ fn fork_tree(
                     source: complaint.error,
                 },
                 Step::Fault => NoFault::from(complaint.error).into(),
+                Step::Mount => {
+                    let number = usize::try_from(complaint.pid).unwrap_or_default();
+                    let path = plan.mounts.path(number).unwrap_or_default();
+                    RestartError::Mount {
+                        path: path.to_string_lossy().into_owned(),
+                        source: complaint.error,
+                    }
+                }
                 Step::Execute => unreachable!("a member of a tree executes no program"),
             })
         }
@@ -348,9 +365,11 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<Restarted, Restart
         })?;
     }
     let cgroups = make_cgroups(&plan, &mut options)?;
+    let flags = head.tree.as_ref().map_or(0, |tree| tree.head.flags);
     options.private = options
         .private
-        .with(Kind::Cgroup, own_cgroup_namespace(&head));
+        .with(Kind::Cgroup, flags & CGROUP_NS != 0)
+        .with(Kind::Mount, flags & MOUNT_NS != 0);
     let image = options.image.try_clone().map_err(RestartError::Read)?;
     let image = choose(&head, image, options.source, start)?;
     let fd = match &image {

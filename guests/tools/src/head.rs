@@ -2,7 +2,9 @@
 
 use std::io::{self, Read};
 
-use crossthaw_image::{Cgroup, Header, ImageError, PidNs, Reader, Record, TreeHead, TreeTask};
+use crossthaw_image::{
+    Cgroup, Header, ImageError, Mount, PidNs, Reader, Record, TreeHead, TreeTask,
+};
 
 /// What is to be forked.
 #[derive(Debug)]
@@ -17,7 +19,12 @@ pub struct Tree {
     pub pid_namespaces: Vec<PidNs>,
     /// Those behind them: cgroups below that of the tree.
     pub cgroups: Vec<Cgroup>,
+    /// Those behind these: how its mounts differ from the caller's.
+    pub mounts: Vec<Mount>,
 }
+
+/// `CKPT_TREE_MOUNTS`, a flag of the tree.
+const MOUNTS: u32 = 0x20;
 
 /// The first records, as far as they could be read.
 #[derive(Debug)]
@@ -91,12 +98,24 @@ fn parse<R: Read>(reader: &mut Reader<R>) -> Result<Tree, ImageError> {
             _ => return Err(ImageError::NoTree),
         }
     }
+    let mut mounts: Vec<Mount> = Vec::new();
+    let mut more = tree.head.flags & MOUNTS != 0;
+    while more {
+        match reader.next().transpose()?.map(|located| located.record) {
+            Some(Record::Mount(it)) => {
+                more = it.head.more != 0;
+                mounts.push(it);
+            }
+            _ => return Err(ImageError::NoTree),
+        }
+    }
     Ok(Tree {
         header,
         head: tree.head,
         tasks: tree.tasks,
         pid_namespaces,
         cgroups,
+        mounts,
     })
 }
 

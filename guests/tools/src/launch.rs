@@ -173,7 +173,9 @@ fn start(options: &Options, mut go: PipeWriter, mut from: PipeReader) -> Result<
             name: options.program.clone(),
             source: error,
         },
-        Step::Fork | Step::Fault => unreachable!("the child forks nothing, and is no member"),
+        Step::Fork | Step::Fault | Step::Mount => {
+            unreachable!("the child forks nothing, and is no member")
+        }
     })
 }
 

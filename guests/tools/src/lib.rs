@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod launch;
 pub mod log;
 pub mod members;
+pub mod mounts;
 pub mod orphans;
 pub mod plan;
 pub mod remedy;

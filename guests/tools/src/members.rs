@@ -1,7 +1,7 @@
 //! What the forked tasks do until the kernel makes them what the image says.
 //!
 //! A member forks its own children, so that parent links are right, closes what it inherited, and waits in `restart(2)`.
-//! It runs on a copy of the tool's memory: nothing is allocated, and nothing of it is left afterwards.
+//! It runs on a copy of the tool's memory: nothing of it is left afterwards, and nothing is allocated but for mounts.
 
 use std::ffi::CStr;
 use std::io;
@@ -26,12 +26,14 @@ pub enum Step {
     Execute,
     /// Having an allocation fail.
     Fault,
+    /// Making the mount with this number.
+    Mount,
 }
 
 /// A member's complaint, 12 bytes on the pipe to the coordinator.
 #[derive(Debug)]
 pub struct Complaint {
-    /// The task of the image that could not be made.
+    /// The task of the image that could not be made; with [`Step::Mount`] the number of the mount, from 1 on.
     pub pid: i32,
     /// What could not be done.
     pub step: Step,
@@ -49,6 +51,7 @@ impl Complaint {
             Step::Fork => 1,
             Step::Execute => 2,
             Step::Fault => 3,
+            Step::Mount => 4,
         };
         let mut bytes = [0; Self::SIZE];
         bytes[0..4].copy_from_slice(&self.pid.to_ne_bytes());
@@ -71,7 +74,8 @@ impl Complaint {
                 0 => Step::Container,
                 1 => Step::Fork,
                 2 => Step::Execute,
-                _ => Step::Fault,
+                3 => Step::Fault,
+                _ => Step::Mount,
             },
             error: io::Error::from_raw_os_error(number(8)),
         }
@@ -197,20 +201,26 @@ pub fn become_member(
     } = *surroundings;
     let folder = |number| cgroups.and_then(|all| all.folder(number));
     let inner = Some(plan.tasks[place].cgroup).filter(|&number| number != 0);
+    let pid = plan.tasks[place].pid;
     let entered = users
         .map_or(Ok(()), Users::enter)
         .and_then(|()| container::enter(namespaces, private, root))
         // Not before: the root of a cgroup namespace is where the task is that makes it.
-        .and_then(|()| inner.and_then(folder).map_or(Ok(()), cgroups::join));
-    if let Err(error) = entered {
-        give_up(
-            &Complaint {
-                pid: plan.tasks[place].pid,
-                step: Step::Container,
+        .and_then(|()| inner.and_then(folder).map_or(Ok(()), cgroups::join))
+        .map_err(|error| Complaint {
+            pid,
+            step: Step::Container,
+            error,
+        })
+        .and_then(|()| {
+            plan.mounts.make().map_err(|(number, error)| Complaint {
+                pid: i32::try_from(number).unwrap_or(i32::MAX),
+                step: Step::Mount,
                 error,
-            },
-            report,
-        );
+            })
+        });
+    if let Err(complaint) = entered {
+        give_up(&complaint, report);
     }
     'task: loop {
         end_with(parent);
@@ -309,5 +319,6 @@ mod tests {
         check(Step::Fork);
         check(Step::Execute);
         check(Step::Fault);
+        check(Step::Mount);
     }
 }

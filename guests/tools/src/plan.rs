@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crossthaw_image::{Cgroup, PidNs, TreeTask};
 
 use crate::head::Tree;
+use crate::mounts::Mounts;
 use crate::sys::Pids;
 
 /// One task to be made.
@@ -29,6 +30,8 @@ pub struct Plan {
     pub tasks: Vec<Planned>,
     /// The cgroups below that of the tree, which they are in.
     pub cgroups: Vec<Cgroup>,
+    /// How the root's mounts differ from the caller's.
+    pub mounts: Mounts,
 }
 
 /// Why a tree cannot be forked.
@@ -58,6 +61,9 @@ pub enum PlanError {
     /// A task in a cgroup that the image does not have.
     #[error("pid {0} is in a cgroup that there is not")]
     NoCgroup(i32),
+    /// A mount that is none.
+    #[error("mount {0} cannot be made")]
+    Mount(usize),
 }
 
 fn check_cgroups(tasks: &[TreeTask], cgroups: &[Cgroup]) -> Result<(), PlanError> {
@@ -132,6 +138,7 @@ impl Plan {
         check_cgroups(&tree.tasks, &tree.cgroups)?;
         Ok(Self {
             cgroups: tree.cgroups.clone(),
+            mounts: Mounts::new(&tree.mounts).map_err(PlanError::Mount)?,
             ..Self::of(&tree.tasks, &tree.pid_namespaces, pids)?
         })
     }
@@ -179,6 +186,7 @@ impl Plan {
             Ok(Self {
                 tasks: planned,
                 cgroups: Vec::new(),
+                mounts: Mounts::default(),
             })
         }
     }
@@ -194,6 +202,7 @@ impl Plan {
                 children: Vec::new(),
             }],
             cgroups: Vec::new(),
+            mounts: Mounts::default(),
         }
     }
 

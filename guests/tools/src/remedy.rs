@@ -49,6 +49,22 @@ pub fn restart(error: &io::Error) -> Option<&'static str> {
     })
 }
 
+/// For the mounts of a tree.
+pub fn mount(error: &io::Error) -> Option<&'static str> {
+    Some(match error.raw_os_error()? {
+        libc::ENOENT => {
+            "the folders that things are mounted on, and those that are bound, must be where they were"
+        }
+        libc::EPERM => {
+            "that takes CAP_SYS_ADMIN in the user namespace of the tree: run it as root, or with --map-users"
+        }
+        libc::EINVAL => {
+            "what the tree had unmounted must be mounted here, too, as the tree's namespace began with it"
+        }
+        _ => return None,
+    })
+}
+
 /// For the maps of a user namespace.
 pub fn map(error: &io::Error) -> Option<&'static str> {
     Some(match error.raw_os_error()? {

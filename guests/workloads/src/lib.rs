@@ -85,7 +85,7 @@ registry! {
     memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros grows_down heap holes(mib step) huge locked(how) mappings(count)
         merged(how) merged_zeros named protection_keys protections said(what) sealed sparse(gib) stack_deep(depth) swapped swapped_self
         vdso;
-    mounts: changed(what) undone;
+    mounts: changed(what) changed_apart(what) later undone;
     namespaces: ipc ipc_in_use mixed time uts uts_root uts_threads;
     new_pids: family nested threads;
     pid_namespaces: entered killed nested(how deeper) noexec;

@@ -2,7 +2,10 @@
 
 use std::ffi::{CString, c_char, c_ulong};
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::ptr;
 
 use crate::args::Args;
@@ -70,9 +73,14 @@ fn propagate(target: &str, flag: c_ulong) -> Result<()> {
     mount("", target, "", flag, "")
 }
 
-/// What the kernel shows of them. Where /proc was covered, that it is not there.
-fn shown() -> String {
-    fs::read_to_string("/proc/self/mountinfo").unwrap_or_else(|error| error.to_string())
+/// What the kernel shows of them, without numbers. Where /proc was covered, that it is not there.
+fn shown() -> Vec<String> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_else(|error| error.to_string());
+    // Numbers of the mount, of what it is on, and of the device.
+    let named = |line: &str| line.splitn(4, ' ').last().map(str::to_owned);
+    let mut all: Vec<_> = text.lines().filter_map(named).collect();
+    all.sort();
+    all
 }
 
 fn change(stage: &Stage, what: &str) -> Result<()> {
@@ -99,7 +107,11 @@ fn change(stage: &Stage, what: &str) -> Result<()> {
         }
         "outer-proc" => unmount(PROC),
         "unmounted" => unmount(OUTER),
-        "moved" => mount(OUTER, &folder(stage, "to")?, "", libc::MS_MOVE, ""),
+        "moved" => {
+            let (own, to) = (folder(stage, "own")?, folder(stage, "to")?);
+            tmpfs(&own)?;
+            mount(&own, &to, "", libc::MS_MOVE, "")
+        }
         "read-only" => remount(OUTER, libc::MS_RDONLY),
         "shared" => propagate(OUTER, libc::MS_SHARED),
         "slave" => {
@@ -110,17 +122,175 @@ fn change(stage: &Stage, what: &str) -> Result<()> {
         }
         "root" => remount("/", libc::MS_RDONLY),
         "unbindable" => propagate(OUTER, libc::MS_UNBINDABLE),
+        other => combine(stage, other),
+    }
+}
+
+/// What takes several changes.
+fn combine(stage: &Stage, what: &str) -> Result<()> {
+    match what {
+        "options" => {
+            let (own, second) = (folder(stage, "own")?, folder(stage, "second")?);
+            let data = "size=1m,nr_inodes=50,mode=710,uid=1,gid=2";
+            let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_NOATIME;
+            mount("some name", &own, "tmpfs", flags, data)?;
+            bind(&own, &second)?;
+            remount(&second, libc::MS_RDONLY | libc::MS_STRICTATIME)
+        }
+        "in-order" => {
+            let (from, to) = (folder(stage, "from")?, folder(stage, "to")?);
+            folder(stage, "from/inner")?;
+            bind(&from, &to)?;
+            tmpfs(&format!("{to}/inner"))?;
+            bind(&from, OUTER)
+        }
+        "around" => {
+            let own = folder(stage, "around").and_then(|around| {
+                tmpfs(&folder(stage, "around/own")?)?;
+                Ok(around)
+            })?;
+            mount(&own, &own, "", libc::MS_BIND | libc::MS_REC, "")
+        }
+        "deleted" => {
+            let file = |name: &str| {
+                let path = stage.path(name).to_string_lossy().into_owned();
+                fs::write(&path, name).map_err(Error::from_io("write a file"))?;
+                Ok::<_, Error>(path)
+            };
+            let (from, to, other) = (file("from")?, file("to")?, file("other")?);
+            bind(&from, &to)?;
+            fs::rename(&other, &from).map_err(Error::from_io("replace a file"))
+        }
+        "moved-over" => {
+            folder(stage, "tree")?;
+            let (from, inner) = (folder(stage, "from")?, folder(stage, "tree/inner")?);
+            folder(stage, "from/inner")?;
+            bind(&from, &from)?;
+            tmpfs(&inner)?;
+            let tree = stage.path("tree").to_string_lossy().into_owned();
+            mount(&from, &tree, "", libc::MS_MOVE, "")
+        }
+        "synchronous" => {
+            let own = folder(stage, "own")?;
+            mount("tmpfs", &own, "tmpfs", libc::MS_SYNCHRONOUS, "")
+        }
+        "files" => {
+            let own = folder(stage, "own")?;
+            tmpfs(&own)?;
+            fs::write(format!("{own}/file"), "").map_err(Error::from_io("write a file"))
+        }
+        "part" => {
+            let (own, part) = (folder(stage, "own")?, folder(stage, "part")?);
+            tmpfs(&own)?;
+            let inner = folder(stage, "own/inner")?;
+            bind(&inner, &part)?;
+            fs::remove_dir(&inner).map_err(Error::from_io("remove a folder"))
+        }
+        "covered-source" => {
+            folder(stage, "tree")?;
+            let (from, to) = (folder(stage, "tree/from")?, folder(stage, "to")?);
+            bind(&from, &to)?;
+            bind(&to, &stage.path("tree").to_string_lossy())
+        }
         other => Err(Error::Argument(format!("what={other}"))),
+    }
+}
+
+fn writes(path: &str, len: usize) -> std::io::Result<()> {
+    fs::write(path, vec![1; len])
+}
+
+/// What was changed is more than what the kernel shows of it.
+fn works(stage: &mut Stage, what: &str) {
+    match what {
+        "tmpfs" => {
+            let file = stage.path("own/file").to_string_lossy().into_owned();
+            stage.check("room", writes(&file, 50_000).is_ok(), &file);
+            let full = writes(&file, 100_000).map_err(|error| error.raw_os_error());
+            stage.equal("no more room", &full, &Err(Some(libc::ENOSPC)));
+        }
+        "bind" => {
+            let _ = writes(&stage.path("from/file").to_string_lossy(), 3);
+            let found = fs::read(stage.path("to/file")).unwrap_or_default();
+            stage.equal("the same file", &found, &vec![1; 3]);
+        }
+        "read-only" => {
+            let refused = writes("/tmp/file", 1).map_err(|error| error.raw_os_error());
+            stage.equal("is read-only", &refused, &Err(Some(libc::EROFS)));
+        }
+        _ => {}
     }
 }
 
 /// The process has changed one thing, which nobody else sees.
 pub(crate) fn changed(stage: &mut Stage, args: &Args) -> Result<()> {
-    change(stage, args.text("what", "tmpfs"))?;
+    let what = args.text("what", "tmpfs");
+    change(stage, what)?;
     let before = shown();
     stage.hold()?;
     stage.equal("mounts", &shown(), &before);
+    works(stage, what);
     Ok(())
+}
+
+/// A mount namespace of the process's own, in that of the guest. The program begins anew there: what it has open is of the old one.
+fn leave_namespace() -> Result<()> {
+    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    if of("self") != of("1") {
+        return Ok(());
+    }
+    // SAFETY: takes a number; the process has one thread.
+    sys::check("unshare", unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    propagate("/", libc::MS_REC | libc::MS_PRIVATE)?;
+    let program = std::env::current_exe().map_err(Error::from_io("find the program"))?;
+    let failed = Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .exec();
+    Err(Error::from_io("execute the program")(failed))
+}
+
+/// The same without a container.
+pub(crate) fn changed_apart(stage: &mut Stage, args: &Args) -> Result<()> {
+    leave_namespace()?;
+    changed(stage, args)
+}
+
+/// Go to another mount namespace, and back to a folder that it has.
+fn enter(namespace: &fs::File, folder: &Path) -> Result<()> {
+    // SAFETY: the descriptor is open; the process has one thread.
+    sys::check("setns", unsafe {
+        libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS)
+    })?;
+    std::env::set_current_dir(folder).map_err(Error::from_io("change the directory"))
+}
+
+fn in_namespace_of_init(folder: &Path, action: impl FnOnce() -> Result<()>) -> Result<()> {
+    let open = |path| fs::File::open(path).map_err(Error::from_io("open a namespace"));
+    let (own, outer) = (open("/proc/self/ns/mnt")?, open("/proc/1/ns/mnt")?);
+    enter(&outer, folder)?;
+    let outcome = action();
+    enter(&own, folder)?;
+    outcome
+}
+
+/// Something is mounted outside later.
+pub(crate) fn later(stage: &mut Stage, _args: &Args) -> Result<()> {
+    leave_namespace()?;
+    let home = stage.path(".");
+    in_namespace_of_init(&home, || tmpfs(OUTER))?;
+    let before = shown();
+    stage.hold()?;
+    stage.equal("mounts", &shown(), &before);
+    in_namespace_of_init(&home, || {
+        let on_it = format!(" {OUTER} ");
+        let all = shown();
+        let mounted = all.iter().filter(|line| line.contains(&on_it)).count();
+        // Where the process was restarted nobody has done it.
+        if mounted == 1 { Ok(()) } else { unmount(OUTER) }
+    })
 }
 
 /// All that was changed is as it was.
@@ -137,8 +307,8 @@ pub(crate) fn undone(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.hold()?;
     stage.check(
         "mounts",
-        Path::new(&own).is_dir() && !shown().contains(&own),
-        &shown(),
+        Path::new(&own).is_dir() && !shown().iter().any(|line| line.contains(&own)),
+        &shown().join("\n"),
     );
     Ok(())
 }

@@ -51,6 +51,8 @@ const NEED_A_GUEST: &[&str] = &[
     "memory::swapped",
     "memory::swapped_self",
     "mounts::changed",
+    "mounts::changed_apart",
+    "mounts::later",
     "mounts::undone",
     "namespaces::ipc",
     "namespaces::ipc_in_use",

@@ -33,8 +33,8 @@ const CONSOLE_TIME: Duration = Duration::from_secs(1);
 /// How long a guest whose trial ends early may take to say so.
 const LAST_TIME: Duration = Duration::from_secs(2);
 
-/// How long a task that has ended may be seen, and how often it is looked for. The scripted guests of tests reap at once.
-const REAP_TIME: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
+/// How long a task that has ended may be seen in a `fast` kernel, and how often it is looked for. The scripted guests of tests reap at once.
+pub(super) const REAP_TIME: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 const REAP_PAUSE: Duration = Duration::from_millis(10);
 
 /// A result, or the verdict that ends the trial at once.
@@ -49,6 +49,8 @@ pub(super) struct Setting<'a> {
     pub(super) asked: Option<Class>,
     /// Longest time of each wait.
     pub(super) time: Duration,
+    /// How long a task that has ended may be seen.
+    pub(super) reap: Duration,
     /// Sums up the times.
     pub(super) clock: &'a Clock,
     /// Who wants a prompt.
@@ -483,7 +485,7 @@ impl<'a> Machine<'a> {
 
     /// Tasks that are left, as `PID NAME`: a task that has ended is given a moment to be reaped.
     pub(super) fn survivors(&mut self, phase: Phase) -> Step<Vec<String>> {
-        let deadline = Instant::now() + REAP_TIME;
+        let deadline = Instant::now() + self.setting.reap;
         loop {
             let tasks = self.tasks(phase)?;
             let late = Instant::now() >= deadline;

@@ -139,6 +139,7 @@ fn judge(
         case: case.id.as_str(),
         asked: case.faults.then_some(Class::Allocation),
         time: case.timeout * case.flavor.patience(),
+        reap: machine::REAP_TIME * case.flavor.patience(),
         clock,
         retries,
         cancel: &env.cancel,

@@ -66,7 +66,8 @@ fn a_wrong_field_is_named() {
         Header "HEADER"."flags": |it| it.flags = 2;
         Header "HEADER"."features": |it| it.features = 1;
         Header "HEADER"."pad": |it| it.pad = 1;
-        Tree "TREE"."flags": |it| it.head.flags = 16;
+        Tree "TREE"."flags": |it| it.head.flags = 64;
+        Tree "TREE"."flags": |it| it.head.flags = 32;
         Tree "TREE"."flags": |it| it.head.flags = 12;
         Tree "TREE"."tasks[1].pid": |it| it.tasks[1].pid = 1;
         Tree "TREE"."tasks[1].ppid": |it| it.tasks[1].ppid = 2;
@@ -157,6 +158,13 @@ fn a_wrong_field_of_memory_is_named() {
         Shmem "SHMEM"."flags": |it| it.flags = 2;
         Shmem "SHMEM"."size": |it| it.size = 0x4001;
         ShmemEnd "SHMEM_END"."objref": |it| it.objref = 8;
+        Mount "MOUNT"."kind": |it| it.head.kind = 5;
+        Mount "MOUNT"."attrs": |it| it.head.attrs = 0x40;
+        Mount "MOUNT"."more": |it| it.head.more = 2;
+        Mount "MOUNT"."source": |it| it.head.source = 1;
+        Mount "MOUNT"."names": |it| it.path.0[0] = b'a';
+        Mount "MOUNT"."source_len": |it| it.source.0[1] = 0;
+        Mount "MOUNT"."source_len": |it| it.head.kind = 1;
         Unlinked "UNLINKED"."flags": |it| it.head.flags = 2;
         Unlinked "UNLINKED"."mode": |it| it.head.mode = 0o4755;
         Unlinked "UNLINKED"."size": |it| it.head.size = u64::MAX;
@@ -191,7 +199,7 @@ fn a_wrong_field_of_memory_is_named() {
 fn order_and_completeness_are_checked() {
     type Change = fn(&mut Vec<Record>);
     let table: [(Change, &str, &str); 12] = [
-        (|it| it.swap(9, 20), "FILES", "fds[0].file"),
+        (|it| it.swap(11, 22), "FILES", "fds[0].file"),
         (|it| it.swap(0, 1), "HEADER", "magic"),
         (|it| drop(it.remove(1)), "PID_NS", "h.type"),
         (|it| drop(it.pop()), "TRAILER", "h.type"),

@@ -493,7 +493,7 @@ fn is_terminated(text: &Name) -> bool {
 }
 
 /// A path begins at the root and ends with its only zero.
-fn text(field: &str, text: &Name, len: u32) -> Result<(), Wrong> {
+pub(super) fn text(field: &str, text: &Name, len: u32) -> Result<(), Wrong> {
     let good = is_terminated(text) && text.0.first() == Some(&b'/');
     expect(good, field, || {
         format!("{text:?} of {len} bytes is no absolute path that ends with a zero")

@@ -107,6 +107,9 @@ struct ckpt_posix_timers {
  * @pid_nss, @nr_pid_nss: pid namespaces below @pid_ns, parents first
  * @cgroup:	checkpoint: the cgroup of the tree; counted reference
  * @cgroups, @nr_cgroups: those below it, parents first
+ * @container:	the tree is a container, and no subtree
+ * @own_mnt_ns: the tree has a mount namespace of its own, compared with the caller's
+ * @mounts:	how its mounts differ from the caller's, see mounts.c
  * @own_cgroup_ns: the tree has a cgroup namespace of its own
  * @memfd_noexec: restart: vm.memfd_noexec of @pid_ns; 0 of a subtree
  * @nr_insns:	restart: instructions of all filters so far
@@ -148,6 +151,9 @@ struct ckpt_ctx {
 	struct cgroup *cgroup;
 	struct ckpt_cgroup *cgroups;
 	unsigned int nr_cgroups;
+	bool container;
+	bool own_mnt_ns;
+	struct list_head mounts;
 	bool own_cgroup_ns;
 	unsigned int memfd_noexec;
 

@@ -44,8 +44,12 @@ unsigned int ckpt_group_size(struct ckpt_ctx *ctx);
 struct ckpt_member *ckpt_group_member(struct ckpt_ctx *ctx, struct ckpt_member *m);
 /* namespaces.c: those of a task, with a counted reference; NULL when it has exited */
 struct nsproxy *ckpt_task_nsproxy(struct task_struct *task);
-/* mounts.c: refuse those that restart would not have */
+/* mounts.c: how those of the tree differ from the caller's: found, written, read, compared */
+int ckpt_mounts_collect(struct ckpt_ctx *ctx);
+int ckpt_mounts_save(struct ckpt_ctx *ctx);
+int ckpt_mounts_read(struct ckpt_ctx *ctx);
 int ckpt_mounts_check(struct ckpt_ctx *ctx);
+void ckpt_mounts_free(struct ckpt_ctx *ctx);
 /* cred.c: refuse what credentials hold beyond ids and capabilities */
 int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
 

@@ -523,7 +523,8 @@ static int check_header(struct ckpt_ctx *ctx)
 	if (rec->flags & ~CHECKPOINT_SUBTREE || rec->features || rec->pad || !rec->id)
 		return ckpt_err(ctx, -EINVAL, "flags %#x, features %#llx, id %u",
 				rec->flags, rec->features, rec->id);
-	if (ctx->flags & RESTART_NEW_PIDS && !(rec->flags & CHECKPOINT_SUBTREE))
+	ctx->container = !(rec->flags & CHECKPOINT_SUBTREE);
+	if (ctx->flags & RESTART_NEW_PIDS && ctx->container)
 		return ckpt_err(ctx, -EINVAL, "this is a container, which has its own pids");
 	if (!ckpt_is_text(rec->release, sizeof(rec->release)) ||
 	    !ckpt_is_text(rec->build, sizeof(rec->build)) ||
@@ -851,7 +852,7 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid)
 	if (!err)
 		err = find_members(ctx);
 	if (!err)
-		err = ckpt_take_root_path(ctx);
+		err = ckpt_take_root_path(ctx) ?: ckpt_mounts_check(ctx);
 	if (!err)
 		err = run_members(ctx);
 	if (!err) {

@@ -67,6 +67,7 @@ struct ckpt_ctx *ckpt_ctx_alloc(int fd, unsigned long flags, int logfd, bool res
 		return ERR_PTR(-ENOMEM);
 	refcount_set(&ctx->refs, 1);
 	init_waitqueue_head(&ctx->wait);
+	INIT_LIST_HEAD(&ctx->mounts);
 	ctx->flags = flags;
 	ctx->restart = restart;
 	xxh64_reset(&ctx->checksum, 0);
@@ -155,9 +156,9 @@ static int save_tree(struct ckpt_ctx *ctx, struct task_struct *root)
 	if (!err)
 		err = ckpt_tree_collect(ctx, root);
 	if (!err)
-		err = ckpt_tree_save(ctx);
+		err = ckpt_take_root_path(ctx) ?: ckpt_mounts_collect(ctx);
 	if (!err)
-		err = ckpt_take_root_path(ctx) ?: ckpt_mounts_check(ctx);
+		err = ckpt_tree_save(ctx);
 	for (unsigned int i = 0; !err && i < ctx->nr_tasks; i++)
 		err = ckpt_task_save(ctx, &ctx->tasks[i]);
 	ctx->current_task = NULL;
@@ -208,6 +209,7 @@ SYSCALL_DEFINE4(checkpoint, pid_t, pid, int, fd, unsigned long, flags, int, logf
 	do {
 		ctx->id = atomic_inc_return(&last_id) & INT_MAX;
 	} while (!ctx->id);
+	ctx->container = !(flags & CHECKPOINT_SUBTREE);
 	ret = save_tree(ctx, root);
 	if (!ret)
 		ret = ctx->id;

@@ -344,6 +344,10 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 		rec->flags |= CKPT_TREE_USER_NS;
 	if (ctx->own_cgroup_ns)
 		rec->flags |= CKPT_TREE_CGROUP_NS;
+	if (ctx->own_mnt_ns)
+		rec->flags |= CKPT_TREE_MOUNT_NS;
+	if (!list_empty(&ctx->mounts))
+		rec->flags |= CKPT_TREE_MOUNTS;
 	if (!(ctx->flags & CHECKPOINT_SUBTREE))
 		rec->flags |= ckpt_pid_namespace_noexec(ctx->pid_ns) <<
 			      CKPT_TREE_MEMFD_NOEXEC_SHIFT;
@@ -364,7 +368,8 @@ int ckpt_tree_save(struct ckpt_ctx *ctx)
 	rec->nr_cgroups = ctx->nr_cgroups;
 	err = ckpt_write_record(ctx, CKPT_REC_TREE, rec, len);
 	err = err ?: ckpt_pid_namespaces_save(ctx);
-	return err ?: ckpt_cgroups_save(ctx);
+	err = err ?: ckpt_cgroups_save(ctx);
+	return err ?: ckpt_mounts_save(ctx);
 }
 
 /* Position of @pid among the first @nr tasks, or -1. */
@@ -459,6 +464,7 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 {
 	struct ckpt_rec_tree *rec;
 	unsigned int nr_cgroups;
+	bool has_mounts;
 	int err;
 
 	err = ckpt_read_record(ctx);
@@ -469,7 +475,9 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 		return ckpt_err(ctx, -EINVAL, "a TREE record is expected here");
 	ctx->memfd_noexec = (rec->flags & CKPT_TREE_MEMFD_NOEXEC) >> CKPT_TREE_MEMFD_NOEXEC_SHIFT;
 	if (!rec->nr_tasks || ctx->memfd_noexec > CKPT_MEMFD_NOEXEC_MAX ||
-	    rec->flags & ~(CKPT_TREE_USER_NS | CKPT_TREE_CGROUP_NS | CKPT_TREE_MEMFD_NOEXEC) ||
+	    rec->flags & ~(CKPT_TREE_USER_NS | CKPT_TREE_CGROUP_NS | CKPT_TREE_MEMFD_NOEXEC |
+			   CKPT_TREE_MOUNT_NS | CKPT_TREE_MOUNTS) ||
+	    (rec->flags & CKPT_TREE_MOUNTS && !(rec->flags & CKPT_TREE_MOUNT_NS)) ||
 	    struct_size(rec, tasks, rec->nr_tasks) != rec->h.len)
 		return ckpt_err(ctx, -EINVAL, "%u tasks in %u bytes, flags %#x", rec->nr_tasks,
 				rec->h.len, rec->flags);
@@ -508,10 +516,15 @@ int ckpt_tree_read(struct ckpt_ctx *ctx)
 		ctx->tasks[i].cgroup = rec->tasks[i].cgroup;
 	}
 	ctx->own_cgroup_ns = rec->flags & CKPT_TREE_CGROUP_NS;
+	ctx->own_mnt_ns = rec->flags & CKPT_TREE_MOUNT_NS;
 	/* The record is gone when the next one is read. */
 	nr_cgroups = rec->nr_cgroups;
+	has_mounts = rec->flags & CKPT_TREE_MOUNTS;
 	err = ckpt_pid_namespaces_read(ctx, rec->nr_pid_ns);
-	return err ?: ckpt_cgroups_read(ctx, nr_cgroups);
+	err = err ?: ckpt_cgroups_read(ctx, nr_cgroups);
+	if (!err && has_mounts)
+		err = ckpt_mounts_read(ctx);
+	return err;
 }
 
 void ckpt_tree_free(struct ckpt_ctx *ctx)
@@ -521,6 +534,7 @@ void ckpt_tree_free(struct ckpt_ctx *ctx)
 			put_task_struct(ctx->tasks[i].task);
 	ckpt_pid_namespaces_free(ctx);
 	ckpt_cgroups_free(ctx);
+	ckpt_mounts_free(ctx);
 	kvfree(ctx->tasks);
 	ctx->tasks = NULL;
 	ctx->nr_tasks = 0;

@@ -7,7 +7,7 @@
  * alignment with explicit padding, which is zero.  Numbers are in the byte
  * order of the kernel that wrote them; the header record says which.
  *
- *	HEADER TREE PID_NS... CGROUP... { TASK USAGE objects... TASK_OBJS RLIMITS
+ *	HEADER TREE PID_NS... CGROUP... MOUNT... { TASK USAGE objects... TASK_OBJS RLIMITS
  *	ATTRIBUTES SIGNALS PENDING... ITIMERS POSIX_TIMERS RESTART_BLOCK CPU REGSET...
  *	TASK_END }... TRAILER
  *
@@ -87,7 +87,8 @@ enum ckpt_record {
 	CKPT_REC_CGROUP		= 36,
 	CKPT_REC_UNLINKED	= 37,
 	CKPT_REC_LDT		= 38,
-	CKPT_REC_MAX		= CKPT_REC_LDT,
+	CKPT_REC_MOUNT		= 39,
+	CKPT_REC_MAX		= CKPT_REC_MOUNT,
 };
 
 /**
@@ -172,6 +173,8 @@ struct ckpt_rec_tree {
 #define CKPT_TREE_CGROUP_NS	0x2	/* it has a cgroup namespace of its own */
 #define CKPT_TREE_MEMFD_NOEXEC	0xc	/* as @memfd_noexec of PID_NS, of the namespace of a container's root ... */
 #define CKPT_TREE_MEMFD_NOEXEC_SHIFT 2	/* ... in these bits */
+#define CKPT_TREE_MOUNT_NS	0x10	/* it has a mount namespace of its own, which was compared ... */
+#define CKPT_TREE_MOUNTS	0x20	/* ... and differs: MOUNT records follow the cgroups */
 
 #define CKPT_MEMFD_NOEXEC_MAX	2
 
@@ -211,6 +214,52 @@ struct ckpt_rec_cgroup {
 	__u32 parent;
 	__u32 pad;
 	char name[CKPT_CGROUP_NAME_LEN];
+};
+
+/* What is mounted outside of the tree is not inside. */
+#define CKPT_MOUNT_GONE		1
+/* ... is inside, and has other options. */
+#define CKPT_MOUNT_ATTRS	2
+/* Something that is there already, under a second name */
+#define CKPT_MOUNT_BIND		3
+/* A tmpfs of the tree's own */
+#define CKPT_MOUNT_TMPFS	4
+
+#define CKPT_MOUNTS_MAX		1024
+
+/**
+ * struct ckpt_rec_mount - how the mounts of the tree differ from those of whoever restarts it
+ * @kind:	CKPT_MOUNT_*
+ * @attrs:	MOUNT_ATTR_* of mount_setattr(2), all that are set; 0 with CKPT_MOUNT_GONE
+ * @more:	1 if another such record follows
+ * @source:	CKPT_MOUNT_BIND: which of these records, from 1 on, is the mount whose root it is;
+ *		0: it is found outside of the tree, by the second name
+ * @size:	CKPT_MOUNT_TMPFS: bytes that it may have at most, 0 for any number
+ * @inodes:	... and files
+ * @mode:	permissions of its root directory
+ * @uid:	its owner
+ * @gid:	... and group
+ * @path_len:	bytes of the path with its terminating zero
+ * @source_len:	bytes of the second name with its terminating zero; 0 for none
+ * @names:	where it is, as seen from the root directory of the tree, then what was mounted:
+ *		with CKPT_MOUNT_BIND a path as seen from the same directory outside, with
+ *		CKPT_MOUNT_TMPFS a name that does not matter; padded with zeros
+ */
+struct ckpt_rec_mount {
+	struct ckpt_hdr h;
+	__u32 kind;
+	__u32 attrs;
+	__u32 more;
+	__u32 source;
+	__u64 size;
+	__u64 inodes;
+	__u32 mode;
+	__u32 uid;
+	__u32 gid;
+	__u32 path_len;
+	__u32 source_len;
+	__u32 pad;
+	char names[];
 };
 
 #define CKPT_COMM_LEN	16
