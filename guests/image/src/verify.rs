@@ -32,8 +32,14 @@ const TREE_MOUNTS: u32 = 0x20;
 /// Those of `MOUNT_ATTR_*` that a mount can have.
 const MOUNT_ATTRS: u32 = 0x20_00bf;
 
+/// Both ways to say when access times are written.
+const MOUNT_ATIME: u32 = 0x30;
+
 /// `CKPT_MOUNTS_MAX`.
-const MOUNTS_MAX: u32 = 1024;
+const MOUNTS_MAX: usize = 1024;
+
+/// Bytes of a path with its zero, at most.
+const PATH_MAX: u32 = 4096;
 
 /// `CKPT_TREE_MEMFD_NOEXEC` with a number that is none.
 const TREE_NOEXEC: u32 = 0xc;
@@ -166,8 +172,8 @@ enum Place {
     PidNs(u32),
     /// So many CGROUP.
     Cgroup(u32),
-    /// The MOUNT with this number.
-    Mount(u32),
+    /// MOUNT.
+    Mount,
     /// A TASK, or the end.
     Task,
     Usage,
@@ -194,7 +200,7 @@ impl Place {
             Self::Tree => "TREE",
             Self::PidNs(_) => "PID_NS",
             Self::Cgroup(_) => "CGROUP",
-            Self::Mount(_) => "MOUNT",
+            Self::Mount => "MOUNT",
             Self::Task => "TASK, or behind the last task TRAILER",
             Self::Usage => "USAGE",
             Self::Objects => "an object or TASK_OBJS",
@@ -239,8 +245,9 @@ struct Verifier {
     /// Those that tasks are in.
     in_cgroups: HashSet<u32>,
     cgroups: Vec<(u32, Vec<u8>)>,
-    /// MOUNT records follow.
+    /// MOUNT records follow; the kinds of those that have come.
     has_mounts: bool,
+    mounts: Vec<u32>,
     /// The memory that the handlers of signal actions are in.
     memories: HashMap<i32, i32>,
     /// Signal actions of the first of each process that lives.
@@ -300,7 +307,7 @@ impl Verifier {
                 self.pid_ns(it, left)?
             }
             (Place::Cgroup(left), Record::Cgroup(it)) => self.cgroup(it, left)?,
-            (Place::Mount(number), Record::Mount(it)) => mount(it, number)?,
+            (Place::Mount, Record::Mount(it)) => self.mount(it)?,
             (Place::Task, Record::Task(it)) if self.sections < self.tree.len() => {
                 self.pid_is(it.pid)?;
                 Place::Usage
@@ -470,7 +477,7 @@ impl Verifier {
     /// What follows the last CGROUP.
     fn after_cgroups(&self) -> Place {
         if self.has_mounts {
-            Place::Mount(1)
+            Place::Mount
         } else {
             Place::Task
         }
@@ -505,6 +512,29 @@ impl Verifier {
             self.in_cgroups.insert(*parent);
         }
         Ok(self.after_cgroups())
+    }
+
+    /// A mount: what is bound of another is the root of a tmpfs before it.
+    fn mount(&mut self, it: &Mount) -> Result<Place, Wrong> {
+        mount(it)?;
+        let head = &it.head;
+        let other = usize::try_from(head.source).unwrap_or(usize::MAX);
+        let known = other.checked_sub(1).map(|place| self.mounts.get(place));
+        let good = match known {
+            None => true,
+            Some(kind) => head.kind == Mount::BIND && kind == Some(&Mount::TMPFS),
+        };
+        expect(good, "source", || {
+            format!("{} is no tmpfs before it", head.source)
+        })?;
+        self.mounts.push(head.kind);
+        expect(self.mounts.len() <= MOUNTS_MAX, "more", || {
+            format!("more than {MOUNTS_MAX}")
+        })?;
+        Ok(match head.more {
+            0 => Place::Task,
+            _ => Place::Mount,
+        })
     }
 
     /// A pid namespace: its init comes first, and what has a number in it has one in that above, and in no other.
@@ -711,26 +741,35 @@ impl Verifier {
     }
 }
 
-/// A mount: a number that is another's is before its own, and only what is new has a second name.
-fn mount(it: &Mount, number: u32) -> Result<Place, Wrong> {
+/// What a MOUNT says of itself: only what is new has a second name, and only a tmpfs has what a file system has.
+fn mount(it: &Mount) -> Result<(), Wrong> {
     let head = &it.head;
-    expect(number <= MOUNTS_MAX, "more", || {
-        format!("more than {MOUNTS_MAX}")
-    })?;
     expect(
         (Mount::GONE..=Mount::TMPFS).contains(&head.kind),
         "kind",
         || format!("{} is none", head.kind),
     )?;
-    expect(head.attrs & !MOUNT_ATTRS == 0, "attrs", || {
-        format!("{:#x} has unknown bits", head.attrs)
-    })?;
+    let attrs = head.attrs & !MOUNT_ATTRS == 0
+        && head.attrs & MOUNT_ATIME != MOUNT_ATIME
+        && (head.kind != Mount::GONE || head.attrs == 0);
+    expect(attrs, "attrs", || format!("{:#x}", head.attrs))?;
     expect(head.more <= 1, "more", || {
         format!("{} is neither 0 nor 1", head.more)
     })?;
-    let bound = head.kind == Mount::BIND && head.source < number;
-    expect(bound || head.source == 0, "source", || {
-        format!("{} is not before it", head.source)
+    let own = head.kind == Mount::TMPFS;
+    for (field, value) in [
+        ("size", head.size),
+        ("inodes", head.inodes),
+        ("mode", head.mode.into()),
+        ("uid", head.uid.into()),
+        ("gid", head.gid.into()),
+    ] {
+        expect(own || value == 0, field, || {
+            format!("{value} of what is no file system of the tree's own")
+        })?;
+    }
+    expect(head.mode <= 0o7777, "mode", || {
+        format!("{:#o} are no permissions", head.mode)
     })?;
     objects::text("names", &it.path, head.path_len)?;
     let is_new = matches!(head.kind, Mount::BIND | Mount::TMPFS);
@@ -742,9 +781,9 @@ fn mount(it: &Mount, number: u32) -> Result<Place, Wrong> {
     expect(named, "source_len", || {
         format!("{:?} of kind {}", it.source, head.kind)
     })?;
-    Ok(match head.more {
-        0 => Place::Task,
-        _ => Place::Mount(number + 1),
+    let longest = head.path_len.max(head.source_len);
+    expect(longest <= PATH_MAX, "names", || {
+        format!("{longest} bytes are too many")
     })
 }
 

@@ -59,7 +59,7 @@ pub fn mount(error: &io::Error) -> Option<&'static str> {
             "that takes CAP_SYS_ADMIN in the user namespace of the tree: run it as root, or with --map-users"
         }
         libc::EINVAL => {
-            "what the tree had unmounted must be mounted here, too, as the tree's namespace began with it"
+            "what the tree had unmounted or changed must be mounted here, too; in a user namespace folders cannot be bound without what is mounted in them"
         }
         _ => return None,
     })

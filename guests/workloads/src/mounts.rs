@@ -151,6 +151,16 @@ fn combine(stage: &Stage, what: &str) -> Result<()> {
             })?;
             mount(&own, &own, "", libc::MS_BIND | libc::MS_REC, "")
         }
+        "source-gone" => {
+            bind(OUTER, &folder(stage, "to")?)?;
+            unmount(OUTER)
+        }
+        "own-proc" => {
+            // Below the second /proc, which covers what is bound.
+            unmount(PROC)?;
+            bind("/proc/sys", &folder(stage, "to")?)?;
+            mount("proc", PROC, "proc", PROC_FLAGS, "")
+        }
         "deleted" => {
             let file = |name: &str| {
                 let path = stage.path(name).to_string_lossy().into_owned();
@@ -190,7 +200,8 @@ fn combine(stage: &Stage, what: &str) -> Result<()> {
             folder(stage, "tree")?;
             let (from, to) = (folder(stage, "tree/from")?, folder(stage, "to")?);
             bind(&from, &to)?;
-            bind(&to, &stage.path("tree").to_string_lossy())
+            bind(&to, &stage.path("tree").to_string_lossy())?;
+            bind(&to, &folder(stage, "third")?)
         }
         other => Err(Error::Argument(format!("what={other}"))),
     }
@@ -212,6 +223,11 @@ fn works(stage: &mut Stage, what: &str) {
         "bind" => {
             let _ = writes(&stage.path("from/file").to_string_lossy(), 3);
             let found = fs::read(stage.path("to/file")).unwrap_or_default();
+            stage.equal("the same file", &found, &vec![1; 3]);
+        }
+        "options" => {
+            let _ = writes(&stage.path("own/file").to_string_lossy(), 3);
+            let found = fs::read(stage.path("second/file")).unwrap_or_default();
             stage.equal("the same file", &found, &vec![1; 3]);
         }
         "read-only" => {

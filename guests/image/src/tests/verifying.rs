@@ -160,11 +160,15 @@ fn a_wrong_field_of_memory_is_named() {
         ShmemEnd "SHMEM_END"."objref": |it| it.objref = 8;
         Mount "MOUNT"."kind": |it| it.head.kind = 5;
         Mount "MOUNT"."attrs": |it| it.head.attrs = 0x40;
+        Mount "MOUNT"."attrs": |it| it.head.attrs = 0x30;
+        Mount "MOUNT"."mode": |it| it.head.mode = 0o10000;
+        Mount "MOUNT"."size": |it| it.head.kind = 3;
         Mount "MOUNT"."more": |it| it.head.more = 2;
         Mount "MOUNT"."source": |it| it.head.source = 1;
         Mount "MOUNT"."names": |it| it.path.0[0] = b'a';
         Mount "MOUNT"."source_len": |it| it.source.0[1] = 0;
-        Mount "MOUNT"."source_len": |it| it.head.kind = 1;
+        Mount "MOUNT"."attrs": |it| it.head.kind = 1;
+        Mount "MOUNT"."source_len": |it| it.source.0[5] = b'a';
         Unlinked "UNLINKED"."flags": |it| it.head.flags = 2;
         Unlinked "UNLINKED"."mode": |it| it.head.mode = 0o4755;
         Unlinked "UNLINKED"."size": |it| it.head.size = u64::MAX;

@@ -40,6 +40,9 @@
 #include "../../fs/mount.h"
 #include "internal.h"
 
+/* Nobody can mount anything meanwhile: a second or two of looking at the caller's mounts */
+#define STEPS_MAX	(10 * 1000 * 1000)
+
 /* What mount(2) sets of one mount */
 #define MOUNT_FLAGS	(MNT_READONLY | MNT_NOSUID | MNT_NODEV | MNT_NOEXEC | MNT_NOATIME | \
 			 MNT_NODIRATIME | MNT_RELATIME | MNT_NOSYMFOLLOW)
@@ -81,10 +84,12 @@ struct ckpt_mount {
  * @before: what the caller's namespace has got later has unique ids from here on
  * @own_pids: restart mounts a /proc, of the tree's own pid namespace
  * @proc:   what that is in the tree; the mount is NULL if there is none
+ * @proc_point: the directory that it covers; only compared
  * @found:  the differences
  * @nr:     how many they are
+ * @steps:  how much was looked at for them
  * @buf:    room for three names
- * @err:    why it was given up: ENOMEM, ENAMETOOLONG, E2BIG, or EBUSY with @what
+ * @err:    why it was given up: ENOMEM, E2BIG, or EBUSY with @what
  * @what:   what is refused
  * @where:  ... and where it is; counted references
  */
@@ -97,8 +102,10 @@ struct comparison {
 	u64 before;
 	bool own_pids;
 	struct path proc;
+	const struct dentry *proc_point;
 	struct list_head found;
 	unsigned int nr;
+	unsigned int steps;
 	char *buf;
 	int err;
 	const char *what;
@@ -151,15 +158,19 @@ static struct mount *lowermost(struct mount *m)
 	return m;
 }
 
-/*
- * Can it be seen by name?  What the kernel mounts and unmounts by itself, where
- * somebody looks, is no matter.
- */
+/* Does the kernel mount and unmount it by itself, where somebody looks? */
+static bool is_automount(const struct mount *m)
+{
+	return m->mnt.mnt_flags & MNT_SHRINKABLE && list_empty(&m->mnt_mounts) &&
+	       m->mnt_mountpoint->d_flags & DCACHE_NEED_AUTOMOUNT;
+}
+
+/* Can it be seen by name?  Automounts are no matter. */
 static bool is_visible(struct comparison *c, struct mount *parent, struct mount *child)
 {
 	struct dentry *root = c->ctx->root_path.dentry;
 
-	if (child->mnt.mnt_flags & MNT_SHRINKABLE)
+	if (is_automount(child))
 		return false;
 	return parent != c->top ||
 	       (child->mnt_mountpoint != root && is_subdir(child->mnt_mountpoint, root));
@@ -235,9 +246,17 @@ static const char *name_of(struct comparison *c, struct mount *m, struct dentry 
 	struct path root = { .mnt = &top->mnt, .dentry = c->ctx->root_path.dentry };
 	char *name = __d_path(&path, &root, buf, PATH_MAX);
 
-	if (IS_ERR(name))
-		c->err = PTR_ERR(name);
 	return IS_ERR(name) ? NULL : name;
+}
+
+/* Count what was looked at; false where that is too much, or not wanted any more. */
+static bool goes_on(struct comparison *c, unsigned int steps)
+{
+	c->steps += steps;
+	if (c->steps > STEPS_MAX)
+		c->err = -E2BIG;
+	cond_resched();
+	return !c->err && !fatal_signal_pending(current);
 }
 
 /* Note a difference at a place of the tree. */
@@ -249,8 +268,7 @@ static struct ckpt_mount *note(struct comparison *c, u32 kind, struct mount *m,
 	struct ckpt_mount *new;
 
 	if (!name) {
-		if (!c->err)
-			give_up(c, "a mount without a name", m, dentry);
+		give_up(c, "a mount without a name, or with one that is too long", m, dentry);
 		return NULL;
 	}
 	if (++c->nr > CKPT_MOUNTS_MAX) {
@@ -350,15 +368,17 @@ static void compare_with(struct comparison *c, struct mount *m, struct mount *or
 
 /* --- ... of one that is new --- */
 
-/* Does the name of @dentry on @m, a mount of the caller's, lead there from the root directory? */
+/*
+ * Does the name of @dentry on @m, a mount of the caller's, lead there from the root directory,
+ * also where restart has mounted /proc?  Names are no longer than PATH_MAX.
+ */
 static bool is_reachable(struct comparison *c, struct mount *m, struct dentry *dentry)
 {
 	struct dentry *root = c->ctx->root_path.dentry;
-
 	bool comes_from_it = false;
 
 	guard(rcu)();
-	for (;;) {
+	for (int i = 0; i < PATH_MAX && dentry != c->proc_point; i++) {
 		struct mount *on_it = comes_from_it ? NULL : __lookup_mnt(&m->mnt, dentry);
 
 		if (on_it && on_it->mnt_id_unique < c->before)
@@ -377,7 +397,9 @@ static bool is_reachable(struct comparison *c, struct mount *m, struct dentry *d
 			dentry = READ_ONCE(dentry->d_parent);
 			comes_from_it = false;
 		}
+		c->steps++;
 	}
+	return false;
 }
 
 /* Does the image say that @source is bound at @name? */
@@ -408,7 +430,8 @@ static const char *find_source(struct comparison *c, struct mount *m)
 		struct mount *o = rb_entry(node, struct mount, mnt_node);
 		const char *name;
 
-		cond_resched();
+		if (!goes_on(c, 1))
+			return NULL;
 		if (o->mnt.mnt_sb != m->mnt.mnt_sb || o->mnt_id_unique >= c->before ||
 		    !is_subdir(dentry, o->mnt.mnt_root) || !is_reachable(c, o, dentry))
 			continue;
@@ -427,11 +450,9 @@ static const char *find_source(struct comparison *c, struct mount *m)
 
 static bool is_mine(struct comparison *c, const struct super_block *sb)
 {
-	for (struct rb_node *node = rb_first(&c->mine->mounts); node; node = rb_next(node)) {
-		if (rb_entry(node, struct mount, mnt_node)->mnt.mnt_sb == sb)
+	for (struct rb_node *node = rb_first(&c->mine->mounts); node; node = rb_next(node))
+		if (rb_entry(node, struct mount, mnt_node)->mnt.mnt_sb == sb || !goes_on(c, 1))
 			return true;
-		cond_resched();
-	}
 	return false;
 }
 
@@ -442,7 +463,8 @@ static bool is_its_alone(struct comparison *c, const struct super_block *sb)
 
 	for (struct rb_node *node = rb_first(&c->its->mounts); node; node = rb_next(node)) {
 		its += rb_entry(node, struct mount, mnt_node)->mnt.mnt_sb == sb;
-		cond_resched();
+		if (!goes_on(c, 1))
+			break;
 	}
 	return atomic_read(&sb->s_active) == its;
 }
@@ -498,23 +520,35 @@ static void note_tmpfs(struct comparison *c, struct mount *m, u64 order)
 			m->mnt.mnt_root);
 }
 
-/* Was something mounted around it before, so that nobody could have mounted it by name? */
-static bool is_below_older(struct mount *m)
+/* Is something with an id below @before mounted between the root of @m and @dentry? */
+static bool has_between(struct comparison *c, struct mount *m, struct dentry *dentry, u64 before)
 {
-	struct mount *lowest = lowermost(m), *parent = lowest->mnt_parent;
-	struct dentry *dentry = lowest->mnt_mountpoint;
-
 	guard(rcu)();
-	while (dentry != parent->mnt.mnt_root && !IS_ROOT(dentry)) {
+	while (dentry != m->mnt.mnt_root && !IS_ROOT(dentry)) {
 		struct mount *around;
 
+		c->steps++;
 		dentry = READ_ONCE(dentry->d_parent);
-		if (dentry == parent->mnt.mnt_root)
+		if (dentry == m->mnt.mnt_root)
 			break;
-		around = __lookup_mnt(&parent->mnt, dentry);
-		if (around && around->mnt_id_unique < m->mnt_id_unique)
+		around = __lookup_mnt(&m->mnt, dentry);
+		if (around && around->mnt_id_unique < before)
 			return true;
 	}
+	return false;
+}
+
+/* Was something mounted around it before, so that nobody could have mounted it by name? */
+static bool is_below_older(struct comparison *c, struct mount *m)
+{
+	struct mount *at = m;
+
+	do {
+		at = lowermost(at);
+		if (has_between(c, at->mnt_parent, at->mnt_mountpoint, m->mnt_id_unique))
+			return true;
+		at = at->mnt_parent;
+	} while (at != c->top && goes_on(c, 1));
 	return false;
 }
 
@@ -544,7 +578,7 @@ static void note_new(struct comparison *c, struct mount *m, unsigned int below)
 		give_up(c, "mounted, and deleted since", m, m->mnt.mnt_root);
 		return;
 	}
-	if (!c->ctx->restart && is_below_older(m)) {
+	if (!c->ctx->restart && is_below_older(c, m)) {
 		give_up(c, "covered by what was moved", m, m->mnt.mnt_root);
 		return;
 	}
@@ -608,7 +642,7 @@ static void compare(struct comparison *c)
 		}
 		if (!below)
 			its = child_at(original, child->mnt_mountpoint);
-		its = its ? uppermost(its, c->before) : NULL;
+		its = its && its->mnt_id_unique < c->before ? uppermost(its, c->before) : NULL;
 		child = uppermost(child, U64_MAX);
 		if (find_difference(c, child, its, below))
 			below++;
@@ -744,6 +778,8 @@ static void compare_all(struct comparison *c)
 	c->before = c->its->root->mnt_id_unique;
 	if (c->before < c->mine->root->mnt_id_unique)
 		c->before = U64_MAX;
+	if (c->proc.mnt)
+		c->proc_point = lowermost(real_mount(c->proc.mnt))->mnt_mountpoint;
 	c->original_top = original_of_top(c);
 	if (!c->original_top)
 		return;
@@ -761,9 +797,9 @@ static int refuse(struct comparison *c)
 	if (c->err == -ENOMEM)
 		return ckpt_nomem(c->ctx, "a mount");
 	if (c->err == -E2BIG)
-		return ckpt_err(c->ctx, c->err, "more than %u mounts differ", CKPT_MOUNTS_MAX);
-	if (!c->what)
-		return ckpt_err(c->ctx, c->err, "the name of a mount");
+		return ckpt_err(c->ctx, c->err,
+				"more than %u mounts differ, or the caller has too many",
+				CKPT_MOUNTS_MAX);
 	if (!c->where.mnt)
 		return ckpt_err(c->ctx, c->err, "%s", c->what);
 	name = __d_path(&c->where, &c->ctx->root_path, c->buf, PATH_MAX);
