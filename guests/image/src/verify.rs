@@ -773,10 +773,10 @@ fn mount(it: &Mount) -> Result<(), Wrong> {
     })?;
     objects::text("names", &it.path, head.path_len)?;
     let is_new = matches!(head.kind, Mount::BIND | Mount::TMPFS);
-    let named = match it.source.0.split_last() {
-        Some((0, name)) => is_new && !name.contains(&0),
-        Some(_) => false,
-        None => !is_new,
+    let named = if is_new {
+        objects::is_terminated(&it.source)
+    } else {
+        it.source.0.is_empty()
     };
     expect(named, "source_len", || {
         format!("{:?} of kind {}", it.source, head.kind)

@@ -487,7 +487,7 @@ fn clock(field: &str, nanoseconds: i64) -> Result<(), Wrong> {
 }
 
 /// Its only zero is its end.
-fn is_terminated(text: &Name) -> bool {
+pub(super) fn is_terminated(text: &Name) -> bool {
     let zero = text.0.iter().position(|&byte| byte == 0);
     zero.is_some_and(|zero| zero + 1 == text.0.len())
 }
