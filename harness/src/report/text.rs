@@ -16,6 +16,12 @@ const MESSAGE_LINES: usize = 12;
 /// Cases of a run of several rounds that are listed one by one though they always passed.
 const ALWAYS: usize = 40;
 
+/// Cases of a run whose failures may have scrolled away when it ends, so that they are told again.
+const LONG: usize = 40;
+
+/// Failures that are told again with their message; of the others the names are.
+const TOLD_AGAIN: usize = 8;
+
 /// How often a long run gives a sign of life.
 const EVERY: Duration = Duration::from_secs(30);
 
@@ -86,6 +92,28 @@ pub fn failure(case: &CaseResult, finished: &Finished, run: &Run, style: &Style)
     }
     lines.push(format!("    repeat:   {}", command(case, finished, run)));
     Some(lines.join("\n"))
+}
+
+/// What failed in a long run, once more: the end is what people see of its output, and often all that is kept.
+fn failed_again(results: &Results, style: &Style) -> Option<String> {
+    if results.cases.len() <= LONG {
+        return None;
+    }
+    let cases = results.cases.iter();
+    let trials = cases.flat_map(|case| case.trials.iter().map(move |trial| (case, trial)));
+    let failed: Vec<_> = trials
+        .filter(|(_, trial)| !matches!(trial.verdict.kind(), "pass" | "skip"))
+        .collect();
+    let (first, other) = failed.split_at(failed.len().min(TOLD_AGAIN));
+    let mut lines = vec!["failed:".to_owned()];
+    for (case, trial) in first {
+        lines.extend(failure(case, trial, &results.run, style));
+    }
+    for (case, trial) in other {
+        let label = (style.paint)(trial.verdict.kind(), label(&trial.verdict));
+        lines.push(format!("{label} {}", case.trial_name(trial, false)));
+    }
+    (!failed.is_empty()).then(|| lines.join("\n"))
 }
 
 /// The outcomes and durations of each case in a run of several rounds.
@@ -342,7 +370,11 @@ impl<W: Write + Send> Sink for Plain<W> {
                 self.line(&lines.join("\n"))
             }
             // Who started the run says how it ended: there is more to say than what is in the event.
-            Event::RunFinished { .. } | Event::BuildStarted { .. } => Ok(()),
+            Event::RunFinished { .. } => {
+                let failed = failed_again(&self.results, &self.style);
+                failed.map_or(Ok(()), |text| self.line(&text))
+            }
+            Event::BuildStarted { .. } => Ok(()),
         }
     }
 }
@@ -436,6 +468,45 @@ mod tests {
                         skip s390x/a/two: no IPC\n\
                         s390x: 1 passed, 0 failed, 1 skipped\n";
         assert_eq!(String::from_utf8(sink.out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_long_run_ends_with_what_failed() {
+        let of = |count: usize, failed: usize| {
+            let mut results = Results::default();
+            results.run.id = "1".to_owned();
+            results.cases = (0..count)
+                .map(|n| {
+                    let name = format!("s390x/a/case-{n}");
+                    let (oracle, message) = (Oracle::State, "differs".to_owned());
+                    let verdict = if n < failed {
+                        Verdict::Fail { oracle, message }
+                    } else {
+                        Verdict::Pass
+                    };
+                    CaseResult {
+                        plan: planned(&name),
+                        trials: vec![finished(&name, verdict)],
+                    }
+                })
+                .collect();
+            failed_again(&results, &Style::plain(Path::new("/")))
+        };
+        assert_eq!(of(LONG + 1, 0), None);
+        assert_eq!(of(LONG, LONG), None);
+        let text = of(LONG + 1, TOLD_AGAIN + 2).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines[..2],
+            ["failed:", "fail (state) s390x/a/case-0 (0.4 s)"]
+        );
+        assert_eq!(lines[2], "    differs");
+        let count = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
+        assert_eq!(
+            (count("fail "), count("    repeat: ")),
+            (TOLD_AGAIN + 2, TOLD_AGAIN)
+        );
+        assert_eq!(lines.last(), Some(&"fail (state) s390x/a/case-9"));
     }
 
     #[test]
