@@ -111,6 +111,11 @@ impl Record {
                 to.extend(&it.path.0);
                 to.extend(&it.source.0);
             }
+            Self::Node(it) => {
+                it.head.encode(order, to);
+                to.extend(&it.name.0);
+                to.extend(&it.target.0);
+            }
             Self::Memfd(it) => {
                 it.head.encode(order, to);
                 to.extend(&it.name.0);

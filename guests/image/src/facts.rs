@@ -126,9 +126,10 @@ struct Sorter<'a> {
     task: String,
     /// The address space or the shared memory that is open.
     mm: String,
-    /// CGROUP and MOUNT records so far.
+    /// CGROUP and MOUNT records so far, and NODE records of the last of these.
     cgroups: u32,
     mounts: u32,
+    nodes: u32,
     facts: Facts<'a>,
 }
 
@@ -188,12 +189,24 @@ impl<'a> Sorter<'a> {
             }
             Record::Mount(it) => {
                 self.mounts += 1;
+                self.nodes = 0;
                 let mut facts = facts(&self.names, &it.head);
                 for (name, bytes) in [("path", &it.path.0), ("source", &it.source.0)] {
                     let value = Value::Bytes(bytes.clone());
                     facts.push(more("", name, name.to_owned(), value));
                 }
                 self.push(format!("mount {}", self.mounts), kind, facts);
+            }
+            Record::Node(it) => {
+                self.nodes += 1;
+                let mut facts = facts(&self.names, &it.head);
+                for (name, bytes) in [("name", &it.name.0), ("target", &it.target.0)] {
+                    let value = Value::Bytes(bytes.clone());
+                    facts.push(more("", name, name.to_owned(), value));
+                }
+                // What is in it follows.
+                self.mm = format!("mount {} file {}", self.mounts, self.nodes);
+                self.push(self.mm.clone(), kind, facts);
             }
             Record::Itimers(it) => self.plain(task, record, it),
             Record::Pending(it) => {
@@ -340,6 +353,7 @@ impl<'a> Facts<'a> {
             mm: "no mm".to_owned(),
             cgroups: 0,
             mounts: 0,
+            nodes: 0,
             facts: Facts {
                 parts: Vec::new(),
                 memory: BTreeMap::new(),

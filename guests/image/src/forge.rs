@@ -178,7 +178,7 @@ fn elements(record: &str) -> &'static [List] {
         "PID_NS" => &[("ids", PidId::SIZE, Some(PidId::layout))],
         "FILES" => &[("fds", Fd::SIZE, Some(Fd::layout))],
         "FS" => &[("paths", 1, None)],
-        "MOUNT" => &[("names", 1, None)],
+        "MOUNT" | "NODE" => &[("names", 1, None)],
         "SIGHAND" => &[("action", Sigaction::SIZE, Some(Sigaction::layout))],
         "CRED" => &[("groups", 4, None)],
         "MM" => &[("auxv", 8, None)],

@@ -144,7 +144,11 @@ fixed!(MemfdHead = "ckpt_rec_memfd" at 8 { objref: i32, seals: u32, size: u64, m
 fixed!(Cgroup = "ckpt_rec_cgroup" at 8 { parent: u32, pad: u32, name: Text<256> });
 fixed!(MountHead = "ckpt_rec_mount" at 8 {
     kind: u32, attrs: u32, more: u32, source: u32, size: u64, inodes: u64, mode: u32, uid: u32, gid: u32, path_len: u32, source_len: u32,
-    pad: u32,
+    nodes: u32,
+});
+fixed!(NodeHead = "ckpt_rec_node" at 8 {
+    folder: u32, same: u32, mode: u32, uid: u32, gid: u32, major: u32, minor: u32, name_len: u32, target_len: u32, pad: u32,
+    size: u64, mtime: i64,
 });
 fixed!(UnlinkedHead = "ckpt_rec_unlinked" at 8 { objref: i32, flags: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, path_len: u32 });
 fixed!(Usage = "ckpt_usage" at 0 { utime: u64, stime: u64, voluntary: u64, involuntary: u64, minor_faults: u64, major_faults: u64 });
@@ -204,6 +208,7 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     UnlinkedHead::layout,
     LdtHead::layout,
     MountHead::layout,
+    NodeHead::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -251,6 +256,7 @@ variable!(Seccomp: SeccompHead { insns: Vec<Insn> });
 variable!(Memfd: MemfdHead { name: Name });
 variable!(Unlinked: UnlinkedHead { path: Name });
 variable!(Mount: MountHead { path: Name, source: Name });
+variable!(Node: NodeHead { name: Name, target: Name });
 variable!(Ldt: LdtHead { entries: Vec<u64> });
 variable!(PidNs: PidNsHead { ids: Vec<PidId> });
 variable!(PosixTimers: PosixTimersHead { timers: Vec<PosixTimer> });
@@ -349,6 +355,7 @@ pub enum Record {
     Unlinked(Unlinked),
     Ldt(Ldt),
     Mount(Mount),
+    Node(Node),
 }
 
 impl Cgroup {
@@ -409,8 +416,49 @@ impl Mount {
     }
 }
 
+impl Node {
+    /// `S_IFMT`: the bits of the mode that say what it is.
+    const KIND: u32 = 0o170_000;
+    /// A directory.
+    pub const FOLDER: u32 = 0o040_000;
+    /// A regular file.
+    pub const FILE: u32 = 0o100_000;
+    /// A symbolic link.
+    pub const LINK: u32 = 0o120_000;
+    /// A fifo.
+    pub const FIFO: u32 = 0o010_000;
+    /// A socket.
+    pub const SOCKET: u32 = 0o140_000;
+    /// A character device.
+    pub const CHARACTERS: u32 = 0o020_000;
+    /// A block device.
+    pub const BLOCKS: u32 = 0o060_000;
+
+    /// What it is.
+    pub fn kind(&self) -> u32 {
+        self.head.mode & Self::KIND
+    }
+
+    /// Its permissions.
+    pub fn permissions(&self) -> u32 {
+        self.head.mode & 0o7777
+    }
+
+    /// Whether its contents follow.
+    pub fn has_contents(&self) -> bool {
+        self.kind() == Self::FILE && self.head.same == 0
+    }
+
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let head = NodeHead::decode(from)?;
+        let name = from.text(head.name_len).of("names")?;
+        let target = from.text(head.target_len).of("names")?;
+        Ok(Self { head, name, target })
+    }
+}
+
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 41] = [
     "",
     "HEADER",
     "TREE",
@@ -451,6 +499,7 @@ const NAMES: [&str; 40] = [
     "UNLINKED",
     "LDT",
     "MOUNT",
+    "NODE",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -521,6 +570,7 @@ impl Record {
             Self::Unlinked(_) => 37,
             Self::Ldt(_) => 38,
             Self::Mount(_) => 39,
+            Self::Node(_) => 40,
         }
     }
 
@@ -622,6 +672,7 @@ impl Record {
             37 => Self::Unlinked(Unlinked::decode(from)?),
             38 => Self::Ldt(Ldt::decode(from)?),
             39 => Self::Mount(Mount::decode(from)?),
+            40 => Self::Node(Node::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

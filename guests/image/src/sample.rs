@@ -6,11 +6,11 @@ use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
     Actions, Arch, Attributes, Cgroup, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd,
     FileHead, FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers, Ldt,
-    LdtHead, Memfd, MemfdHead, Mm, MmEnd, MmHead, Mount, MountHead, Pages, PagesHead, Pending,
-    PendingHead, PidId, PidNs, PidNsHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset,
-    RegsetHead, RestartBlock, Rlimit, Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction,
-    Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Tree, TreeHead, TreeTask, Unlinked,
-    UnlinkedHead, Usage, UsageRecord, UtsNs, Vma,
+    LdtHead, Memfd, MemfdHead, Mm, MmEnd, MmHead, Mount, MountHead, Node, NodeHead, Pages,
+    PagesHead, Pending, PendingHead, PidId, PidNs, PidNsHead, PosixTimer, PosixTimers,
+    PosixTimersHead, Record, Regset, RegsetHead, RestartBlock, Rlimit, Rlimits, Seccomp,
+    SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs,
+    TimeNs, Tree, TreeHead, TreeTask, Unlinked, UnlinkedHead, Usage, UsageRecord, UtsNs, Vma,
 };
 
 /// Bytes of a page.
@@ -51,8 +51,8 @@ fn cgroup(parent: u32, name: &str) -> Record {
     })
 }
 
-/// A folder that is bound, and the tmpfs that it is bound in.
-fn mounts() -> [Record; 2] {
+/// A folder that is bound, and the tmpfs that it is bound in, with what is in that.
+fn mounts() -> Vec<Record> {
     let tmpfs = MountHead {
         kind: Mount::TMPFS,
         attrs: 0x6,
@@ -65,7 +65,7 @@ fn mounts() -> [Record; 2] {
         gid: 5,
         path_len: 0,
         source_len: 0,
-        pad: 0,
+        nodes: 5,
     };
     let bind = MountHead {
         kind: Mount::BIND,
@@ -75,6 +75,7 @@ fn mounts() -> [Record; 2] {
         inodes: 0,
         mode: 0,
         gid: 0,
+        nodes: 0,
         ..tmpfs.clone()
     };
     let mount = |head: MountHead, path, source| {
@@ -89,9 +90,49 @@ fn mounts() -> [Record; 2] {
             source,
         })
     };
-    [
-        mount(tmpfs, "/own", "tmpfs"),
-        mount(bind, "/own/to", "/from"),
+    let mut all = vec![mount(tmpfs, "/own", "tmpfs")];
+    all.extend(nodes());
+    all.push(mount(bind, "/own/to", "/from"));
+    all
+}
+
+/// A folder with a file, another name of that, and a link.
+fn nodes() -> Vec<Record> {
+    const MTIME: i64 = 1_700_000_000_000_000_000;
+    let node = |(folder, same): (u32, u32), mode: u32, size: u64, (file, target): (&str, &str)| {
+        let (file, name_len) = name(file);
+        let (target, target_len) = if target.is_empty() {
+            (Name(Vec::new()), 0)
+        } else {
+            name(target)
+        };
+        Record::Node(Node {
+            head: NodeHead {
+                folder,
+                same,
+                mode,
+                uid: 0,
+                gid: if same == 0 { 5 } else { 0 },
+                major: 0,
+                minor: 0,
+                name_len,
+                target_len,
+                pad: 0,
+                size,
+                mtime: if same == 0 { MTIME } else { 0 },
+            },
+            name: file,
+            target,
+        })
+    };
+    vec![
+        node((0, 0), 0o041_777, 0, ("/", "")),
+        node((1, 0), 0o040_755, 0, ("to", "")),
+        node((2, 0), 0o100_644, 10, ("file", "")),
+        pages(0, 1),
+        Record::ShmemEnd(ShmemEnd { objref: 0, pad: 0 }),
+        node((1, 3), 0o100_000, 0, ("other", "")),
+        node((1, 0), 0o120_777, 0, ("link", "to/file")),
     ]
 }
 
@@ -120,8 +161,7 @@ pub fn head(arch: Arch) -> Vec<Record> {
         ppid: 2,
         ..child
     };
-    let [tmpfs, bind] = mounts();
-    vec![
+    let mut all = vec![
         Record::Header(Header {
             magic: MAGIC,
             byte_order: BYTE_ORDER,
@@ -151,9 +191,9 @@ pub fn head(arch: Arch) -> Vec<Record> {
         pid_ns(41, 40, &[(3, 1)]),
         cgroup(0, "above"),
         cgroup(1, "below"),
-        tmpfs,
-        bind,
-    ]
+    ];
+    all.extend(mounts());
+    all
 }
 
 fn cred() -> Record {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
-    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Ldt, Memfd, Mm, Mount,
+    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Ldt, Memfd, Mm, Mount, Node,
     Pending, PidNs, PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task,
     TaskObjs, Tree, Unlinked, Usage, UsageRecord, Vma, describe_bytes, hex_digits,
 };
@@ -525,24 +525,54 @@ fn mount(it: &Mount) -> String {
     match head.kind {
         Mount::GONE => format!("{path:?} is not mounted"),
         Mount::ATTRS => format!("{path:?} with attributes {attrs:#x}"),
-        Mount::BIND if head.source != 0 => {
-            format!("{path:?} of mount {}, attributes {attrs:#x}", head.source)
-        }
+        Mount::BIND if head.source != 0 => format!(
+            "{path:?} of {:?} in mount {}, attributes {attrs:#x}",
+            it.source.as_str(),
+            head.source
+        ),
         Mount::BIND => format!(
             "{path:?} of {:?}, attributes {attrs:#x}",
             it.source.as_str()
         ),
         Mount::TMPFS => format!(
-            "{path:?} a tmpfs {:?} of {:#x} bytes and {} files, mode {:#o} of {}:{}, attributes {attrs:#x}",
+            "{path:?} a tmpfs {:?} of {:#x} bytes and {} files, mode {:#o} of {}:{}, attributes {attrs:#x}, {} names in it",
             it.source.as_str(),
             head.size,
             head.inodes,
             head.mode,
             head.uid,
-            head.gid
+            head.gid,
+            head.nodes
         ),
         kind => format!("{path:?} kind {kind}"),
     }
+}
+
+fn node(it: &Node) -> String {
+    let head = &it.head;
+    let kind = match it.kind() {
+        Node::FOLDER => "folder".to_owned(),
+        _ if head.same != 0 => format!("the same as {}", head.same),
+        Node::FILE => format!("{:#x} bytes", head.size),
+        Node::LINK => format!("link to {:?}", it.target.as_str()),
+        Node::FIFO => "fifo".to_owned(),
+        Node::SOCKET => "socket".to_owned(),
+        Node::CHARACTERS => format!("character device {}:{}", head.major, head.minor),
+        Node::BLOCKS => format!("block device {}:{}", head.major, head.minor),
+        kind => format!("kind {kind:#o}"),
+    };
+    let name = it.name.as_str();
+    if head.same != 0 {
+        return format!("{name:?} in {}, {kind}", head.folder);
+    }
+    format!(
+        "{name:?} in {}, {kind}, mode {:#o} of {}:{}, written at {} ns",
+        head.folder,
+        it.permissions(),
+        head.uid,
+        head.gid,
+        head.mtime
+    )
 }
 
 fn unlinked(it: &Unlinked) -> String {
@@ -652,6 +682,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::Unlinked(it) => unlinked(it),
         Record::Ldt(it) => ldt(it),
         Record::Mount(it) => mount(it),
+        Record::Node(it) => node(it),
         Record::PidNs(it) => pid_ns(it),
         Record::Usage(it) => usage(it),
         Record::Cgroup(it) => format!("in {}, {}", it.parent, it.name.as_str()),

@@ -2,6 +2,7 @@
 //!
 //! What only a kernel can tell (does the file exist, is the address free) is left to it.
 
+mod mounts;
 mod objects;
 
 use std::collections::{HashMap, HashSet};
@@ -13,10 +14,11 @@ use serde::Serialize;
 use crate::fixed::{FieldId, Fixed, Value};
 use crate::reader::{Image, ImageError, Located, Reader};
 use crate::records::{
-    Arch, Attributes, Cgroup, Exit, Header, Mount, Pending, PidNs, PosixTimers, Record, TaskObjs,
-    Tree, TreeTask, UsageRecord, type_name,
+    Arch, Attributes, Cgroup, Exit, Header, Pending, PidNs, PosixTimers, Record, TaskObjs, Tree,
+    TreeTask, UsageRecord, type_name,
 };
 use crate::regs;
+use mounts::Mounts;
 use objects::Objects;
 
 /// `CHECKPOINT_SUBTREE`, the only flag.
@@ -28,18 +30,6 @@ const TREE_FLAGS: u32 = 0x3f;
 /// `CKPT_TREE_MOUNT_NS` and `CKPT_TREE_MOUNTS`.
 const TREE_MOUNT_NS: u32 = 0x10;
 const TREE_MOUNTS: u32 = 0x20;
-
-/// Those of `MOUNT_ATTR_*` that a mount can have.
-const MOUNT_ATTRS: u32 = 0x20_00bf;
-
-/// Both ways to say when access times are written.
-const MOUNT_ATIME: u32 = 0x30;
-
-/// `CKPT_MOUNTS_MAX`.
-const MOUNTS_MAX: usize = 1024;
-
-/// Bytes of a path with its zero, at most.
-const PATH_MAX: u32 = 4096;
 
 /// `CKPT_TREE_MEMFD_NOEXEC` with a number that is none.
 const TREE_NOEXEC: u32 = 0xc;
@@ -174,6 +164,10 @@ enum Place {
     Cgroup(u32),
     /// MOUNT.
     Mount,
+    /// NODE.
+    Node,
+    /// PAGES of a NODE, until `SHMEM_END`.
+    Contents,
     /// A TASK, or the end.
     Task,
     Usage,
@@ -201,6 +195,8 @@ impl Place {
             Self::PidNs(_) => "PID_NS",
             Self::Cgroup(_) => "CGROUP",
             Self::Mount => "MOUNT",
+            Self::Node => "NODE",
+            Self::Contents => "PAGES or SHMEM_END",
             Self::Task => "TASK, or behind the last task TRAILER",
             Self::Usage => "USAGE",
             Self::Objects => "an object or TASK_OBJS",
@@ -245,9 +241,9 @@ struct Verifier {
     /// Those that tasks are in.
     in_cgroups: HashSet<u32>,
     cgroups: Vec<(u32, Vec<u8>)>,
-    /// MOUNT records follow; the kinds of those that have come.
+    /// MOUNT records follow; what is known of those that have come.
     has_mounts: bool,
-    mounts: Vec<u32>,
+    mounts: Mounts,
     /// The memory that the handlers of signal actions are in.
     memories: HashMap<i32, i32>,
     /// Signal actions of the first of each process that lives.
@@ -307,7 +303,9 @@ impl Verifier {
                 self.pid_ns(it, left)?
             }
             (Place::Cgroup(left), Record::Cgroup(it)) => self.cgroup(it, left)?,
-            (Place::Mount, Record::Mount(it)) => self.mount(it)?,
+            (Place::Mount, Record::Mount(_))
+            | (Place::Node, Record::Node(_))
+            | (Place::Contents, Record::Pages(_) | Record::ShmemEnd(_)) => self.mounted(record)?,
             (Place::Task, Record::Task(it)) if self.sections < self.tree.len() => {
                 self.pid_is(it.pid)?;
                 Place::Usage
@@ -514,27 +512,24 @@ impl Verifier {
         Ok(self.after_cgroups())
     }
 
-    /// A mount: what is bound of another is the root of a tmpfs before it.
-    fn mount(&mut self, it: &Mount) -> Result<Place, Wrong> {
-        mount(it)?;
-        let head = &it.head;
-        let other = usize::try_from(head.source).unwrap_or(usize::MAX);
-        let known = other.checked_sub(1).map(|place| self.mounts.get(place));
-        let good = match known {
-            None => true,
-            Some(kind) => head.kind == Mount::BIND && kind == Some(&Mount::TMPFS),
-        };
-        expect(good, "source", || {
-            format!("{} is no tmpfs before it", head.source)
-        })?;
-        self.mounts.push(head.kind);
-        expect(self.mounts.len() <= MOUNTS_MAX, "more", || {
-            format!("more than {MOUNTS_MAX}")
-        })?;
-        Ok(match head.more {
-            0 => Place::Task,
-            _ => Place::Mount,
-        })
+    /// A mount, a name in one, or contents of that.
+    fn mounted(&mut self, record: &Record) -> Result<Place, Wrong> {
+        match record {
+            Record::Mount(it) => self.mounts.mount(it)?,
+            Record::Node(it) => {
+                self.mounts.node(it)?;
+                if it.has_contents() {
+                    self.objects.begin(0, it.head.size)?;
+                    return Ok(Place::Contents);
+                }
+            }
+            Record::Pages(_) => {
+                self.objects.record(record)?;
+                return Ok(Place::Contents);
+            }
+            _ => self.objects.record(record)?,
+        }
+        Ok(self.mounts.place())
     }
 
     /// A pid namespace: its init comes first, and what has a number in it has one in that above, and in no other.
@@ -741,52 +736,6 @@ impl Verifier {
     }
 }
 
-/// What a MOUNT says of itself: only what is new has a second name, and only a tmpfs has what a file system has.
-fn mount(it: &Mount) -> Result<(), Wrong> {
-    let head = &it.head;
-    expect(
-        (Mount::GONE..=Mount::TMPFS).contains(&head.kind),
-        "kind",
-        || format!("{} is none", head.kind),
-    )?;
-    let attrs = head.attrs & !MOUNT_ATTRS == 0
-        && head.attrs & MOUNT_ATIME != MOUNT_ATIME
-        && (head.kind != Mount::GONE || head.attrs == 0);
-    expect(attrs, "attrs", || format!("{:#x}", head.attrs))?;
-    expect(head.more <= 1, "more", || {
-        format!("{} is neither 0 nor 1", head.more)
-    })?;
-    let own = head.kind == Mount::TMPFS;
-    for (field, value) in [
-        ("size", head.size),
-        ("inodes", head.inodes),
-        ("mode", head.mode.into()),
-        ("uid", head.uid.into()),
-        ("gid", head.gid.into()),
-    ] {
-        expect(own || value == 0, field, || {
-            format!("{value} of what is no file system of the tree's own")
-        })?;
-    }
-    expect(head.mode <= 0o7777, "mode", || {
-        format!("{:#o} are no permissions", head.mode)
-    })?;
-    objects::text("names", &it.path, head.path_len)?;
-    let is_new = matches!(head.kind, Mount::BIND | Mount::TMPFS);
-    let named = if is_new {
-        objects::is_terminated(&it.source)
-    } else {
-        it.source.0.is_empty()
-    };
-    expect(named, "source_len", || {
-        format!("{:?} of kind {}", it.source, head.kind)
-    })?;
-    let longest = head.path_len.max(head.source_len);
-    expect(longest <= PATH_MAX, "names", || {
-        format!("{longest} bytes are too many")
-    })
-}
-
 /// A thread comes right after a task of its group, and has what is the group's.
 fn thread_follows(before: Option<&TreeTask>, thread: &TreeTask) -> Result<(), Wrong> {
     let Some(before) = before.filter(|before| before.tgid == thread.tgid) else {
@@ -911,6 +860,7 @@ impl Record {
             Self::Unlinked(it) => it.head.visit(id, to),
             Self::Ldt(it) => it.head.visit(id, to),
             Self::Mount(it) => it.head.visit(id, to),
+            Self::Node(it) => it.head.visit(id, to),
             Self::Usage(it) => it.visit(id, to),
             Self::Cgroup(it) => it.visit(id, to),
             Self::PidNs(it) => {

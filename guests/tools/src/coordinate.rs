@@ -351,7 +351,8 @@ pub fn restart(mut options: Options, log: &mut Log) -> Result<Restarted, Restart
             .map_err(RestartError::Read)?,
         Source::Stream => 0,
     };
-    let head = head::read(&mut options.image).map_err(RestartError::Read)?;
+    let keep = options.source == Source::Stream;
+    let head = head::read(&mut options.image, keep).map_err(RestartError::Read)?;
     let plan = plan(&head, options.namespaces, options.pids)?;
     let is_there = |pid: i32| pid == 0 || plan.tasks.iter().any(|task| task.pid == pid);
     if let Some(fault) = options.fault.filter(|fault| !is_there(fault.pid)) {

@@ -6,6 +6,9 @@ use crossthaw_image::{
     Cgroup, Header, ImageError, Mount, PidNs, Reader, Record, TreeHead, TreeTask,
 };
 
+use crate::mounts::Mounted;
+use crate::tmpfs::Entry;
+
 /// What is to be forked.
 #[derive(Debug)]
 pub struct Tree {
@@ -20,7 +23,7 @@ pub struct Tree {
     /// Those behind them: cgroups below that of the tree.
     pub cgroups: Vec<Cgroup>,
     /// Those behind these: how its mounts differ from the caller's.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<Mounted>,
 }
 
 /// `CKPT_TREE_MOUNTS`, a flag of the tree.
@@ -29,15 +32,16 @@ const MOUNTS: u32 = 0x20;
 /// The first records, as far as they could be read.
 #[derive(Debug)]
 pub struct Head {
-    /// The bytes that were taken from the image.
+    /// The bytes that were taken from the image, if they are needed once more.
     pub bytes: Vec<u8>,
     /// Its tree; an error if these bytes are no image. It is for the kernel to refuse them.
     pub tree: Result<Tree, ImageError>,
 }
 
-/// Keeps what it hands out.
+/// Keeps what it hands out, if it is to.
 struct Tee<R> {
     from: R,
+    keep: bool,
     seen: Vec<u8>,
     failed: Option<io::Error>,
 }
@@ -46,7 +50,9 @@ impl<R: Read> Read for Tee<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self.from.read(out) {
             Ok(n) => {
-                self.seen.extend_from_slice(&out[..n]);
+                if self.keep {
+                    self.seen.extend_from_slice(&out[..n]);
+                }
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
@@ -58,10 +64,11 @@ impl<R: Read> Read for Tee<R> {
     }
 }
 
-/// Read the header and the tree, and not a byte more. An error is the source's; a bad image is none.
-pub fn read(from: impl Read) -> io::Result<Head> {
+/// Read the header and the tree, and not a byte more; whether to keep the bytes. An error is the source's; a bad image is none.
+pub fn read(from: impl Read, keep: bool) -> io::Result<Head> {
     let mut source = Tee {
         from,
+        keep,
         seen: Vec::new(),
         failed: None,
     };
@@ -73,6 +80,30 @@ pub fn read(from: impl Read) -> io::Result<Head> {
             tree,
         }),
     }
+}
+
+/// A mount with what is in it.
+fn mounted<R: Read>(mount: Mount, reader: &mut Reader<R>) -> Result<Mounted, ImageError> {
+    let mut entries = Vec::new();
+    for _ in 0..mount.head.nodes {
+        let Some(Record::Node(node)) = reader.next().transpose()?.map(|located| located.record)
+        else {
+            return Err(ImageError::NoTree);
+        };
+        let mut pages = Vec::new();
+        while node.has_contents() {
+            match reader.next().transpose()?.map(|located| located.record) {
+                Some(Record::Pages(it)) => pages.push(it),
+                Some(Record::ShmemEnd(_)) => break,
+                _ => return Err(ImageError::NoTree),
+            }
+        }
+        entries.push(Entry { node, pages });
+    }
+    Ok(Mounted {
+        mount,
+        entries: entries.into(),
+    })
 }
 
 fn parse<R: Read>(reader: &mut Reader<R>) -> Result<Tree, ImageError> {
@@ -98,13 +129,13 @@ fn parse<R: Read>(reader: &mut Reader<R>) -> Result<Tree, ImageError> {
             _ => return Err(ImageError::NoTree),
         }
     }
-    let mut mounts: Vec<Mount> = Vec::new();
+    let mut mounts = Vec::new();
     let mut more = tree.head.flags & MOUNTS != 0;
     while more {
         match reader.next().transpose()?.map(|located| located.record) {
             Some(Record::Mount(it)) => {
                 more = it.head.more != 0;
-                mounts.push(it);
+                mounts.push(mounted(it, reader)?);
             }
             _ => return Err(ImageError::NoTree),
         }
@@ -125,7 +156,11 @@ mod tests {
 
     #[test]
     fn garbage_is_kept_for_the_kernel_to_judge() {
-        let head = read(&b"this is not an image, but it is long enough to be read"[..]).unwrap();
+        let head = read(
+            &b"this is not an image, but it is long enough to be read"[..],
+            true,
+        )
+        .unwrap();
         assert!(head.tree.is_err());
         assert!(
             b"this is not an image, but it is long enough".starts_with(&head.bytes)
@@ -142,7 +177,7 @@ mod tests {
             }
         }
         assert_eq!(
-            read(Broken).unwrap_err().kind(),
+            read(Broken, true).unwrap_err().kind(),
             io::ErrorKind::PermissionDenied
         );
     }

@@ -22,4 +22,5 @@ pub mod remedy;
 pub mod signal;
 pub mod stream;
 pub mod sys;
+pub mod tmpfs;
 pub mod wait;

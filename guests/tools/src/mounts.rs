@@ -3,9 +3,12 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use crossthaw_image::Mount;
-use rustix::fs::CWD;
+
+use crate::tmpfs::{Contents, Entry};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
@@ -27,10 +30,19 @@ enum Change {
     Attrs,
     /// Bind what is there before anything is changed.
     Bind(CString),
-    /// Bind the root of what was mounted by an earlier change.
-    BindOwn(usize),
-    /// Mount a tmpfs with these options.
-    Tmpfs(Vec<(&'static CStr, CString)>),
+    /// Bind what was mounted by an earlier change, or a part of it: its root is called `/`.
+    BindOwn(usize, CString),
+    /// Mount a tmpfs with these options, and fill it.
+    Tmpfs(Vec<(&'static CStr, CString)>, Contents),
+}
+
+/// A difference as the image has it.
+#[derive(Clone, Debug)]
+pub struct Mounted {
+    /// Its record.
+    pub mount: Mount,
+    /// What is in it, of a tmpfs.
+    pub entries: Rc<[Entry]>,
 }
 
 /// One difference.
@@ -73,15 +85,20 @@ fn options(it: &Mount) -> Option<Vec<(&'static CStr, CString)>> {
 
 impl Mounts {
     /// From the records of an image; the number of one that cannot be, from 1 on.
-    pub fn new(records: &[Mount]) -> Result<Self, usize> {
-        let all = records.iter().enumerate().map(|(before, it)| {
+    pub fn new(records: &[Mounted]) -> Result<Self, usize> {
+        let all = records.iter().enumerate().map(|(before, mounted)| {
+            let Mounted { mount: it, entries } = mounted;
             let source = usize::try_from(it.head.source).unwrap_or(usize::MAX);
             let change = match it.head.kind {
                 Mount::GONE if it.source.0.is_empty() => Some(Change::Unmount),
                 Mount::ATTRS if it.source.0.is_empty() => Some(Change::Attrs),
                 Mount::BIND if source == 0 => string(&it.source.0).map(Change::Bind),
-                Mount::BIND if source <= before => Some(Change::BindOwn(source - 1)),
-                Mount::TMPFS => options(it).map(Change::Tmpfs),
+                Mount::BIND if source <= before => string(&it.source.0)
+                    .filter(|part| part.as_bytes().starts_with(b"/"))
+                    .map(|part| Change::BindOwn(source - 1, part)),
+                Mount::TMPFS => options(it)
+                    .zip(Contents::new(entries))
+                    .map(|(options, contents)| Change::Tmpfs(options, contents)),
                 _ => None,
             };
             let path = string(&it.path.0).filter(|path| path.as_bytes().starts_with(b"/"));
@@ -114,12 +131,43 @@ impl Mounts {
         for (place, it) in self.0.iter().enumerate() {
             sources.push(it.open().map_err(numbered(place))?);
         }
-        let mut roots = Vec::with_capacity(self.0.len());
-        for (place, (it, source)) in self.0.iter().zip(sources).enumerate() {
-            roots.push(it.make(source, &roots).map_err(numbered(place))?);
+        for (place, it) in self.0.iter().enumerate() {
+            let source = sources[place].take();
+            let Some(root) = it.make(source).map_err(numbered(place))? else {
+                continue;
+            };
+            for (place, part) in self.parts_of(place) {
+                let opened = open_part(root.as_fd(), part);
+                sources[place] = Some(opened.map_err(numbered(place))?);
+            }
+            it.attach(root.as_fd()).map_err(numbered(place))?;
         }
         Ok(())
     }
+
+    /// What is bound later of what one change mounts.
+    fn parts_of(&self, place: usize) -> impl Iterator<Item = (usize, &CStr)> {
+        let all = self.0.iter().enumerate();
+        all.filter_map(move |(later, it)| match &it.change {
+            Change::BindOwn(of, part) if *of == place => Some((later, part.as_c_str())),
+            _ => None,
+        })
+    }
+}
+
+/// A part of a mount that nothing is mounted on yet; what is mounted later may be in the way.
+fn open_part(root: BorrowedFd<'_>, part: &CStr) -> io::Result<Source> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let from_root = match part.to_bytes_with_nul() {
+        b"/\0" => c".",
+        [b'/', inner @ ..] => CStr::from_bytes_with_nul(inner).map_err(io::Error::other)?,
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(Source {
+        there: openat2(root, from_root, flags, Mode::empty(), resolve)?,
+        copy: None,
+    })
 }
 
 /// A mount of its own of what is open, that is nowhere yet.
@@ -167,25 +215,25 @@ fn set_attrs(of: BorrowedFd<'_>, path: &CStr, attrs: u64) -> io::Result<()> {
     }
 }
 
-/// What is to be bound, and a mount of it for the case that it will have been unmounted.
+/// What is to be bound, and of what is there before anything is changed a mount, for the case that it will have been unmounted.
 struct Source {
     there: OwnedFd,
-    copy: OwnedFd,
+    copy: Option<OwnedFd>,
 }
 
 impl Source {
     fn open(path: &CStr) -> io::Result<Self> {
         let flags = OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
         let there = open_tree(CWD, path, flags)?;
-        let copy = copy(there.as_fd())?;
+        let copy = Some(copy(there.as_fd())?);
         Ok(Self { there, copy })
     }
 
     /// One that is made now, so that mounts are listed in the order of the image.
     fn bind(self) -> io::Result<OwnedFd> {
-        match copy(self.there.as_fd()) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(self.copy),
-            other => other,
+        match (copy(self.there.as_fd()), self.copy) {
+            (Err(error), Some(copy)) if error.raw_os_error() == Some(libc::EINVAL) => Ok(copy),
+            (other, _) => other,
         }
     }
 }
@@ -215,12 +263,8 @@ impl Difference {
         }
     }
 
-    /// Make it; `roots` are those of what was mounted before. The root of what is mounted now.
-    fn make(
-        &self,
-        source: Option<Source>,
-        roots: &[Option<OwnedFd>],
-    ) -> io::Result<Option<OwnedFd>> {
+    /// Make it; the root of what is to be mounted.
+    fn make(&self, source: Option<Source>) -> io::Result<Option<OwnedFd>> {
         let missing = io::ErrorKind::InvalidInput;
         let root = match &self.change {
             Change::Unmount => {
@@ -228,14 +272,21 @@ impl Difference {
                 return Ok(None);
             }
             Change::Attrs => return set_attrs(CWD, &self.path, self.attrs).map(|()| None),
-            Change::Bind(_) => source.ok_or(missing)?.bind()?,
-            Change::BindOwn(place) => copy(roots[*place].as_ref().ok_or(missing)?.as_fd())?,
-            Change::Tmpfs(options) => tmpfs(options)?,
+            Change::Bind(_) | Change::BindOwn(..) => source.ok_or(missing)?.bind()?,
+            Change::Tmpfs(options, contents) => {
+                let root = tmpfs(options)?;
+                contents.make(root.as_fd())?;
+                root
+            }
         };
         set_attrs(root.as_fd(), c"", self.attrs)?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        move_mount(root.as_fd(), c"", CWD, self.path.as_c_str(), flags)?;
         Ok(Some(root))
+    }
+
+    /// Mount it where it is to be.
+    fn attach(&self, root: BorrowedFd<'_>) -> io::Result<()> {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        Ok(move_mount(root, c"", CWD, self.path.as_c_str(), flags)?)
     }
 }
 
@@ -244,10 +295,13 @@ mod tests {
     use super::*;
     use crossthaw_image::{MountHead, Name};
 
-    fn record(kind: u32, source: u32, path: &str, name: &str) -> Mount {
+    use crate::tmpfs;
+
+    fn record(kind: u32, source: u32, path: &str, name: &str) -> Mounted {
         let zero = || Some(0).filter(|_| kind > Mount::ATTRS);
         let text = |text: &str| Name(text.bytes().chain([0]).collect());
-        Mount {
+        let own = kind == Mount::TMPFS;
+        let mount = Mount {
             head: MountHead {
                 kind,
                 attrs: 1,
@@ -260,10 +314,14 @@ mod tests {
                 gid: 2,
                 path_len: 0,
                 source_len: 0,
-                pad: 0,
+                nodes: u32::from(own),
             },
             path: text(path),
             source: Name(name.bytes().chain(zero()).collect()),
+        };
+        Mounted {
+            mount,
+            entries: own.then(tmpfs::tests::root).into_iter().collect(),
         }
     }
 
@@ -278,7 +336,7 @@ mod tests {
         let Mounts(made) = Mounts::new(&all).unwrap();
         let changes: Vec<_> = made.iter().map(|it| it.change.clone()).collect();
         assert_eq!(changes[0], Change::Unmount);
-        let Change::Tmpfs(options) = &changes[1] else {
+        let Change::Tmpfs(options, _) = &changes[1] else {
             panic!("{:?}", changes[1]);
         };
         let options: Vec<_> = options
@@ -289,7 +347,7 @@ mod tests {
             options.join(","),
             "source=none,size=65536,nr_inodes=0,mode=1777,uid=1,gid=2"
         );
-        assert_eq!(changes[2], Change::BindOwn(1));
+        assert_eq!(changes[2], Change::BindOwn(1, c"/".to_owned()));
         assert_eq!(changes[3], Change::Bind(c"/from".to_owned()));
         let all = Mounts(made);
         assert_eq!(
@@ -305,14 +363,17 @@ mod tests {
             record(5, 0, "/x", "y"),
             record(Mount::BIND, 2, "/x", "y"),
             record(Mount::GONE, 0, "/x", "y"),
+            record(Mount::BIND, 1, "/x", "y"),
             record(Mount::TMPFS, 0, "x", "y"),
+            Mounted {
+                entries: Rc::new([]),
+                ..record(Mount::TMPFS, 0, "/x", "y")
+            },
         ] {
             assert_eq!(Mounts::new(&[good.clone(), bad]), Err(2));
         }
-        let endless = Mount {
-            path: Name(b"/x".to_vec()),
-            ..good
-        };
+        let mut endless = good;
+        endless.mount.path = Name(b"/x".to_vec());
         assert_eq!(Mounts::new(&[endless]), Err(1));
     }
 }

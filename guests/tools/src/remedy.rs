@@ -56,10 +56,10 @@ pub fn mount(error: &io::Error) -> Option<&'static str> {
             "the folders that things are mounted on, and those that are bound, must be where they were"
         }
         libc::EPERM => {
-            "that takes CAP_SYS_ADMIN in the user namespace of the tree: run it as root, or with --map-users"
+            "that takes CAP_SYS_ADMIN in the user namespace of the tree: run it as root, or with --map-users; devices in a tmpfs take root"
         }
         libc::EINVAL => {
-            "what the tree had unmounted or changed must be mounted here, too; in a user namespace folders cannot be bound without what is mounted in them"
+            "what the tree had unmounted or changed must be mounted here, too; in a user namespace folders cannot be bound without what is mounted in them, and owners of files in a tmpfs must be mapped"
         }
         _ => return None,
     })

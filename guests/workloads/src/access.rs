@@ -1,15 +1,16 @@
 //! Who may call checkpoint(2) and restart(2).
 
 use std::ffi::c_long;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::memfd;
+use crate::mounts::{enter, mount, unmount};
 use crate::simple::{SYS_CHECKPOINT, checkpoint};
 use crate::stage::Stage;
 use crate::sys::{self, Pid, Status};
@@ -25,7 +26,19 @@ const SOMEBODY: libc::uid_t = 1000;
 
 /// What a child of this user gets from a system call: 0, or the errno.
 fn as_user(user: libc::uid_t, call: impl FnOnce() -> c_long) -> Result<Status> {
+    as_user_after(|| Ok(()), user, call)
+}
+
+/// The same, and as root it does something before.
+fn as_user_after(
+    before: impl FnOnce() -> Result<()>,
+    user: libc::uid_t,
+    call: impl FnOnce() -> c_long,
+) -> Result<Status> {
     let Some(pid) = sys::fork()? else {
+        if before().is_err() {
+            sys::exit(253)
+        }
         // SAFETY: plain numbers.
         if user != 0 && unsafe { libc::setresuid(user, user, user) } == -1 {
             sys::exit(255)
@@ -113,18 +126,21 @@ impl Frozen {
     }
 }
 
-/// A child that [`SOMEBODY`] may trace, and that has a child of this user's which has ended, if that is wanted.
-fn traceable(zombie: Option<libc::uid_t>) -> Result<Pid> {
+/// Have a child that has ended, of this user.
+fn zombie(user: libc::uid_t) {
+    if let Ok(Some(child)) = sys::fork() {
+        let _ = await_end(child);
+    } else {
+        // SAFETY: plain numbers.
+        unsafe { libc::setresuid(user, user, user) };
+        sys::exit(0)
+    }
+}
+
+/// A child that [`SOMEBODY`] may trace, and that did something before as root.
+fn traceable(before: impl FnOnce()) -> Result<Pid> {
     let Some(pid) = sys::fork()? else {
-        if let Some(user) = zombie {
-            if let Ok(Some(child)) = sys::fork() {
-                let _ = await_end(child);
-            } else {
-                // SAFETY: plain numbers.
-                unsafe { libc::setresuid(user, user, user) };
-                sys::exit(0)
-            }
-        }
+        before();
         // SAFETY: plain numbers.
         unsafe {
             libc::setresuid(SOMEBODY, SOMEBODY, SOMEBODY);
@@ -160,8 +176,11 @@ pub(crate) fn others(stage: &mut Stage, _args: &Args) -> Result<()> {
         &by_user(Pid::MAX)?,
         &Status::Exited(libc::ESRCH),
     );
-    let zombies = [None, Some(0), Some(SOMEBODY + 1)].map(traceable);
-    let pids = zombies.into_iter().collect::<Result<Vec<_>>>()?;
+    let pids = [
+        traceable(|| ())?,
+        traceable(|| zombie(0))?,
+        traceable(|| zombie(SOMEBODY + 1))?,
+    ];
     let frozen = Frozen::with(&pids)?;
     stage.equal("their own", &by_user(pids[0])?, &Status::Exited(0));
     let expected = Status::Exited(libc::EPERM);
@@ -175,4 +194,68 @@ pub(crate) fn others(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.hold()?;
     roots.resume()?;
     stage.join(&roots)
+}
+
+/// A tmpfs with a folder with a file of root's: permissions of these three.
+fn hide(root: &Path, permissions: [u32; 3]) -> Result<()> {
+    mount("tmpfs", &root.to_string_lossy(), "tmpfs", 0, "")?;
+    let folder = root.join("folder");
+    let fill = || {
+        fs::create_dir(&folder)?;
+        fs::write(folder.join("file"), "what root has written")?;
+        let all = [&folder.join("file"), &folder, root];
+        let mut all = all.into_iter().zip(permissions);
+        all.try_for_each(|(path, mode)| fs::set_permissions(path, Permissions::from_mode(mode)))
+    };
+    fill().map_err(Error::from_io("fill a tmpfs"))
+}
+
+/// What a user may not read in a tmpfs that their tasks have is in no image of theirs.
+pub(crate) fn contents(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let image = memfd::create(c"image", 0)?;
+    let home = stage.path("");
+    let closed = stage.path("closed/own");
+    fs::create_dir_all(&closed).map_err(Error::from_io("make folders"))?;
+    fs::set_permissions(stage.path("closed"), Permissions::from_mode(0o700))
+        .map_err(Error::from_io("chmod"))?;
+    // The callers have a namespace of before the tmpfs came.
+    let open = || fs::File::open("/proc/self/ns/mnt").map_err(Error::from_io("open a namespace"));
+    let own = open()?;
+    sys::unshare(libc::CLONE_NEWNS)?;
+    let outer = open()?;
+    enter(&own, &home)?;
+    let by = |user, pid| {
+        let call = || checkpoint(pid, image.as_raw_fd());
+        as_user_after(|| enter(&outer, &home), user, call)
+    };
+    let (works, refused) = (Status::Exited(0), Status::Exited(libc::EPERM));
+    let readable = Path::new("/tmp");
+    for (what, root, permissions, expected) in [
+        ("what all may read", readable, [0o644, 0o755, 0o755], works),
+        ("a file of root's", readable, [0o600, 0o755, 0o755], refused),
+        (
+            "a folder of root's",
+            readable,
+            [0o644, 0o711, 0o755],
+            refused,
+        ),
+        ("all of it", readable, [0o644, 0o755, 0o700], refused),
+        ("out of reach", &closed, [0o644, 0o755, 0o755], refused),
+    ] {
+        hide(root, permissions)?;
+        // A namespace that is open has no record.
+        let without = || {
+            for fd in [own.as_raw_fd(), outer.as_raw_fd()] {
+                let _ = sys::close(fd);
+            }
+        };
+        let pids = [traceable(without)?];
+        let frozen = Frozen::with(&pids)?;
+        stage.equal(what, &by(SOMEBODY, pids[0])?, &expected);
+        stage.equal("by root", &by(0, pids[0])?, &works);
+        frozen.end(&pids)?;
+        unmount(&root.to_string_lossy())?;
+    }
+    drop((image, own, outer));
+    stage.hold()
 }

@@ -43,6 +43,7 @@ mod stage;
 mod sys;
 mod threads;
 mod timers;
+mod tmpfs;
 mod unlinked;
 mod usage;
 mod zombies;
@@ -72,7 +73,7 @@ macro_rules! registry {
 }
 
 registry! {
-    access: others sysctl;
+    access: contents others sysctl;
     attributes: default_slack kept(what) parent_death subreaper threads;
     cgroups: removed spread(root) threaded;
     credentials: capabilities dumpable ids rlimits;
@@ -106,6 +107,7 @@ registry! {
     sleeps: deadline left(call) order polled_closed;
     threads: basic(count) blocked children detached group_exit unshared;
     timers: left(which) ticks(which);
+    tmpfs: contents(what) contents_apart(what) open reading(gaps);
     unlinked: contents directory linked mapped nameless program;
     usage: gone limit spent;
     zombies: exits leaders many thread_leader thread_leader_outlives;

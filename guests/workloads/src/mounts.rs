@@ -21,7 +21,13 @@ const PROC: &str = "/proc";
 /// What a guest's `/proc` is mounted with.
 const PROC_FLAGS: c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
-fn mount(source: &str, target: &str, kind: &str, flags: c_ulong, data: &str) -> Result<()> {
+pub(crate) fn mount(
+    source: &str,
+    target: &str,
+    kind: &str,
+    flags: c_ulong,
+    data: &str,
+) -> Result<()> {
     let text = |text: &str| sys::c_path(text.as_ref());
     let [source, target, kind, data] = [text(source)?, text(target)?, text(kind)?, text(data)?];
     let or_null = |text: &CString| -> *const c_char {
@@ -44,13 +50,13 @@ fn mount(source: &str, target: &str, kind: &str, flags: c_ulong, data: &str) -> 
     sys::check("mount", ret).map(drop)
 }
 
-fn unmount(target: &str) -> Result<()> {
+pub(crate) fn unmount(target: &str) -> Result<()> {
     let target = sys::c_path(target.as_ref())?;
     // SAFETY: the string ends with a zero byte.
     sys::check("umount2", unsafe { libc::umount2(target.as_ptr(), 0) }).map(drop)
 }
 
-fn folder(stage: &Stage, name: &str) -> Result<String> {
+pub(crate) fn folder(stage: &Stage, name: &str) -> Result<String> {
     let path = stage.path(name);
     fs::create_dir(&path).map_err(Error::from_io("make a folder"))?;
     Ok(path.to_string_lossy().into_owned())
@@ -60,7 +66,7 @@ fn tmpfs(target: &str) -> Result<()> {
     mount("tmpfs", target, "tmpfs", 0, "size=64k")
 }
 
-fn bind(source: &str, target: &str) -> Result<()> {
+pub(crate) fn bind(source: &str, target: &str) -> Result<()> {
     mount(source, target, "", libc::MS_BIND, "")
 }
 
@@ -74,7 +80,7 @@ fn propagate(target: &str, flag: c_ulong) -> Result<()> {
 }
 
 /// What the kernel shows of them, without numbers. Where /proc was covered, that it is not there.
-fn shown() -> Vec<String> {
+pub(crate) fn shown() -> Vec<String> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_else(|error| error.to_string());
     // Numbers of the mount, of what it is on, and of the device.
     let named = |line: &str| line.splitn(4, ' ').last().map(str::to_owned);
@@ -184,11 +190,6 @@ fn combine(stage: &Stage, what: &str) -> Result<()> {
             let own = folder(stage, "own")?;
             mount("tmpfs", &own, "tmpfs", libc::MS_SYNCHRONOUS, "")
         }
-        "files" => {
-            let own = folder(stage, "own")?;
-            tmpfs(&own)?;
-            fs::write(format!("{own}/file"), "").map_err(Error::from_io("write a file"))
-        }
         "part" => {
             let (own, part) = (folder(stage, "own")?, folder(stage, "part")?);
             tmpfs(&own)?;
@@ -250,7 +251,7 @@ pub(crate) fn changed(stage: &mut Stage, args: &Args) -> Result<()> {
 }
 
 /// A mount namespace of the process's own, in that of the guest. The program begins anew there: what it has open is of the old one.
-fn leave_namespace() -> Result<()> {
+pub(crate) fn leave_namespace() -> Result<()> {
     let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     if of("self") != of("1") {
         return Ok(());
@@ -275,7 +276,7 @@ pub(crate) fn changed_apart(stage: &mut Stage, args: &Args) -> Result<()> {
 }
 
 /// Go to another mount namespace, and back to a folder that it has.
-fn enter(namespace: &fs::File, folder: &Path) -> Result<()> {
+pub(crate) fn enter(namespace: &fs::File, folder: &Path) -> Result<()> {
     // SAFETY: the descriptor is open; the process has one thread.
     sys::check("setns", unsafe {
         libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS)

@@ -34,6 +34,7 @@ const NEED_ROOT: &[&str] = &[
 
 /// Needs powers that a container's root may lack, or a kernel as new as the guests': tried in guests only.
 const NEED_A_GUEST: &[&str] = &[
+    "access::contents",
     "access::others",
     "access::sysctl",
     "attributes::threads",
@@ -75,6 +76,10 @@ const NEED_A_GUEST: &[&str] = &[
     "refusals::sealed_vdso",
     "refusals::userfaultfd",
     "registers::descriptors",
+    "tmpfs::contents",
+    "tmpfs::contents_apart",
+    "tmpfs::open",
+    "tmpfs::reading",
 ];
 
 /// Every value of every axis that the scenarios use is here, but for those that need what only a guest gives.

@@ -162,13 +162,28 @@ fn a_wrong_field_of_memory_is_named() {
         Mount "MOUNT"."attrs": |it| it.head.attrs = 0x40;
         Mount "MOUNT"."attrs": |it| it.head.attrs = 0x30;
         Mount "MOUNT"."mode": |it| it.head.mode = 0o10000;
-        Mount "MOUNT"."size": |it| it.head.kind = 3;
+        Mount "MOUNT"."size": |it| (it.head.kind, it.head.nodes) = (3, 0);
         Mount "MOUNT"."more": |it| it.head.more = 2;
         Mount "MOUNT"."source": |it| it.head.source = 1;
         Mount "MOUNT"."names": |it| it.path.0[0] = b'a';
         Mount "MOUNT"."source_len": |it| it.source.0[1] = 0;
         Mount "MOUNT"."attrs": |it| it.head.kind = 1;
         Mount "MOUNT"."source_len": |it| it.source.0[5] = b'a';
+        Mount "MOUNT"."nodes": |it| it.head.nodes = 0;
+        Mount "MOUNT"."nodes": |it| it.head.nodes = (1 << 20) + 1;
+        Mount "MOUNT"."h.type": |it| it.head.nodes = 6;
+        Mount "NODE"."h.type": |it| it.head.nodes = 4;
+        Node "NODE"."folder": |it| it.head.folder = 1;
+        Node "NODE"."folder": |it| it.head.mode = 0o100_777;
+        Node "NODE"."mode": |it| it.head.mode = 0o1_777;
+        Node "NODE"."mode": |it| it.head.mode |= 0x10000;
+        Node "NODE"."same": |it| it.head.same = 1;
+        Node "NODE"."uid": |it| it.head.uid = u32::MAX;
+        Node "NODE"."size": |it| it.head.size = 1;
+        Node "NODE"."major": |it| it.head.major = 1;
+        Node "NODE"."pad": |it| it.head.pad = 1;
+        Node "NODE"."names": |it| it.name.0[0] = b'a';
+        Node "NODE"."target_len": |it| it.target.0.push(0);
         Unlinked "UNLINKED"."flags": |it| it.head.flags = 2;
         Unlinked "UNLINKED"."mode": |it| it.head.mode = 0o4755;
         Unlinked "UNLINKED"."size": |it| it.head.size = u64::MAX;
@@ -203,7 +218,7 @@ fn a_wrong_field_of_memory_is_named() {
 fn order_and_completeness_are_checked() {
     type Change = fn(&mut Vec<Record>);
     let table: [(Change, &str, &str); 12] = [
-        (|it| it.swap(11, 22), "FILES", "fds[0].file"),
+        (|it| it.swap(18, 29), "FILES", "fds[0].file"),
         (|it| it.swap(0, 1), "HEADER", "magic"),
         (|it| drop(it.remove(1)), "PID_NS", "h.type"),
         (|it| drop(it.pop()), "TRAILER", "h.type"),

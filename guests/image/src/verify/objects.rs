@@ -209,6 +209,11 @@ impl Objects {
         expect(mode & !0o1777 == 0, "mode", || {
             format!("{mode:#o} are no permissions")
         })?;
+        self.begin(objref, size)
+    }
+
+    /// Pages follow, of a file of that size.
+    pub(super) fn begin(&mut self, objref: i32, size: u64) -> Result<(), Wrong> {
         let Some(whole) = size.checked_next_multiple_of(self.page_size) else {
             return wrong("size", format!("{size:#x} is no size"));
         };

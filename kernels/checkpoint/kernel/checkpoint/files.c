@@ -209,6 +209,9 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, u32 kind, const c
 	if (owner && S_ISDIR(file_inode(file)->i_mode))
 		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, dnotify)",
 				what);
+	if (kind == CKPT_FILE_DIR && !ckpt_tmpfs_keeps_position(ctx, file))
+		return ckpt_err(ctx, -EBUSY,
+				"%s: it is being read, and names in it were removed or exchanged", what);
 	if (owner && (READ_ONCE(owner->pid) || READ_ONCE(owner->signum)))
 		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, F_SETSIG)",
 				what);
@@ -473,6 +476,8 @@ static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct files
 		snprintf(name, sizeof(name), "fd %u", fd);
 		if (i == nr)
 			objref = ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
+		else if (fatal_signal_pending(current))
+			objref = ckpt_err(ctx, -EINTR, "a signal came");
 		else if (posix_lock_held(file, files))
 			objref = ckpt_err(ctx, -EBUSY, "%s: a POSIX lock is held", name);
 		else
@@ -484,6 +489,7 @@ static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct files
 		fds[i].file = objref;
 		fds[i].flags = fd_cloexec(files, fd) ? CKPT_FD_CLOEXEC : 0;
 		i++;
+		cond_resched();
 	}
 	return i == nr ? 0 : ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
 }

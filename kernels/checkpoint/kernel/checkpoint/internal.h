@@ -50,6 +50,13 @@ int ckpt_mounts_save(struct ckpt_ctx *ctx);
 int ckpt_mounts_read(struct ckpt_ctx *ctx);
 int ckpt_mounts_check(struct ckpt_ctx *ctx);
 void ckpt_mounts_free(struct ckpt_ctx *ctx);
+bool ckpt_mounts_has(struct ckpt_ctx *ctx, const struct super_block *sb);
+/* tmpfs.c: what is in one: found, written, and passed over */
+struct ckpt_tmpfs *ckpt_tmpfs_collect(struct ckpt_ctx *ctx, struct vfsmount *mnt, u32 *nr);
+int ckpt_tmpfs_save(struct ckpt_ctx *ctx, struct ckpt_tmpfs *t);
+void ckpt_tmpfs_free(struct ckpt_tmpfs *t);
+int ckpt_tmpfs_pass(struct ckpt_ctx *ctx, u32 nr);
+bool ckpt_tmpfs_keeps_position(struct ckpt_ctx *ctx, const struct file *file);
 /* cred.c: refuse what credentials hold beyond ids and capabilities */
 int ckpt_cred_check(struct ckpt_ctx *ctx, const struct cred *cred);
 
@@ -80,6 +87,7 @@ struct file *ckpt_unlinked_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file
 
 /* memfd.c: is it a file of memory; how was it opened; what it holds, its objref */
 bool ckpt_is_memfd(const struct file *file);
+bool ckpt_has_xattrs(struct dentry *dentry);
 const char *ckpt_memfd_odd(struct dentry *dentry);
 u32 ckpt_memfd_kind(const struct file *file);
 int ckpt_memfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_holder *holder);

@@ -59,6 +59,13 @@ bool ckpt_is_memfd(const struct file *file)
 	       !strncmp(dentry->d_name.name, PREFIX, PREFIX_LEN);
 }
 
+/* Also those that the caller cannot see */
+bool ckpt_has_xattrs(struct dentry *dentry)
+{
+	return !RB_EMPTY_ROOT(&SHMEM_I(d_inode(dentry))->xattrs.rb_root) ||
+	       vfs_listxattr(dentry, NULL, 0) > 0;
+}
+
 /* What a file of memory, or one on tmpfs, may have beside what a record holds */
 const char *ckpt_memfd_odd(struct dentry *dentry)
 {
@@ -68,7 +75,7 @@ const char *ckpt_memfd_odd(struct dentry *dentry)
 		return "it is set-user-id or set-group-id";
 	if (SHMEM_I(inode)->fsflags)
 		return "it has attributes (chattr)";
-	if (vfs_listxattr(dentry, NULL, 0) > 0)
+	if (ckpt_has_xattrs(dentry))
 		return "it has extended attributes";
 	return NULL;
 }

@@ -5,7 +5,8 @@
  * Such a namespace begins as a copy of another one.  Both trees of mounts, that
  * of the tree and that of the caller of checkpoint(2), are walked side by side,
  * and a record tells each difference: what is not there, what has other options,
- * what is bound elsewhere, and each new tmpfs.  Only what can be seen counts:
+ * what is bound elsewhere, and each new tmpfs, with what is in it (tmpfs.c).  Only
+ * what can be seen counts:
  * where one is mounted on another's root, the one below is no matter, and
  * neither is what the caller's namespace has got later.  A mount that nothing of
  * the caller's namespace could be bound to again is refused.
@@ -64,6 +65,9 @@
  *	0 for what concerns one of the caller's
  * @found: the tree has it; of a record of the image
  * @sb:    of a new tmpfs, or of what is bound of one; only compared
+ * @part:  which part of it; NULL for its root directory
+ * @mnt:   at a checkpoint, a counted reference
+ * @contents: what is in it
  * @rec:   the record, with its names
  */
 struct ckpt_mount {
@@ -71,6 +75,9 @@ struct ckpt_mount {
 	u64 order;
 	bool found;
 	const struct super_block *sb;
+	char *part;
+	struct vfsmount *mnt;
+	struct ckpt_tmpfs *contents;
 	struct ckpt_rec_mount rec;
 };
 
@@ -259,12 +266,41 @@ static bool goes_on(struct comparison *c, unsigned int steps)
 	return !c->err && !fatal_signal_pending(current);
 }
 
+/* A record with its names; the second may be NULL. */
+static struct ckpt_mount *new_mount(u32 kind, const char *name, const char *source)
+{
+	size_t path_len = strlen(name) + 1;
+	size_t source_len = source ? strlen(source) + 1 : 0;
+	size_t len = ALIGN(path_len + source_len, 8);
+	struct ckpt_mount *new = kzalloc(struct_size(new, rec.names, len), GFP_KERNEL_ACCOUNT);
+
+	if (!new)
+		return NULL;
+	new->rec.h.type = CKPT_REC_MOUNT;
+	new->rec.h.len = sizeof(new->rec) + len;
+	new->rec.kind = kind;
+	new->rec.path_len = path_len;
+	new->rec.source_len = source_len;
+	memcpy(new->rec.names, name, path_len);
+	if (source)
+		memcpy(new->rec.names + path_len, source, source_len);
+	return new;
+}
+
+static void free_mount(struct ckpt_mount *m)
+{
+	list_del(&m->node);
+	ckpt_tmpfs_free(m->contents);
+	mntput(m->mnt);
+	kfree(m->part);
+	kfree(m);
+}
+
 /* Note a difference at a place of the tree. */
 static struct ckpt_mount *note(struct comparison *c, u32 kind, struct mount *m,
 			       struct dentry *dentry, const char *source)
 {
 	const char *name = name_of(c, m, dentry, c->top, c->buf);
-	size_t path_len, source_len, len;
 	struct ckpt_mount *new;
 
 	if (!name) {
@@ -275,22 +311,11 @@ static struct ckpt_mount *note(struct comparison *c, u32 kind, struct mount *m,
 		c->err = -E2BIG;
 		return NULL;
 	}
-	path_len = strlen(name) + 1;
-	source_len = source ? strlen(source) + 1 : 0;
-	len = ALIGN(path_len + source_len, 8);
-	new = kzalloc(struct_size(new, rec.names, len), GFP_KERNEL_ACCOUNT);
+	new = new_mount(kind, name, source);
 	if (!new) {
 		c->err = -ENOMEM;
 		return NULL;
 	}
-	new->rec.h.type = CKPT_REC_MOUNT;
-	new->rec.h.len = sizeof(new->rec) + len;
-	new->rec.kind = kind;
-	new->rec.path_len = path_len;
-	new->rec.source_len = source_len;
-	memcpy(new->rec.names, name, path_len);
-	if (source)
-		memcpy(new->rec.names + path_len, source, source_len);
 	list_add_tail(&new->node, &c->found);
 	return new;
 }
@@ -481,23 +506,18 @@ static const char *odd_tmpfs(struct comparison *c, struct super_block *sb)
 	if (sb->s_flags & TMPFS_FLAGS || info->huge || info->mpol || info->noswap ||
 	    info->full_inums != IS_ENABLED(CONFIG_TMPFS_INODE64) || sb->s_quota_types)
 		return "a tmpfs with options that are not supported";
-	if (ckpt_memfd_odd(sb->s_root))
-		return "a tmpfs whose root directory has attributes that are not supported";
-	if (!c->ctx->restart && !simple_empty(sb->s_root))
-		return "a tmpfs with files in it";
 	return NULL;
 }
+
+/* A new tmpfs, or a part of one */
 
 static void note_tmpfs(struct comparison *c, struct mount *m, u64 order)
 {
 	struct super_block *sb = m->mnt.mnt_sb;
 	const struct shmem_sb_info *info = sb->s_fs_info;
 	const char *what = odd_tmpfs(c, sb);
-	struct inode *inode = d_inode(sb->s_root);
 	struct ckpt_mount *new;
 
-	if (!what && m->mnt.mnt_root != sb->s_root)
-		what = "a part of a tmpfs of the tree's own";
 	if (!what && m->mnt_devname && strlen(m->mnt_devname) >= FSCONFIG_LEN)
 		what = "a tmpfs whose name is too long";
 	if (what) {
@@ -509,12 +529,28 @@ static void note_tmpfs(struct comparison *c, struct mount *m, u64 order)
 		return;
 	new->sb = sb;
 	new->order = order;
+	if (m->mnt.mnt_root != sb->s_root) {
+		const char *part = dentry_path_raw(m->mnt.mnt_root, c->buf, PATH_MAX);
+
+		if (IS_ERR(part)) {
+			give_up(c, "a part of a tmpfs whose name is too long", m,
+				m->mnt.mnt_root);
+			return;
+		}
+		new->part = kstrdup(part, GFP_KERNEL_ACCOUNT);
+		if (!new->part) {
+			c->err = -ENOMEM;
+			return;
+		}
+	}
+	if (!c->ctx->restart)
+		new->mnt = mntget(&m->mnt);
 	new->rec.attrs = attrs_of(m);
 	new->rec.size = (u64)info->max_blocks << PAGE_SHIFT;
 	new->rec.inodes = info->max_inodes;
-	new->rec.uid = from_kuid(c->ctx->user_ns, inode->i_uid);
-	new->rec.gid = from_kgid(c->ctx->user_ns, inode->i_gid);
-	new->rec.mode = inode->i_mode & 07777;
+	new->rec.uid = from_kuid(c->ctx->user_ns, info->uid);
+	new->rec.gid = from_kgid(c->ctx->user_ns, info->gid);
+	new->rec.mode = info->mode & 07777;
 	if (new->rec.uid == (uid_t)-1 || new->rec.gid == (gid_t)-1)
 		give_up(c, "a tmpfs whose owner has no id in the user namespace", m,
 			m->mnt.mnt_root);
@@ -701,10 +737,28 @@ static u64 place_in_image(struct ckpt_ctx *ctx, const struct ckpt_mount *m)
 	return U64_MAX;
 }
 
-/* What is mounted a second time of a new tmpfs is bound. */
-static void finish(struct comparison *c)
+/* What is mounted a second time of a new tmpfs, or in part, is bound. */
+static int bind_instead(struct comparison *c, struct ckpt_mount **m, unsigned int source)
+{
+	struct ckpt_mount *old = *m;
+	struct ckpt_mount *new = new_mount(CKPT_MOUNT_BIND, old->rec.names, old->part ?: "/");
+
+	if (!new)
+		return ckpt_nomem(c->ctx, "a mount");
+	new->sb = old->sb;
+	new->order = old->order;
+	new->rec.attrs = old->rec.attrs;
+	new->rec.source = source;
+	list_add(&new->node, &old->node);
+	free_mount(old);
+	*m = new;
+	return 0;
+}
+
+static int finish(struct comparison *c)
 {
 	struct ckpt_mount *m;
+	int err;
 
 	list_sort(NULL, &c->found, in_order);
 	if (c->ctx->restart) {
@@ -714,18 +768,18 @@ static void finish(struct comparison *c)
 		list_sort(NULL, &c->found, in_order);
 	}
 	list_for_each_entry(m, &c->found, node) {
-		if (m->rec.kind == CKPT_MOUNT_TMPFS)
-			m->rec.source = first_of(c, m);
-		if (m->rec.source) {
-			m->rec.kind = CKPT_MOUNT_BIND;
-			m->rec.size = 0;
-			m->rec.inodes = 0;
-			m->rec.mode = 0;
-			m->rec.uid = 0;
-			m->rec.gid = 0;
-		}
+		unsigned int source = m->rec.kind == CKPT_MOUNT_TMPFS ? first_of(c, m) : 0;
+
+		if (m->part && !source)
+			return ckpt_err(c->ctx, -EBUSY,
+					"a part of a tmpfs that is not mounted as a whole before it: %s",
+					m->rec.names);
+		err = source ? bind_instead(c, &m, source) : 0;
+		if (err)
+			return err;
 		m->rec.more = !list_is_last(&m->node, &c->found);
 	}
+	return 0;
 }
 
 static void free_list(struct list_head *list)
@@ -733,8 +787,18 @@ static void free_list(struct list_head *list)
 	struct ckpt_mount *m, *next;
 
 	list_for_each_entry_safe(m, next, list, node)
-		kfree(m);
-	INIT_LIST_HEAD(list);
+		free_mount(m);
+}
+
+/* Is this a tmpfs whose contents are in the image? */
+bool ckpt_mounts_has(struct ckpt_ctx *ctx, const struct super_block *sb)
+{
+	struct ckpt_mount *m;
+
+	list_for_each_entry(m, &ctx->mounts, node)
+		if (m->contents && m->sb == sb)
+			return true;
+	return false;
 }
 
 void ckpt_mounts_free(struct ckpt_ctx *ctx)
@@ -830,7 +894,7 @@ static int find_all(struct comparison *c, struct mnt_namespace *its)
 		else if (fatal_signal_pending(current))
 			err = ckpt_err(c->ctx, -EINTR, "a signal came");
 		else
-			finish(c);
+			err = finish(c);
 	}
 	path_put(&c->where);
 	path_put(&c->proc);
@@ -839,6 +903,43 @@ static int find_all(struct comparison *c, struct mnt_namespace *its)
 }
 
 /* --- checkpoint --- */
+
+/* Could the caller get to its root directory?  Else what is in it is not for them. */
+static bool may_reach(struct ckpt_ctx *ctx, const struct ckpt_mount *m)
+{
+	struct path path;
+	bool may;
+
+	if (ns_capable(m->sb->s_user_ns, CAP_DAC_READ_SEARCH))
+		return true;
+	if (vfs_path_lookup(ctx->root_path.dentry, ctx->root_path.mnt, m->rec.names, 0, &path))
+		return false;
+	may = path.mnt == m->mnt;
+	path_put(&path);
+	return may;
+}
+
+/* What is in each new tmpfs */
+static int collect_contents(struct ckpt_ctx *ctx)
+{
+	struct ckpt_mount *m;
+
+	list_for_each_entry(m, &ctx->mounts, node) {
+		struct ckpt_tmpfs *contents;
+
+		if (m->rec.kind != CKPT_MOUNT_TMPFS)
+			continue;
+		if (!may_reach(ctx, m))
+			return ckpt_err(ctx, -EPERM,
+					"a tmpfs of the tree's own: the caller cannot reach it: %s",
+					m->rec.names);
+		contents = ckpt_tmpfs_collect(ctx, m->mnt, &m->rec.nodes);
+		if (IS_ERR(contents))
+			return PTR_ERR(contents);
+		m->contents = contents;
+	}
+	return 0;
+}
 
 /* Find what a restart has to make, and refuse what it could not. */
 int ckpt_mounts_collect(struct ckpt_ctx *ctx)
@@ -854,7 +955,7 @@ int ckpt_mounts_collect(struct ckpt_ctx *ctx)
 	ctx->own_mnt_ns = c.original_top;
 	list_splice(&c.found, &ctx->mounts);
 	put_nsproxy(its);
-	return err;
+	return err ?: collect_contents(ctx);
 }
 
 int ckpt_mounts_save(struct ckpt_ctx *ctx)
@@ -864,6 +965,8 @@ int ckpt_mounts_save(struct ckpt_ctx *ctx)
 
 	list_for_each_entry(m, &ctx->mounts, node) {
 		err = ckpt_write_record(ctx, CKPT_REC_MOUNT, &m->rec, m->rec.h.len);
+		if (!err && m->contents)
+			err = ckpt_tmpfs_save(ctx, m->contents);
 		if (err)
 			break;
 	}
@@ -887,9 +990,10 @@ static int check_record(struct ckpt_ctx *ctx, const struct ckpt_rec_mount *rec, 
 		return ckpt_err(ctx, -EINVAL, "%s: the source is not of %u bytes", rec->names,
 				rec->source_len);
 	if (rec->kind < CKPT_MOUNT_GONE || rec->kind > CKPT_MOUNT_TMPFS || rec->more > 1 ||
-	    rec->pad || is_new != !!rec->source_len)
-		return ckpt_err(ctx, -EINVAL, "%s: kind %u, source of %u bytes, %u more",
-				rec->names, rec->kind, rec->source_len, rec->more);
+	    is_new != !!rec->source_len || (rec->kind == CKPT_MOUNT_TMPFS) != !!rec->nodes)
+		return ckpt_err(ctx, -EINVAL,
+				"%s: kind %u, source of %u bytes, %u files, %u more", rec->names,
+				rec->kind, rec->source_len, rec->nodes, rec->more);
 	if (rec->source >= nr)
 		return ckpt_err(ctx, -EINVAL, "%s: mount %u is not before it", rec->names,
 				rec->source);
@@ -900,6 +1004,7 @@ static int read_mount(struct ckpt_ctx *ctx, unsigned int nr)
 {
 	const struct ckpt_rec_mount *rec;
 	struct ckpt_mount *new;
+	u32 nodes;
 	int err;
 
 	err = ckpt_read_record(ctx);
@@ -922,7 +1027,11 @@ static int read_mount(struct ckpt_ctx *ctx, unsigned int nr)
 	new->order = nr;
 	memcpy(new->rec.names, rec->names, rec->h.len - sizeof(*rec));
 	list_add_tail(&new->node, &ctx->mounts);
-	return rec->more;
+	/* How many they are is not compared. */
+	nodes = rec->nodes;
+	new->rec.nodes = 0;
+	err = nodes ? ckpt_tmpfs_pass(ctx, nodes) : 0;
+	return err ?: new->rec.more;
 }
 
 /* Read the records behind the cgroups. */

@@ -55,6 +55,7 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(USAGE, ckpt_rec_usage, .restore = ckpt_usage_restore),
 	RECORD(CGROUP, ckpt_rec_cgroup),
 	RECORD(MOUNT, ckpt_rec_mount, .variable = true),
+	RECORD(NODE, ckpt_rec_node, .variable = true),
 	RECORD(UNLINKED, ckpt_rec_unlinked, .variable = true, .restore = ckpt_unlinked_restore),
 };
 

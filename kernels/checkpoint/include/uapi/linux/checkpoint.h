@@ -18,8 +18,8 @@
  * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MEMFD, UNLINKED, MM,
  * UTS_NS, IPC_NS, TIME_NS, SECCOMP) carry an objref, a number above zero that is unique
  * in the image, and come before their first use.  MM is followed by its VMA and PAGES
- * records, its LDT if there is one, and MM_END, SHMEM, MEMFD and UNLINKED by their
- * PAGES records and SHMEM_END.
+ * records, its LDT if there is one, and MM_END, SHMEM, MEMFD, UNLINKED and the NODE of
+ * a regular file by their PAGES records and SHMEM_END.
  * A checkpoint that fails ends its image with an ERROR record.
  */
 #ifndef _UAPI_LINUX_CHECKPOINT_H
@@ -88,7 +88,8 @@ enum ckpt_record {
 	CKPT_REC_UNLINKED	= 37,
 	CKPT_REC_LDT		= 38,
 	CKPT_REC_MOUNT		= 39,
-	CKPT_REC_MAX		= CKPT_REC_MOUNT,
+	CKPT_REC_NODE		= 40,
+	CKPT_REC_MAX		= CKPT_REC_NODE,
 };
 
 /**
@@ -232,18 +233,20 @@ struct ckpt_rec_cgroup {
  * @kind:	CKPT_MOUNT_*
  * @attrs:	MOUNT_ATTR_* of mount_setattr(2), all that are set; 0 with CKPT_MOUNT_GONE
  * @more:	1 if another such record follows
- * @source:	CKPT_MOUNT_BIND: which of these records, from 1 on, is the mount whose root it is;
- *		0: it is found outside of the tree, by the second name
+ * @source:	CKPT_MOUNT_BIND: which of these records, from 1 on, is the tmpfs that it is a part
+ *		of; 0: it is found outside of the tree
  * @size:	CKPT_MOUNT_TMPFS: bytes that it may have at most, 0 for any number
  * @inodes:	... and files
- * @mode:	permissions of its root directory
- * @uid:	its owner
+ * @mode:	permissions that its root directory was made with
+ * @uid:	... likewise, its owner
  * @gid:	... and group
  * @path_len:	bytes of the path with its terminating zero
  * @source_len:	bytes of the second name with its terminating zero; 0 for none
+ * @nodes:	CKPT_MOUNT_TMPFS: how many NODE records follow, its root directory the first
  * @names:	where it is, as seen from the root directory of the tree, then what was mounted:
- *		with CKPT_MOUNT_BIND a path as seen from the same directory outside, with
- *		CKPT_MOUNT_TMPFS a name that does not matter; padded with zeros
+ *		with CKPT_MOUNT_BIND a path as seen from the same directory outside, or from
+ *		the root directory of @source, with CKPT_MOUNT_TMPFS a name that does not
+ *		matter; padded with zeros
  */
 struct ckpt_rec_mount {
 	struct ckpt_hdr h;
@@ -258,7 +261,44 @@ struct ckpt_rec_mount {
 	__u32 gid;
 	__u32 path_len;
 	__u32 source_len;
+	__u32 nodes;
+	char names[];
+};
+
+#define CKPT_NODES_MAX		(1 << 20)
+
+/**
+ * struct ckpt_rec_node - a name in a tmpfs that only the tree has mounted
+ * @folder:	which NODE of the tmpfs, from 1 on, is the directory that it is in; one before it.
+ *		0 for the root directory of the tmpfs, which is the first
+ * @same:	which NODE before it is the same file, by another name; the fields below are 0 then,
+ *		but for the kind and the name. 0 for none
+ * @mode:	kind and permissions, as in st_mode
+ * @uid:	owner
+ * @gid:	... and group
+ * @major:	of a device
+ * @minor:	... likewise
+ * @name_len:	bytes of its name with the terminating zero
+ * @target_len:	bytes of what a symbolic link that is not @same leads to, likewise; else 0
+ * @pad:	0
+ * @size:	bytes of a regular file; its contents follow, unless it is @same
+ * @mtime:	time of the last change, in nanoseconds since 1970
+ * @names:	its name, then where it leads to; padded with zeros
+ */
+struct ckpt_rec_node {
+	struct ckpt_hdr h;
+	__u32 folder;
+	__u32 same;
+	__u32 mode;
+	__u32 uid;
+	__u32 gid;
+	__u32 major;
+	__u32 minor;
+	__u32 name_len;
+	__u32 target_len;
 	__u32 pad;
+	__u64 size;
+	__s64 mtime;
 	char names[];
 };
 
@@ -852,7 +892,7 @@ struct ckpt_rec_unlinked {
 
 #define CKPT_UNLINKED_LINKABLE	0x1	/* O_TMPFILE without O_EXCL: linkat(2) may give it a name */
 
-/* Ends shared memory, a file of memory or one without a name. */
+/* Ends shared memory, a file of memory or one without a name; @objref is 0 for a NODE. */
 struct ckpt_rec_shmem_end {
 	struct ckpt_hdr h;
 	__s32 objref;
