@@ -211,7 +211,8 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, u32 kind, const c
 				what);
 	if (kind == CKPT_FILE_DIR && !ckpt_tmpfs_keeps_position(ctx, file))
 		return ckpt_err(ctx, -EBUSY,
-				"%s: it is being read, and names in it were removed or exchanged", what);
+				"%s: it is being read, and names in it were removed or exchanged",
+				what);
 	if (owner && (READ_ONCE(owner->pid) || READ_ONCE(owner->signum)))
 		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, F_SETSIG)",
 				what);

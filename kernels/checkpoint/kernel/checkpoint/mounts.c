@@ -6,10 +6,9 @@
  * of the tree and that of the caller of checkpoint(2), are walked side by side,
  * and a record tells each difference: what is not there, what has other options,
  * what is bound elsewhere, and each new tmpfs, with what is in it (tmpfs.c).  Only
- * what can be seen counts:
- * where one is mounted on another's root, the one below is no matter, and
- * neither is what the caller's namespace has got later.  A mount that nothing of
- * the caller's namespace could be bound to again is refused.
+ * what can be seen counts: where one is mounted on another's root, the one below is
+ * no matter, and neither is what the caller's namespace has got later.  A mount that
+ * nothing of the caller's namespace could be bound to again is refused.
  *
  * On restart user space makes a copy of its own namespace, and the differences
  * in it, in the order of the records.  The coordinator walks again, and the root
@@ -510,7 +509,6 @@ static const char *odd_tmpfs(struct comparison *c, struct super_block *sb)
 }
 
 /* A new tmpfs, or a part of one */
-
 static void note_tmpfs(struct comparison *c, struct mount *m, u64 order)
 {
 	struct super_block *sb = m->mnt.mnt_sb;

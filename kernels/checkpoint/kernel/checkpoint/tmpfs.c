@@ -404,8 +404,8 @@ static int pass_pages(struct reading *r, u64 size, u64 *at)
 		return ckpt_err(ctx, -EINVAL, "%u pages in %u bytes", nr, rec->h.len);
 	if (!PAGE_ALIGNED(start) || start < *at || start >= size || bytes > size - start)
 		return ckpt_err(ctx, -EINVAL,
-				"%u pages at %#llx, the last run ended at %#llx, the file at %#llx", nr,
-				start, *at, size);
+				"%u pages at %#llx, the last run ended at %#llx, the file at %#llx",
+				nr, start, *at, size);
 	*at = start + bytes;
 	while (nr-- && !err) {
 		err = ckpt_read_pages(ctx, &r->page, 1);
