@@ -54,12 +54,12 @@ fn verify_names_place_record_and_field() {
     });
     let (code, out, errors) = run(&["verify", text(&bad)]);
     assert_eq!((code, &*errors), (1, ""));
-    let expected = "byte 1576, FILE, cred: object 4 is used before it comes; a CRED is expected\n";
+    let expected = "byte 6080, FILE, cred: object 4 is used before it comes; a CRED is expected\n";
     assert_eq!(out, format!("{}: {expected}", text(&bad)));
     let (code, out, _) = run(&["verify", "--format", "json", text(&bad)]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &json["valid"]), (1, &serde_json::Value::Null));
-    assert_eq!(json["defect"]["at"], 1576);
+    assert_eq!(json["defect"]["at"], 6080);
     assert_eq!(json["defect"]["field"], "cred");
     let bytes = std::fs::read(&good).unwrap();
     std::fs::write(&bad, &bytes[..bytes.len() - 32]).unwrap();

@@ -71,7 +71,7 @@ mod tests {
             (
                 Arch::S390x,
                 &empty,
-                "is not valid: byte 1160, TRAILER, h.type",
+                "is not valid: byte 5664, TRAILER, h.type",
             ),
         ] {
             let error = decode(arch, bytes).unwrap_err();

@@ -475,6 +475,7 @@ mod tests {
         let of = |count: usize, failed: usize| {
             let mut results = Results::default();
             results.run.id = "1".to_owned();
+            results.run.rounds = Some(1);
             results.cases = (0..count)
                 .map(|n| {
                     let name = format!("s390x/a/case-{n}");

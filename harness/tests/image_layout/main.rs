@@ -159,7 +159,7 @@ fn the_document_has_the_fields_of_the_decoder() {
     for (name, number) in &document.records {
         assert_eq!(record_type_name(*number), Some(name.as_str()));
     }
-    assert_eq!(record_type_name(40), None);
+    assert_eq!(record_type_name(41), None);
 }
 
 #[test]

@@ -172,7 +172,6 @@ fn a_wrong_field_of_memory_is_named() {
         Mount "MOUNT"."nodes": |it| it.head.nodes = 0;
         Mount "MOUNT"."nodes": |it| it.head.nodes = (1 << 20) + 1;
         Mount "MOUNT"."h.type": |it| it.head.nodes = 6;
-        Mount "NODE"."h.type": |it| it.head.nodes = 4;
         Node "NODE"."folder": |it| it.head.folder = 1;
         Node "NODE"."folder": |it| it.head.mode = 0o100_777;
         Node "NODE"."mode": |it| it.head.mode = 0o1_777;
@@ -183,7 +182,7 @@ fn a_wrong_field_of_memory_is_named() {
         Node "NODE"."major": |it| it.head.major = 1;
         Node "NODE"."pad": |it| it.head.pad = 1;
         Node "NODE"."names": |it| it.name.0[0] = b'a';
-        Node "NODE"."target_len": |it| it.target.0.push(0);
+        Node "NODE"."target_len": |it| (it.head.target_len, it.target.0) = (1, vec![0]);
         Unlinked "UNLINKED"."flags": |it| it.head.flags = 2;
         Unlinked "UNLINKED"."mode": |it| it.head.mode = 0o4755;
         Unlinked "UNLINKED"."size": |it| it.head.size = u64::MAX;
