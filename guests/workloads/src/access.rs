@@ -150,10 +150,11 @@ fn traceable(before: impl FnOnce()) -> Result<Pid> {
             sys::suspend(libc::SIGUSR2);
         }
     };
-    let folder = format!("/proc/{pid}");
+    // The folder itself is the user's before the child may be traced.
+    let file = format!("/proc/{pid}/stat");
     let owner = || -> Result<u32> {
-        let folder = fs::metadata(&folder).map_err(Error::from_io("look at a child"))?;
-        Ok(folder.uid())
+        let file = fs::metadata(&file).map_err(Error::from_io("look at a child"))?;
+        Ok(file.uid())
     };
     while owner()? != SOMEBODY {
         sys::pause();

@@ -182,6 +182,10 @@ pub(crate) fn basic(stage: &mut Stage, args: &Args) -> Result<()> {
     let seats: Vec<Seat> = (0..count).map(|_| Seat::default()).collect();
     thread::scope(|scope| {
         join(spawn(scope, "short", || Ok(()))?)?;
+        // It is joined a little before it is gone.
+        while threads()?.len() > 1 {
+            sys::pause();
+        }
         let mut handles = Vec::new();
         for (index, seat) in seats.iter().enumerate() {
             let gate = &gate;

@@ -7,21 +7,35 @@
 pub struct Usage {
     /// Open files, `/proc/sys/fs/file-nr`.
     pub files: u64,
-    /// Memory that is neither free nor a cache, in KiB, `/proc/meminfo`.
+    /// Memory that is neither free nor a cache, in KiB, `/proc/meminfo` and `/proc/zoneinfo`.
     pub memory_kib: u64,
 }
 
 /// Open files more than before that are no leak: the kernel's counter is out by up to 32 on each of two processors.
 const FILES: u64 = 64;
 
-/// Growth that is no leak, in KiB: caches of free pages on each CPU, slabs that are partly used, freeing that waits for RCU.
+/// Growth that is no leak, in KiB: slabs that are partly used, freeing that waits for RCU.
 const MEMORY_KIB: u64 = 2048;
 
 /// Growth for each attempt that is no leak, in KiB.
 const MEMORY_KIB_EACH: u64 = 4;
 
-/// Read the texts of `/proc/sys/fs/file-nr` and `/proc/meminfo`.
-pub fn parse(file_nr: &str, meminfo: &str) -> Option<Usage> {
+/// Size of a page in KiB, on all architectures.
+const PAGE_KIB: u64 = 4;
+
+/// Free pages that each CPU keeps at hand, which `MemFree` does not count: some hundreds of them.
+fn at_hand(zoneinfo: &str) -> Option<u64> {
+    let pages = zoneinfo
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("count:"));
+    let pages: Vec<u64> = pages
+        .map(|count| count.trim().parse().ok())
+        .collect::<Option<_>>()?;
+    (!pages.is_empty()).then(|| pages.into_iter().sum())
+}
+
+/// Read the texts of `/proc/sys/fs/file-nr`, `/proc/meminfo` and `/proc/zoneinfo`.
+pub fn parse(file_nr: &str, meminfo: &str, zoneinfo: &str) -> Option<Usage> {
     let field = |name: &str| {
         let rest = meminfo
             .lines()
@@ -32,7 +46,8 @@ pub fn parse(file_nr: &str, meminfo: &str) -> Option<Usage> {
     let unused = ["MemFree", "Buffers", "Cached", "SReclaimable"]
         .iter()
         .filter_map(|name| field(name))
-        .sum();
+        .sum::<u64>()
+        + at_hand(zoneinfo)? * PAGE_KIB;
     Some(Usage {
         files: file_nr.split_whitespace().next()?.parse().ok()?,
         memory_kib: field("MemTotal")?.saturating_sub(unused),
@@ -66,18 +81,21 @@ mod tests {
 
     const MEMINFO: &str = "MemTotal:         245000 kB\nMemFree:          180000 kB\nMemAvailable:     190000 kB\nBuffers:               0 kB\nCached:            30000 kB\nSwapCached:            0 kB\nSReclaimable:       5000 kB\n";
 
+    const ZONEINFO: &str = "Node 0, zone      DMA\n  pages free     3840\n  pagesets\n    cpu: 0\n              count:    100\n              high:     308\n    cpu: 1\n              count:    150\n              high:     308\n  vm stats threshold: 4\n";
+
     #[test]
     fn usage_is_read_from_proc() {
-        let usage = parse("96\t0\t24000\n", MEMINFO);
+        let usage = parse("96\t0\t24000\n", MEMINFO, ZONEINFO);
         assert_eq!(
             usage,
             Some(Usage {
                 files: 96,
-                memory_kib: 30000
+                memory_kib: 29000
             })
         );
-        assert_eq!(parse("", MEMINFO), None);
-        assert_eq!(parse("96\t0\t24000\n", ""), None);
+        assert_eq!(parse("", MEMINFO, ZONEINFO), None);
+        assert_eq!(parse("96\t0\t24000\n", "", ZONEINFO), None);
+        assert_eq!(parse("96\t0\t24000\n", MEMINFO, ""), None);
     }
 
     #[test]

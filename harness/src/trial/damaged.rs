@@ -126,9 +126,10 @@ fn usage(machine: &mut Machine<'_>) -> Step<Usage> {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let (files, memory) = (text("/proc/sys/fs/file-nr")?, text("/proc/meminfo")?);
-    leak::parse(&files, &memory).ok_or_else(|| Verdict::Infra {
+    let zones = text("/proc/zoneinfo")?;
+    leak::parse(&files, &memory, &zones).ok_or_else(|| Verdict::Infra {
         cause: format!(
-            "unexpected contents of /proc/sys/fs/file-nr or /proc/meminfo: {files:?}, {memory:?}"
+            "unexpected contents of /proc/sys/fs/file-nr, /proc/meminfo or /proc/zoneinfo: {files:?}, {memory:?}, {zones:?}"
         ),
     })
 }

@@ -116,6 +116,7 @@ impl Source for Fake {
                     "/proc/meminfo".to_owned(),
                     b"MemTotal: 1000 kB\nMemFree: 500 kB\n".to_vec(),
                 ),
+                ("/proc/zoneinfo".to_owned(), b"count: 10\n".to_vec()),
                 (format!("{IMAGE_DIR}/self.img"), image()),
             ]),
             alive: false,
