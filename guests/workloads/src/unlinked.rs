@@ -17,7 +17,7 @@ use crate::stage::Stage;
 use crate::sys::{self, Mapping, page_size};
 
 /// A length that is no whole number of pages.
-fn odd() -> usize {
+pub(crate) fn odd() -> usize {
     3 * page_size() + 100
 }
 
