@@ -1,5 +1,6 @@
 //! Which cases a verb is about: the same options everywhere.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use crossthaw_harness::arch::Arch;
@@ -27,6 +28,9 @@ pub(crate) struct Select {
     /// The kernel's flavor: `fast` or `debug`.
     #[arg(long, value_name = "FLAVOR", default_value = "fast")]
     pub(crate) flavor: Flavor,
+    /// Where a case has allocations fail, one of N: 3 for each third, another one in each case [default: 1, in `debug` 7].
+    #[arg(long = "fail-each", value_name = "N")]
+    pub(crate) fault_stride: Option<NonZeroU32>,
     /// Only part M of N, into which the cases are dealt.
     #[arg(long, value_name = "M/N")]
     pub(crate) partition: Option<Partition>,
@@ -40,6 +44,7 @@ impl Select {
             scenarios: Vec::new(),
             scenario_dirs: Vec::new(),
             flavor: Flavor::Fast,
+            fault_stride: None,
             partition: None,
         }
     }
@@ -72,6 +77,7 @@ impl Select {
             scenarios: self.scenarios.clone(),
             partition: self.partition,
             flavor: self.flavor,
+            fault_stride: self.fault_stride,
         };
         let cases = matrix.select(&selection).map_err(|error| match error {
             SelectError::Glob { .. } => Exit::usage(error.to_string()),

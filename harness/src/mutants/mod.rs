@@ -100,6 +100,7 @@ impl Mutant {
             scenarios: self.scenarios.clone(),
             partition: None,
             flavor: self.flavor,
+            fault_stride: None,
         };
         let cases = matrix.select(&selection).map_err(|error| MutantError {
             file: self.file.clone(),

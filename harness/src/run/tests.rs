@@ -28,6 +28,7 @@ fn case(name: &str) -> Case {
         args: axes.clone(),
         axes,
         flavor: Flavor::Fast,
+        fault_stride: std::num::NonZeroU32::MIN,
         subject: crate::scenario::Subject::Workload("a::b".to_owned()),
         goldens: None,
         checkpoint: Checkpoint::Container,

@@ -1,6 +1,7 @@
 //! One case: a scenario with one value chosen on each of its axes, on one architecture.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -192,6 +193,9 @@ pub struct Case {
     pub axes: Vec<(String, String)>,
     /// The kernel's flavor.
     pub flavor: Flavor,
+    /// One of how many allocations fails, where it has them fail.
+    #[serde(skip)]
+    pub fault_stride: NonZeroU32,
     /// What runs.
     #[serde(flatten)]
     pub subject: Subject,

@@ -62,6 +62,8 @@ pub struct Selection {
     pub partition: Option<Partition>,
     /// The flavor in which the cases run.
     pub flavor: Flavor,
+    /// One of how many allocations fails in a case that has them fail; as usual in the flavor if `None`.
+    pub fault_stride: Option<NonZeroU32>,
 }
 
 /// Why a selection cannot be.
@@ -182,12 +184,18 @@ impl Matrix {
             scenarios,
             partition,
             flavor,
+            fault_stride,
         } = selection;
         let globs = scenarios
             .iter()
             .map(|text| Ok((text, glob(text)?)))
             .collect::<Result<Vec<_>, _>>()?;
         let mut cases = self.cases(*flavor);
+        if let Some(stride) = *fault_stride {
+            for case in &mut cases {
+                case.fault_stride = stride;
+            }
+        }
         for (text, glob) in &globs {
             if !cases.iter().any(|case| matches(glob, case)) {
                 return Err(self.no_match(text));
@@ -277,6 +285,7 @@ fn expand(it: &Scenario, arch: Arch, flavor: Flavor) -> Vec<Case> {
         },
         axes,
         flavor,
+        fault_stride: flavor.fault_stride(),
         goldens: it.goldens.clone(),
         checkpoint: it.checkpoint(),
         restart: it.settings.restart,

@@ -86,7 +86,7 @@ fn living(image: &Image) -> Vec<i32> {
 
 /// Which allocations are to fail.
 fn numbers(case: &Case, what: &str) -> impl Iterator<Item = u32> + use<> {
-    let stride = case.flavor.fault_stride();
+    let stride = case.fault_stride.get();
     let letters = case.id.as_str().bytes().chain(what.bytes());
     let first = letters.map(u32::from).sum::<u32>() % stride + 1;
     (first..=MOST).step_by(stride as usize)

@@ -8,6 +8,7 @@ fn selection(scenarios: &[&str], archs: &[Arch], partition: Option<&str>) -> Sel
         scenarios: scenarios.iter().map(|&glob| glob.to_owned()).collect(),
         partition: partition.map(|text| text.parse().unwrap()),
         flavor: Flavor::Fast,
+        fault_stride: None,
     }
 }
 

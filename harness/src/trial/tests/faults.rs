@@ -37,10 +37,10 @@ fn each_allocation_fails_once_and_then_the_trial_goes_on() {
 }
 
 #[test]
-fn a_debug_guest_fails_some_of_them() {
+fn one_of_seven_fails_where_that_is_asked_for() {
     let tried = check(
         &Case {
-            flavor: Flavor::Debug,
+            fault_stride: Flavor::Debug.fault_stride(),
             ..failing()
         },
         Vec::new(),

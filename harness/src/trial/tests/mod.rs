@@ -28,6 +28,7 @@ fn case() -> Case {
         about: "About.".to_owned(),
         axes: Vec::new(),
         flavor: Flavor::Fast,
+        fault_stride: std::num::NonZeroU32::MIN,
         subject: crate::scenario::Subject::Workload("simple::counter".to_owned()),
         goldens: None,
         args: vec![("size".to_owned(), "1".to_owned())],
