@@ -139,17 +139,20 @@ fn count(before: &Counts) -> Result<Vec<(String, u64)>> {
     // Names and inodes that are only kept in case somebody asks again.
     write("/proc/sys/vm/drop_caches", "2")?;
     let slabs_told = Path::new(SLABS).exists();
+    let mut inodes_left = None;
     if !slabs_told {
         drop_caches()?;
+        // Before anybody is looked at by /proc, who may be a worker that has just come and gets inodes by that.
+        inodes_left = Some(inodes()?);
     }
     // Counters of each processor are summed up.
     write("/proc/sys/vm/stat_refresh", "1")?;
     let mut counts = vec![("tasks".to_owned(), threads()?)];
     let mut add = |what: &str, count: u64| counts.push((what.to_owned(), count));
     add("open files", field("/proc/sys/fs/file-nr", 0)?);
-    if !slabs_told {
-        // Where SLUB tells, the files below that shrink its caches have inodes, too, and each kind has its cache.
-        add("inodes", inodes()?);
+    // Where SLUB tells, the files below that shrink its caches have inodes, too, and each kind has its cache.
+    if let Some(count) = inodes_left {
+        add("inodes", count);
     }
     add("mounts", lines("/proc/self/mountinfo")?);
     add("cgroups", cgroups()?);

@@ -443,6 +443,13 @@ pub(crate) fn state(pid: Pid) -> Result<char> {
         .ok_or_else(|| Error::Situation(format!("/proc/{pid}/stat has no state: {stat:?}")))
 }
 
+/// Whether a thread of this process has left its processor: it may say that it sleeps while it still queues itself.
+pub(crate) fn is_blocked(tid: Pid) -> Result<bool> {
+    let call = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall"))
+        .map_err(Error::from_io("read /proc/self/task/TID/syscall"))?;
+    Ok(call.trim_end() != "running")
+}
+
 /// A field of `/proc/PID/status`, without the blanks around it; a thread's id serves, too.
 pub(crate) fn status_field(pid: Pid, name: &str) -> Result<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))

@@ -54,7 +54,7 @@ impl Seat {
     pub(crate) fn await_asleep(&self) -> Result<Pid> {
         loop {
             let tid = self.0.load(Ordering::SeqCst);
-            if tid != 0 && sys::state(tid)? == 'S' {
+            if tid != 0 && sys::state(tid)? == 'S' && sys::is_blocked(tid)? {
                 return Ok(tid);
             }
             sys::pause();

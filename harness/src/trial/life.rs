@@ -239,6 +239,8 @@ impl<'a> Life<'a> {
 
     /// Checkpoint a frozen tree, or fetch what it wrote of itself.
     fn take(&mut self, machine: &mut Machine<'_>, state: Option<State>) -> Step<Taken> {
+        // Before it begins: what runs out is compared with the time that has passed since.
+        let at = Instant::now();
         if self.case.checkpoint != Checkpoint::SelfTask {
             let end = machine.checkpoint(Phase::Checkpoint, IMAGE)?;
             self.evidence
@@ -247,7 +249,8 @@ impl<'a> Life<'a> {
                 return Err(refused("the checkpoint", &end));
             }
         }
-        self.fetch(machine, self.image_name(), "image-a", state)
+        let taken = self.fetch(machine, self.image_name(), "image-a", state)?;
+        Ok(Taken { at, ..taken })
     }
 
     /// Bring a checkpoint to the host; its image is kept under that name.
