@@ -12,6 +12,12 @@ fn list<T: Fixed>(values: &[T], order: ByteOrder, to: &mut Vec<u8>) {
     }
 }
 
+/// A fixed part, and the bytes that follow it.
+fn with(head: &impl Fixed, parts: &[&[u8]], order: ByteOrder, to: &mut Vec<u8>) {
+    head.encode(order, to);
+    to.extend(parts.concat());
+}
+
 impl Record {
     /// Append it to an image.
     ///
@@ -47,14 +53,8 @@ impl Record {
             Self::Signals(it) => it.encode(order, to),
             Self::RestartBlock(it) => it.encode(order, to),
             Self::Cpu(it) => it.encode(order, to),
-            Self::Regset(it) => {
-                it.head.encode(order, to);
-                to.extend(&it.data);
-            }
-            Self::File(it) => {
-                it.head.encode(order, to);
-                to.extend(&it.path.0);
-            }
+            Self::Regset(it) => with(&it.head, &[&it.data], order, to),
+            Self::File(it) => with(&it.head, &[&it.path.0], order, to),
             Self::Files(it) => {
                 it.head.encode(order, to);
                 list(&it.fds, order, to);
@@ -89,6 +89,7 @@ impl Record {
             Self::Usage(it) => it.encode(order, to),
             Self::Cgroup(it) => it.encode(order, to),
             Self::Itimers(it) => it.encode(order, to),
+            Self::Timerfd(it) => it.encode(order, to),
             Self::Shmem(it) => it.encode(order, to),
             Self::ShmemEnd(it) => it.encode(order, to),
             Self::UtsNs(it) => it.encode(order, to),
@@ -102,24 +103,12 @@ impl Record {
                 it.head.encode(order, to);
                 list(&it.entries, order, to);
             }
-            Self::Unlinked(it) => {
-                it.head.encode(order, to);
-                to.extend(&it.path.0);
-            }
-            Self::Mount(it) => {
-                it.head.encode(order, to);
-                to.extend(&it.path.0);
-                to.extend(&it.source.0);
-            }
-            Self::Node(it) => {
-                it.head.encode(order, to);
-                to.extend(&it.name.0);
-                to.extend(&it.target.0);
-            }
-            Self::Memfd(it) => {
-                it.head.encode(order, to);
-                to.extend(&it.name.0);
-            }
+            Self::Unlinked(it) => with(&it.head, &[&it.path.0], order, to),
+            Self::Pipe(it) => with(&it.head, &[&it.path.0], order, to),
+            Self::PipeBuf(it) => with(&it.head, &[&it.data], order, to),
+            Self::Mount(it) => with(&it.head, &[&it.path.0, &it.source.0], order, to),
+            Self::Node(it) => with(&it.head, &[&it.name.0, &it.target.0], order, to),
+            Self::Memfd(it) => with(&it.head, &[&it.name.0], order, to),
             Self::PidNs(it) => {
                 it.head.encode(order, to);
                 list(&it.ids, order, to);

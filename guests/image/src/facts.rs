@@ -130,6 +130,8 @@ struct Sorter<'a> {
     cgroups: u32,
     mounts: u32,
     nodes: u32,
+    /// Of the pipe that is being read.
+    pieces: u32,
     facts: Facts<'a>,
 }
 
@@ -246,6 +248,30 @@ impl<'a> Sorter<'a> {
         }
     }
 
+    /// A pipe, and what is in it.
+    fn pipe(&mut self, name: String, record: &'a Record, kind: &'static str) {
+        let text = |name: &str, bytes: &[u8]| {
+            let value = Value::Bytes(bytes.to_vec());
+            more("", name, name.to_owned(), value)
+        };
+        match record {
+            Record::Pipe(it) => {
+                self.mm.clone_from(&name);
+                self.pieces = 0;
+                let mut facts = facts(&self.names, &it.head);
+                facts.push(text("path", &it.path.0));
+                self.push(name, kind, facts);
+            }
+            Record::PipeBuf(it) => {
+                self.pieces += 1;
+                let mut facts = facts(&self.names, &it.head);
+                facts.push(text("data", &it.data));
+                self.push(format!("{} piece {}", self.mm, self.pieces), kind, facts);
+            }
+            _ => {}
+        }
+    }
+
     /// Records of shared objects, and the others that stand for themselves.
     fn object(&mut self, record: &'a Record, kind: &'static str) {
         let name = crate::names::objref(record).map(|number| self.names.get(number));
@@ -325,6 +351,9 @@ impl<'a> Sorter<'a> {
                 facts.push(text("path", &it.path.0));
                 self.push(name, kind, facts);
             }
+            Record::Pipe(_) | Record::PipeBuf(_) => self.pipe(name, record, kind),
+            // With its file.
+            Record::Timerfd(it) => self.plain(self.names.get(it.objref), record, it),
             Record::Memfd(it) => {
                 self.mm.clone_from(&name);
                 let mut facts = facts(&self.names, &it.head);
@@ -354,6 +383,7 @@ impl<'a> Facts<'a> {
             cgroups: 0,
             mounts: 0,
             nodes: 0,
+            pieces: 0,
             facts: Facts {
                 parts: Vec::new(),
                 memory: BTreeMap::new(),

@@ -167,8 +167,8 @@ fn elements(record: &str) -> &'static [List] {
         "TASK" => &[("comm", 1, None)],
         "RLIMITS" => &[("limits", Rlimit::SIZE, Some(Rlimit::layout))],
         "CPU" => &[("word", 8, None)],
-        "REGSET" | "PAGES" => &[("data", 1, None)],
-        "FILE" | "UNLINKED" => &[("path", 1, None)],
+        "REGSET" | "PAGES" | "PIPE_BUF" => &[("data", 1, None)],
+        "FILE" | "UNLINKED" | "PIPE" => &[("path", 1, None)],
         "MEMFD" | "VMA" | "CGROUP" => &[("name", 1, None)],
         "USAGE" => &[
             ("task", Usage::SIZE, Some(Usage::layout)),

@@ -38,10 +38,11 @@ pub use reader::{Image, ImageError, Located, Reader};
 pub use records::{
     Actions, Arch, Attributes, Cgroup, Cpu, Cred, ErrorRecord, Exit, Fd, FileRecord, Files, Fs,
     Header, Insn, IpcNs, Itimer, Itimers, LAYOUTS, Ldt, LdtHead, Memfd, Mm, MmEnd, Mount,
-    MountHead, Node, NodeHead, Pages, PagesHead, Pending, PidId, PidNs, PidNsHead, PosixTimer,
-    PosixTimers, Record, Regset, RestartBlock, Rlimit, Rlimits, Seccomp, Shmem, ShmemEnd,
-    Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Trailer, Tree, TreeHead,
-    TreeTask, Unlinked, Usage, UsageRecord, UtsNs, Vma, type_name as record_type_name,
+    MountHead, Node, NodeHead, Pages, PagesHead, Pending, PidId, PidNs, PidNsHead, Pipe, PipeBuf,
+    PosixTimer, PosixTimers, Record, Regset, RestartBlock, Rlimit, Rlimits, Seccomp, Shmem,
+    ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Timerfd,
+    Trailer, Tree, TreeHead, TreeTask, Unlinked, Usage, UsageRecord, UtsNs, Vma,
+    type_name as record_type_name,
 };
 pub use regs::{NoteName, Register, decode as decode_registers, note_name};
 pub use renumber::{Renumbering, TidWord, renumber_clock, tells_a_pid};

@@ -47,6 +47,7 @@ pub(crate) fn objref(record: &Record) -> Option<i32> {
         Record::Seccomp(it) => it.head.objref,
         Record::Memfd(it) => it.head.objref,
         Record::Unlinked(it) => it.head.objref,
+        Record::Pipe(it) => it.head.objref,
         Record::PidNs(it) => it.head.objref,
         _ => return None,
     })
@@ -100,10 +101,14 @@ impl<'a> Names<'a> {
     }
 
     fn file(&mut self, number: i32, name: String) {
-        let [cred, memory] = ["cred", "memory"].map(|what| format!("{name} {what}"));
+        let [cred, memory, pipe] = ["cred", "memory", "pipe"].map(|what| format!("{name} {what}"));
         if let Some(Record::File(file)) = self.mention(number, || name) {
             self.mention(file.head.cred, || cred);
-            self.mention(file.head.object, || memory);
+            let object = match self.records.get(&file.head.object) {
+                Some(Record::Pipe(_)) => pipe,
+                _ => memory,
+            };
+            self.mention(file.head.object, || object);
         }
     }
 

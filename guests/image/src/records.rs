@@ -91,7 +91,7 @@ fixed!(Cpu = "ckpt_rec_cpu" at 8 { syscall: i32, flags: u32, word: [u64; 6] });
 fixed!(RegsetHead = "ckpt_rec_regset" at 8 { note: u32, size: u32 });
 fixed!(FileHead = "ckpt_rec_file" at 8 {
     objref: i32, kind: u32, flags: u32, rdev_major: u32, rdev_minor: u32, cred: i32, mode: u32, path_len: u32, pos: i64, size: u64,
-    object: i32, pad: u32,
+    object: i32, state: u32,
 });
 fixed!(#[derive(Copy)] Fd = "ckpt_fd" at 0 { fd: i32, file: i32, flags: u32, pad: u32 });
 fixed!(FilesHead = "ckpt_rec_files" at 8 { objref: i32, nr_fds: u32 });
@@ -150,6 +150,11 @@ fixed!(NodeHead = "ckpt_rec_node" at 8 {
     folder: u32, same: u32, mode: u32, uid: u32, gid: u32, major: u32, minor: u32, name_len: u32, target_len: u32, pad: u32,
     size: u64, mtime: i64,
 });
+fixed!(PipeHead = "ckpt_rec_pipe" at 8 {
+    objref: i32, slots: u32, nr_bufs: u32, uid: u32, gid: u32, mode: u32, atime: i64, mtime: i64, cred: i32, path_len: u32,
+});
+fixed!(PipeBufHead = "ckpt_rec_pipe_buf" at 8 { objref: i32, offset: u32, len: u32, flags: u32 });
+fixed!(Timerfd = "ckpt_rec_timerfd" at 8 { objref: i32, clock: i32, flags: u32, settime_flags: u32, ticks: u64, time_left: i64, interval: i64 });
 fixed!(UnlinkedHead = "ckpt_rec_unlinked" at 8 { objref: i32, flags: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, path_len: u32 });
 fixed!(Usage = "ckpt_usage" at 0 { utime: u64, stime: u64, voluntary: u64, involuntary: u64, minor_faults: u64, major_faults: u64 });
 fixed!(UsageRecord = "ckpt_rec_usage" at 8 {
@@ -209,6 +214,9 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     LdtHead::layout,
     MountHead::layout,
     NodeHead::layout,
+    PipeHead::layout,
+    PipeBufHead::layout,
+    Timerfd::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -255,6 +263,8 @@ variable!(Pending: PendingHead { infos: Vec<Siginfo> });
 variable!(Seccomp: SeccompHead { insns: Vec<Insn> });
 variable!(Memfd: MemfdHead { name: Name });
 variable!(Unlinked: UnlinkedHead { path: Name });
+variable!(Pipe: PipeHead { path: Name });
+variable!(PipeBuf: PipeBufHead { #[serde(serialize_with = "digest")] data: Vec<u8> });
 variable!(Mount: MountHead { path: Name, source: Name });
 variable!(Node: NodeHead { name: Name, target: Name });
 variable!(Ldt: LdtHead { entries: Vec<u64> });
@@ -356,6 +366,9 @@ pub enum Record {
     Ldt(Ldt),
     Mount(Mount),
     Node(Node),
+    Pipe(Pipe),
+    PipeBuf(PipeBuf),
+    Timerfd(Timerfd),
 }
 
 impl Cgroup {
@@ -371,6 +384,14 @@ impl PidNs {
         let head = PidNsHead::decode(from)?;
         let ids = from.list(head.nr_ids).of("ids")?;
         Ok(Self { head, ids })
+    }
+}
+
+impl Regset {
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let head = RegsetHead::decode(from)?;
+        let data = from.bytes(head.size).of("data")?;
+        Ok(Self { head, data })
     }
 }
 
@@ -395,6 +416,22 @@ impl Unlinked {
         let head = UnlinkedHead::decode(from)?;
         let path = from.text(head.path_len).of("path")?;
         Ok(Self { head, path })
+    }
+}
+
+impl Pipe {
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let head = PipeHead::decode(from)?;
+        let path = from.text(head.path_len).of("path")?;
+        Ok(Self { head, path })
+    }
+}
+
+impl PipeBuf {
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let head = PipeBufHead::decode(from)?;
+        let data = from.bytes(head.len).of("data")?;
+        Ok(Self { head, data })
     }
 }
 
@@ -458,7 +495,7 @@ impl Node {
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 41] = [
+const NAMES: [&str; 44] = [
     "",
     "HEADER",
     "TREE",
@@ -500,6 +537,9 @@ const NAMES: [&str; 41] = [
     "LDT",
     "MOUNT",
     "NODE",
+    "PIPE",
+    "PIPE_BUF",
+    "TIMERFD",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -571,6 +611,9 @@ impl Record {
             Self::Ldt(_) => 38,
             Self::Mount(_) => 39,
             Self::Node(_) => 40,
+            Self::Pipe(_) => 41,
+            Self::PipeBuf(_) => 42,
+            Self::Timerfd(_) => 43,
         }
     }
 
@@ -595,11 +638,7 @@ impl Record {
             7 => Self::Signals(Fixed::decode(from)?),
             8 => Self::RestartBlock(Fixed::decode(from)?),
             9 => Self::Cpu(Fixed::decode(from)?),
-            10 => {
-                let head = RegsetHead::decode(from)?;
-                let data = from.bytes(head.size).of("data")?;
-                Self::Regset(Regset { head, data })
-            }
+            10 => Self::Regset(Regset::decode(from)?),
             11 => {
                 let head = FileHead::decode(from)?;
                 let path = from.text(head.path_len).of("path")?;
@@ -673,6 +712,9 @@ impl Record {
             38 => Self::Ldt(Ldt::decode(from)?),
             39 => Self::Mount(Mount::decode(from)?),
             40 => Self::Node(Node::decode(from)?),
+            41 => Self::Pipe(Pipe::decode(from)?),
+            42 => Self::PipeBuf(PipeBuf::decode(from)?),
+            43 => Self::Timerfd(Fixed::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

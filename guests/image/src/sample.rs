@@ -7,10 +7,11 @@ use crate::records::{
     Actions, Arch, Attributes, Cgroup, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd,
     FileHead, FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers, Ldt,
     LdtHead, Memfd, MemfdHead, Mm, MmEnd, MmHead, Mount, MountHead, Node, NodeHead, Pages,
-    PagesHead, Pending, PendingHead, PidId, PidNs, PidNsHead, PosixTimer, PosixTimers,
-    PosixTimersHead, Record, Regset, RegsetHead, RestartBlock, Rlimit, Rlimits, Seccomp,
-    SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs,
-    TimeNs, Tree, TreeHead, TreeTask, Unlinked, UnlinkedHead, Usage, UsageRecord, UtsNs, Vma,
+    PagesHead, Pending, PendingHead, PidId, PidNs, PidNsHead, Pipe, PipeBuf, PipeBufHead, PipeHead,
+    PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead, RestartBlock, Rlimit,
+    Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task,
+    TaskEnd, TaskObjs, TimeNs, Timerfd, Tree, TreeHead, TreeTask, Unlinked, UnlinkedHead, Usage,
+    UsageRecord, UtsNs, Vma,
 };
 
 /// Bytes of a page.
@@ -236,7 +237,7 @@ fn file(objref: i32, path: &str) -> Record {
             pos: 7,
             size: 9,
             object: 0,
-            pad: 0,
+            state: 0,
         },
         path,
     })
@@ -308,6 +309,72 @@ fn unlinked_file(objref: i32, object: i32) -> Record {
     Record::File(it)
 }
 
+/// A pipe with two pieces in it.
+fn pipe(objref: i32) -> [Record; 3] {
+    let piece = |offset, flags, data: &[u8]| {
+        Record::PipeBuf(PipeBuf {
+            head: PipeBufHead {
+                objref,
+                offset,
+                len: u32::try_from(data.len()).unwrap_or_default(),
+                flags,
+            },
+            data: data.to_vec(),
+        })
+    };
+    [
+        Record::Pipe(Pipe {
+            head: PipeHead {
+                objref,
+                slots: 16,
+                nr_bufs: 2,
+                uid: 1001,
+                gid: 20,
+                mode: 0o600,
+                atime: 1_700_000_000_000_000_003,
+                mtime: 1_700_000_000_000_000_004,
+                cred: 1,
+                path_len: 0,
+            },
+            path: Name(Vec::new()),
+        }),
+        piece(5, 1, b"packet"),
+        piece(0, 2, b"the rest of it"),
+    ]
+}
+
+/// The end of that pipe that is read.
+fn pipe_file(objref: i32, object: i32) -> Record {
+    let Record::File(mut it) = memfd_file(objref, object) else {
+        unreachable!("a FILE");
+    };
+    it.head.kind = 7;
+    it.head.mode = 0o010_600;
+    it.head.state = 1;
+    (it.head.pos, it.head.size) = (0, 0);
+    Record::File(it)
+}
+
+/// A timer, and its file.
+fn timerfd(objref: i32) -> [Record; 2] {
+    let Record::File(mut it) = memfd_file(objref, 0) else {
+        unreachable!("a FILE");
+    };
+    it.head.kind = 11;
+    it.head.mode = 0o600;
+    (it.head.pos, it.head.size) = (0, 0);
+    let timer = Timerfd {
+        objref,
+        clock: 1,
+        flags: 1,
+        settime_flags: 1,
+        ticks: 2,
+        time_left: 5_000_000_000,
+        interval: 1_000_000,
+    };
+    [Record::Timerfd(timer), Record::File(it)]
+}
+
 fn files() -> Record {
     let fd = |fd, file, flags| Fd {
         fd,
@@ -318,7 +385,7 @@ fn files() -> Record {
     Record::Files(Files {
         head: FilesHead {
             objref: 4,
-            nr_fds: 5,
+            nr_fds: 7,
         },
         fds: vec![
             fd(0, 2, 0),
@@ -326,6 +393,8 @@ fn files() -> Record {
             fd(9, 3, 1),
             fd(11, 17, 0),
             fd(12, 43, 0),
+            fd(13, 45, 0),
+            fd(14, 46, 0),
         ],
     })
 }
@@ -702,7 +771,11 @@ pub fn records(arch: Arch) -> Vec<Record> {
     records.extend(memfd(16));
     records.push(memfd_file(17, 16));
     records.extend(unlinked(42));
-    records.extend([unlinked_file(43, 42), files(), fs(), sighand(6)]);
+    records.push(unlinked_file(43, 42));
+    records.extend(pipe(44));
+    records.push(pipe_file(45, 44));
+    records.extend(timerfd(46));
+    records.extend([files(), fs(), sighand(6)]);
     records.extend(shmem(9));
     records.extend(memory(7, 9));
     records.extend([uts_ns(10), ipc_ns(11)]);

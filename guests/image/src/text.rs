@@ -6,8 +6,9 @@ use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
     Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Ldt, Memfd, Mm, Mount, Node,
-    Pending, PidNs, PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp, Sighand, Task,
-    TaskObjs, Tree, Unlinked, Usage, UsageRecord, Vma, describe_bytes, hex_digits,
+    Pending, PidNs, Pipe, PipeBuf, PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp,
+    Sighand, Task, TaskObjs, Timerfd, Tree, Unlinked, Usage, UsageRecord, Vma, describe_bytes,
+    hex_digits,
 };
 use crate::regs;
 
@@ -428,7 +429,7 @@ fn vma(vma: &Vma) -> String {
 
 fn file(it: &FileRecord) -> String {
     format!(
-        "#{} {} {:?} flags {:#o} mode {:#o} pos {} size {} device {}:{} of #{} opened with cred #{}",
+        "#{} {} {:?} flags {:#o} mode {:#o} pos {} size {} device {}:{} of #{} state {} opened with cred #{}",
         it.head.objref,
         named(
             &[
@@ -438,7 +439,12 @@ fn file(it: &FileRecord) -> String {
                 "character",
                 "memory",
                 "memory again",
-                "deleted"
+                "deleted",
+                "pipe",
+                "fifo",
+                "eventfd",
+                "signalfd",
+                "timerfd"
             ],
             it.head.kind
         ),
@@ -450,6 +456,10 @@ fn file(it: &FileRecord) -> String {
         it.head.rdev_major,
         it.head.rdev_minor,
         it.head.object,
+        flags(
+            &[(1, "CREATED"), (2, "NO_WRITER_YET"), (4, "SEMAPHORE")],
+            it.head.state
+        ),
         it.head.cred,
     )
 }
@@ -590,6 +600,51 @@ fn unlinked(it: &Unlinked) -> String {
     )
 }
 
+fn pipe(it: &Pipe) -> String {
+    let head = &it.head;
+    let used = format!("#{} {} of {} slots", head.objref, head.nr_bufs, head.slots);
+    if head.path_len != 0 {
+        return format!("{used}, {:?}", it.path.as_str());
+    }
+    format!(
+        "{used}, mode {:#o} of {}:{}, read at {} ns, written at {} ns",
+        head.mode, head.uid, head.gid, head.atime, head.mtime
+    )
+}
+
+fn timerfd(it: &Timerfd) -> String {
+    const FLAGS: [(u32, &str); 4] = [
+        (1, "ARMED"),
+        (2, "ABSOLUTE"),
+        (4, "EXPIRED"),
+        (8, "CANCELED"),
+    ];
+    format!(
+        "of #{} clock {} flags {} set with {} time {} ns, interval {} ns, {} expirations",
+        it.objref,
+        it.clock,
+        flags(&FLAGS, it.flags),
+        flags(
+            &[(1, "TIMER_ABSTIME"), (2, "TIMER_CANCEL_ON_SET")],
+            it.settime_flags
+        ),
+        it.time_left,
+        it.interval,
+        it.ticks
+    )
+}
+
+fn pipe_buf(it: &PipeBuf) -> String {
+    let head = &it.head;
+    format!(
+        "#{} at {} of its page {}, flags {}",
+        head.objref,
+        head.offset,
+        describe_bytes(&it.data),
+        flags(&[(1, "PACKET"), (2, "MERGE")], head.flags)
+    )
+}
+
 fn memfd(it: &Memfd) -> String {
     const SEALS: [(u32, &str); 6] = [
         (0x01, "SEAL"),
@@ -681,6 +736,9 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::Memfd(it) => memfd(it),
         Record::Unlinked(it) => unlinked(it),
         Record::Ldt(it) => ldt(it),
+        Record::Pipe(it) => pipe(it),
+        Record::PipeBuf(it) => pipe_buf(it),
+        Record::Timerfd(it) => timerfd(it),
         Record::Mount(it) => mount(it),
         Record::Node(it) => node(it),
         Record::PidNs(it) => pid_ns(it),

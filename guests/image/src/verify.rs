@@ -861,6 +861,9 @@ impl Record {
             Self::Ldt(it) => it.head.visit(id, to),
             Self::Mount(it) => it.head.visit(id, to),
             Self::Node(it) => it.head.visit(id, to),
+            Self::Pipe(it) => it.head.visit(id, to),
+            Self::PipeBuf(it) => it.head.visit(id, to),
+            Self::Timerfd(it) => it.visit(id, to),
             Self::Usage(it) => it.visit(id, to),
             Self::Cgroup(it) => it.visit(id, to),
             Self::PidNs(it) => {

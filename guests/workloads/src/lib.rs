@@ -17,6 +17,7 @@ mod cgroups;
 mod credentials;
 mod disturbed;
 mod error;
+mod eventfds;
 mod files;
 mod futexes;
 mod hold;
@@ -29,6 +30,7 @@ mod namespaces;
 mod new_pids;
 mod pattern;
 mod pid_namespaces;
+mod pipes;
 mod posix_timers;
 mod process_tree;
 mod refusals;
@@ -36,12 +38,14 @@ mod registers;
 mod seccomp;
 mod sharing;
 mod shmem;
+mod signalfds;
 mod signals;
 mod simple;
 mod sleeps;
 mod stage;
 mod sys;
 mod threads;
+mod timerfds;
 mod timers;
 mod tmpfs;
 mod unlinked;
@@ -78,6 +82,7 @@ registry! {
     cgroups: removed spread(root) threaded;
     credentials: capabilities dumpable ids rlimits;
     disturbed: turns;
+    eventfds: blocked(how) numbers;
     files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;
     futexes: barrier bitset condition mutex(kind) processes(protocol) requeue robust(protocol) waitv;
     images: rich;
@@ -90,22 +95,25 @@ registry! {
     namespaces: ipc ipc_in_use mixed time uts uts_root uts_threads;
     new_pids: family nested threads;
     pid_namespaces: entered killed nested(how deeper) noexec;
+    pipes: again blocked(how) closed(end) contents(fill) fifo fifo_sides packets ring room shared sizes spliced threads;
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
-    refusals: aio async_owner deleted_cwd device dnotify epoll eventfd fifo flock
+    refusals: aio async_owner deleted_cwd device dnotify epoll fifo(kind) flock
         hugetlb(kind) inherited_lock inotify io_context lease memfd message_queue
-        odd_name(kind) other_namespace(kind) outside_group(leader) outside_user(kind) pids_for_children pidfd pipe posix_lock posix_queue posix_timer
+        odd_name(kind) other_namespace(kind) outside_group(leader) outside_user(kind) pids_for_children pidfd posix_lock posix_queue posix_timer
         processor(kind) proc_file
-        sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader signalfd socket sysv_shm
-        timerfd traced unlinked_mapping userfaultfd vfork;
+        sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader socket sysv_shm
+        traced unlinked_mapping userfaultfd vfork;
     registers: descriptors fpu(hold) gpr(hold) registrations thread_pointer vector(hold);
     seccomp: chain long strict threads trap;
     sharing: mixed(memory files fs) survivors with_threads;
     shmem: device dirty(mib) futex_wait parts siblings sparse(mib) tasks;
+    signalfds: blocked(how) signals;
     signals: altstack autodisarm delivered handlers in_handler mask pending pending_child sigsuspend;
     simple: blocked(call) counter identity self_file self_pipe;
     sleeps: deadline left(call) order polled_closed;
     threads: basic(count) blocked children detached group_exit unshared;
+    timerfds: blocked expired left(clock);
     timers: left(which) ticks(which);
     tmpfs: contents(what) contents_apart(what) open reading(gaps);
     unlinked: contents directory linked mapped nameless program;

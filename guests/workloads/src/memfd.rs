@@ -107,8 +107,7 @@ pub(crate) fn contents(stage: &mut Stage, _args: &Args) -> Result<()> {
         Ok(())
     })?;
     let all = [fd, copy, reader, appender];
-    let flags =
-        || all.map(|fd| [libc::F_GETFL, libc::F_GETFD].map(|what| sys::descriptor_flags(fd, what)));
+    let flags = || sys::flags_of(all);
     let links = || -> Result<Vec<String>> { all.into_iter().map(link).collect() };
     let before = (flags(), links()?, facts(&file)?, seals(&file));
     stage.hold()?;

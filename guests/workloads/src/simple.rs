@@ -125,10 +125,7 @@ fn blocked_until(stage: &mut Stage, call: impl FnOnce(&mut Stage) -> Result<()>)
         );
         Ok(())
     })?;
-    stage.await_ready(&child)?;
-    child.await_sleeping()?;
-    stage.hold()?;
-    child.check_asleep(stage)?;
+    stage.hold_waiting(&child)?;
     child.resume()?;
     stage.join(&child)
 }
@@ -147,10 +144,7 @@ fn blocked_in_wait(stage: &mut Stage) -> Result<()> {
         waiter.equal("the child's end", &status, &Status::Exited(77));
         Ok(())
     })?;
-    stage.await_ready(&child)?;
-    child.await_sleeping()?;
-    stage.hold()?;
-    child.check_asleep(stage)?;
+    stage.hold_waiting(&child)?;
     let inner = fs::read_to_string(stage.path("inner")).map_err(Error::from_io("read"))?;
     let inner = inner
         .parse()

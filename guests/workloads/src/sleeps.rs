@@ -412,10 +412,7 @@ pub(crate) fn polled_closed(stage: &mut Stage, _args: &Args) -> Result<()> {
             Ok(())
         },
     )?;
-    stage.await_ready(&child)?;
-    child.await_sleeping()?;
-    stage.hold()?;
-    child.check_asleep(stage)?;
+    stage.hold_waiting(&child)?;
     sys::close(fd)?;
     // The kernel looks at the descriptors when it goes on with the call.
     sys::kill(child.pid, libc::SIGSTOP)?;

@@ -140,6 +140,14 @@ impl Stage {
         self.wait_resume()
     }
 
+    /// Like [`Stage::hold`], when a child that says that it is ready waits in the call that follows; it still does so afterwards.
+    pub(crate) fn hold_waiting(&mut self, child: &Child) -> Result<()> {
+        self.await_ready(child)?;
+        child.await_sleeping()?;
+        self.hold()?;
+        child.check_asleep(self)
+    }
+
     /// Says that this process's part of the situation is built.
     pub(crate) fn ready(&self) -> Result<()> {
         let path = if self.name.is_empty() {

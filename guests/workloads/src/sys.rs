@@ -1,6 +1,6 @@
 //! System calls in the form the workloads want them: typed, with errors, interrupted waits taken up again.
 
-use std::ffi::{CString, c_int, c_long, c_void};
+use std::ffi::{CString, c_int, c_long, c_short, c_void};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
@@ -505,6 +505,29 @@ pub(crate) fn write(fd: c_int, bytes: &[u8]) -> Result<usize> {
     // SAFETY: the buffer is as long as said.
     let count = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
     usize::try_from(count).map_err(|_| Error::last("write"))
+}
+
+/// What poll(2) says of a descriptor within a time in milliseconds: 0 for now, -1 for any.
+pub(crate) fn poll(fd: c_int, events: c_short, timeout: c_int) -> Result<c_short> {
+    let mut poll = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    // SAFETY: one descriptor, which lives.
+    check("poll", unsafe { libc::poll(&raw mut poll, 1, timeout) })?;
+    Ok(poll.revents)
+}
+
+/// The errno of a call that has just failed; `None` if it has not.
+pub(crate) fn refused<T>(outcome: Result<T>) -> Option<i32> {
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    outcome.err().and(errno)
+}
+
+/// Status and descriptor flags of each.
+pub(crate) fn flags_of<const N: usize>(fds: [c_int; N]) -> [[Option<c_int>; 2]; N] {
+    fds.map(|fd| [libc::F_GETFL, libc::F_GETFD].map(|which| descriptor_flags(fd, which)))
 }
 
 /// Closes a descriptor.

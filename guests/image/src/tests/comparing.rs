@@ -329,6 +329,7 @@ fn every_rule_names_a_field_and_has_a_reason() {
             || (of == "ckpt_rec_pid_ns" && field == "parent")
             || (matches!(of, "ckpt_fd" | "ckpt_rec_vma") && field == "file")
             || (of == "ckpt_rec_file" && matches!(field, "cred" | "object"))
+            || (of == "ckpt_rec_pipe" && field == "cred")
             || (of == "ckpt_rec_exit" && matches!(field, "cred" | "sighand"));
         let rule = crate::rules::rule(of, field);
         let is = rule.is_some_and(|rule| rule.how == How::Reference);

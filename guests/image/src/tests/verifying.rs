@@ -191,7 +191,27 @@ fn a_wrong_field_of_memory_is_named() {
         Memfd "MEMFD"."mode": |it| it.head.mode = 0o4755;
         Memfd "MEMFD"."size": |it| it.head.size = u64::MAX;
         Memfd "MEMFD"."name": |it| it.name.0[0] = 0;
-        File "FILE"."kind": |it| it.head.kind = 7;
+        Pipe "PIPE"."slots": |it| it.head.slots = 3;
+        Pipe "PIPE"."slots": |it| it.head.slots = 1 << 30;
+        Pipe "PIPE"."nr_bufs": |it| it.head.nr_bufs = 17;
+        Pipe "PIPE"."mode": |it| it.head.mode = 0o4600;
+        Pipe "PIPE"."cred": |it| it.head.cred = 2;
+        Pipe "PIPE"."mode": |it| (it.head.path_len, it.path.0) = (3, b"/f\0".to_vec());
+        Pipe "PIPE"."path": |it| (it.head.path_len, it.path.0) = (2, b"f\0".to_vec());
+        PipeBuf "PIPE_BUF"."objref": |it| it.head.objref = 16;
+        PipeBuf "PIPE_BUF"."len": |it| it.head.offset = 4091;
+        PipeBuf "PIPE_BUF"."flags": |it| it.head.flags = 3;
+        Timerfd "TIMERFD"."objref": |it| it.objref = 0;
+        Timerfd "TIMERFD"."flags": |it| it.flags = 16;
+        Timerfd "TIMERFD"."flags": |it| it.flags = 1 | 4;
+        Timerfd "TIMERFD"."settime_flags": |it| it.settime_flags = 4;
+        Timerfd "TIMERFD"."interval": |it| it.interval = -1;
+        Timerfd "TIMERFD"."time_left": |it| it.flags = 0;
+        Timerfd "TIMERFD"."time_left": |it| (it.flags, it.time_left) = (3, -1);
+        File "FILE"."kind": |it| it.head.kind = 12;
+        File "FILE"."object": |it| (it.head.kind, it.head.object) = (9, 1);
+        File "FILE"."state": |it| (it.head.kind, it.head.state, it.head.path_len, it.path.0) = (10, 4, 0, Vec::new());
+        File "FILE"."state": |it| it.head.state = 1;
         File "FILE"."object": |it| it.head.object = 16;
         File "FILE"."path": |it| it.head.kind = 5;
         Vma "VMA"."kind": |it| it.kind = 6;
@@ -216,8 +236,14 @@ fn a_wrong_field_of_memory_is_named() {
 #[test]
 fn order_and_completeness_are_checked() {
     type Change = fn(&mut Vec<Record>);
-    let table: [(Change, &str, &str); 12] = [
-        (|it| it.swap(18, 29), "FILES", "fds[0].file"),
+    let table: [(Change, &str, &str); 14] = [
+        (|it| it.swap(18, 35), "FILES", "fds[0].file"),
+        (
+            |it| drop(it.remove(first(it, "PIPE_BUF"))),
+            "FILE",
+            "h.type",
+        ),
+        (|it| drop(it.remove(first(it, "TIMERFD"))), "FILE", "kind"),
         (|it| it.swap(0, 1), "HEADER", "magic"),
         (|it| drop(it.remove(1)), "PID_NS", "h.type"),
         (|it| drop(it.pop()), "TRAILER", "h.type"),
@@ -255,7 +281,7 @@ fn order_and_completeness_are_checked() {
                 let at = first(it, "FILES");
                 if let Record::Files(files) = &mut it[at] {
                     files.fds.pop();
-                    files.head.nr_fds = 4;
+                    files.head.nr_fds = 6;
                 }
             },
             "TRAILER",

@@ -4,7 +4,8 @@ use super::{HashMap, HashSet, Wrong, expect, wrong};
 use crate::fixed::{Name, Text};
 use crate::names::objref;
 use crate::records::{
-    FileRecord, Files, IpcNs, Ldt, Memfd, Mm, Pages, Record, Seccomp, Shmem, Unlinked, Vma,
+    FileRecord, Files, IpcNs, Ldt, Memfd, Mm, Pages, Pipe, PipeBuf, Record, Seccomp, Shmem,
+    Timerfd, Unlinked, Vma,
 };
 
 /// An address space whose mappings are being read.
@@ -30,6 +31,14 @@ struct OpenShmem {
     at: u64,
 }
 
+/// A pipe whose pieces are being read.
+#[derive(Debug)]
+struct OpenPipe {
+    objref: i32,
+    pieces: u32,
+    left: u32,
+}
+
 /// `CKPT_VMA_SHARED`.
 const SHARED: u32 = 0x400;
 
@@ -41,6 +50,9 @@ pub(super) struct Objects {
     used: HashSet<i32>,
     open: Option<Open>,
     shmem: Option<OpenShmem>,
+    pipe: Option<OpenPipe>,
+    /// The FILE that is to follow its timer.
+    timer: Option<i32>,
 }
 
 impl Objects {
@@ -54,11 +66,22 @@ impl Objects {
                     | Record::Ldt(_)
                     | Record::MmEnd(_)
                     | Record::ShmemEnd(_)
+                    | Record::PipeBuf(_)
+                    | Record::Timerfd(_)
             )
     }
 
-    /// Neither an address space nor shared memory is open.
+    /// No address space, shared memory or pipe is open.
     pub(super) fn closed(&self) -> Result<(), Wrong> {
+        if let Some(file) = self.timer {
+            return wrong(
+                "h.type",
+                format!("the FILE {file} has to follow its TIMERFD"),
+            );
+        }
+        if let Some(OpenPipe { pieces, left, .. }) = self.pipe {
+            return wrong("h.type", format!("{left} of {pieces} PIPE_BUF are missing"));
+        }
         match (&self.open, &self.shmem) {
             (None, None) => Ok(()),
             (_, Some(open)) => wrong(
@@ -109,6 +132,9 @@ impl Objects {
 
     /// A record for which [`Objects::has`] holds.
     pub(super) fn record(&mut self, record: &Record) -> Result<(), Wrong> {
+        if let Record::File(it) = record {
+            self.timed_file(it)?;
+        }
         if let Some(number) = objref(record) {
             self.closed()?;
             expect(number > 0, "objref", || format!("{number} is no objref"))?;
@@ -121,6 +147,9 @@ impl Objects {
             Record::File(it) => self.file(it),
             Record::Memfd(it) => self.memfd(it),
             Record::Unlinked(it) => self.unlinked(it),
+            Record::Pipe(it) => self.pipe(it),
+            Record::PipeBuf(it) => self.pipe_buf(it),
+            Record::Timerfd(it) => self.timerfd(it),
             Record::PidNs(it) => {
                 // Who is in it says so itself.
                 self.used.insert(it.head.objref);
@@ -172,7 +201,7 @@ impl Objects {
     }
 
     fn file(&mut self, it: &FileRecord) -> Result<(), Wrong> {
-        expect((1..=6).contains(&it.head.kind), "kind", || {
+        expect((1..=11).contains(&it.head.kind), "kind", || {
             format!("{} is no kind of file", it.head.kind)
         })?;
         match it.head.kind {
@@ -186,14 +215,132 @@ impl Objects {
                 text("path", &it.path, it.head.path_len)?;
                 self.mention("object", "UNLINKED", it.head.object)?;
             }
+            8 => {
+                text("path", &it.path, it.head.path_len)?;
+                self.mention("object", "PIPE", it.head.object)?;
+            }
+            9..=11 => {
+                let own = it.head.path_len == 0 && it.head.object == 0;
+                expect(own, "object", || {
+                    format!(
+                        "{} of kind {}, which needs none",
+                        it.head.object, it.head.kind
+                    )
+                })?;
+            }
             _ => {
                 expect(it.head.path_len == 0, "path", || {
                     format!("{:?} of a file without a name", it.path)
                 })?;
-                self.mention("object", "MEMFD", it.head.object)?;
+                let kind = if it.head.kind == 7 { "PIPE" } else { "MEMFD" };
+                self.mention("object", kind, it.head.object)?;
             }
         }
+        let state = match it.head.kind {
+            7 => CREATED,
+            8 => NO_WRITER_YET,
+            9 => SEMAPHORE,
+            _ => 0,
+        };
+        expect(it.head.state & !state == 0, "state", || {
+            format!("{:#x} of kind {}", it.head.state, it.head.kind)
+        })?;
         self.mention("cred", "CRED", it.head.cred)
+    }
+
+    /// Its timer comes right before the file, and no other file has one.
+    fn timed_file(&mut self, it: &FileRecord) -> Result<(), Wrong> {
+        let timer = self.timer.take();
+        let has_one = it.head.kind == 11;
+        match timer {
+            Some(number) if !has_one || number != it.head.objref => {
+                wrong("objref", format!("the TIMERFD before it is of {number}"))
+            }
+            None if has_one => wrong("kind", "there is no TIMERFD before it"),
+            _ => Ok(()),
+        }
+    }
+
+    fn timerfd(&mut self, it: &Timerfd) -> Result<(), Wrong> {
+        self.closed()?;
+        expect(it.objref > 0, "objref", || {
+            format!("{} is no objref", it.objref)
+        })?;
+        expect(it.flags & !0xf == 0 && it.flags & 5 != 5, "flags", || {
+            format!(
+                "{:#x} has unknown bits, or says that it runs and has expired",
+                it.flags
+            )
+        })?;
+        expect(it.settime_flags & !3 == 0, "settime_flags", || {
+            format!("{:#x} has unknown bits", it.settime_flags)
+        })?;
+        expect(it.interval >= 0, "interval", || {
+            format!("{} ns", it.interval)
+        })?;
+        let timed = it.flags & 5 != 0 && (it.time_left >= 0 || it.flags & 2 == 0);
+        expect(timed || it.time_left == 0, "time_left", || {
+            format!("{} ns with flags {:#x}", it.time_left, it.flags)
+        })?;
+        self.timer = Some(it.objref);
+        Ok(())
+    }
+
+    fn pipe(&mut self, it: &Pipe) -> Result<(), Wrong> {
+        let head = &it.head;
+        let most = PIPE_BYTES_MAX / self.page_size;
+        expect(
+            head.slots.is_power_of_two() && u64::from(head.slots) <= most,
+            "slots",
+            || format!("{} is no power of two up to {most}", head.slots),
+        )?;
+        expect(head.nr_bufs <= head.slots, "nr_bufs", || {
+            format!("{} is more than {}", head.nr_bufs, head.slots)
+        })?;
+        if head.path_len == 0 {
+            expect(head.mode & !0o1777 == 0, "mode", || {
+                format!("{:#o} are no permissions", head.mode)
+            })?;
+        } else {
+            text("path", &it.path, head.path_len)?;
+            let ids = [head.uid, head.gid, head.mode];
+            let own = ids == [0; 3] && head.atime == 0 && head.mtime == 0;
+            expect(own, "mode", || {
+                "owner, permissions or times of a fifo, whose name has them".to_owned()
+            })?;
+        }
+        self.mention("cred", "CRED", head.cred)?;
+        self.pipe = (head.nr_bufs > 0).then_some(OpenPipe {
+            objref: head.objref,
+            pieces: head.nr_bufs,
+            left: head.nr_bufs,
+        });
+        Ok(())
+    }
+
+    fn pipe_buf(&mut self, it: &PipeBuf) -> Result<(), Wrong> {
+        let head = &it.head;
+        let Some(open) = &mut self.pipe else {
+            return wrong("h.type", "there is no PIPE, or it has all its pieces");
+        };
+        expect(head.objref == open.objref, "objref", || {
+            format!("the PIPE is {}", open.objref)
+        })?;
+        let end = u64::from(head.offset) + u64::from(head.len);
+        expect(end <= self.page_size, "len", || {
+            format!(
+                "{} bytes at {} are no part of a page",
+                head.len, head.offset
+            )
+        })?;
+        expect(head.flags <= 2, "flags", || {
+            format!("{:#x} has unknown bits, or both", head.flags)
+        })?;
+        open.left -= 1;
+        if open.left == 0 {
+            self.pipe = None;
+        }
+        Ok(())
     }
 
     fn unlinked(&mut self, it: &Unlinked) -> Result<(), Wrong> {
@@ -416,6 +563,18 @@ impl Objects {
         Ok(())
     }
 }
+
+/// `CKPT_FILE_CREATED`, of a pipe.
+const CREATED: u32 = 1;
+
+/// `CKPT_FILE_NO_WRITER_YET`, of a fifo.
+const NO_WRITER_YET: u32 = 2;
+
+/// `CKPT_FILE_SEMAPHORE`, of an eventfd.
+const SEMAPHORE: u32 = 4;
+
+/// Bytes that a pipe may have room for, at most: fcntl(2).
+const PIPE_BYTES_MAX: u64 = 1 << 31;
 
 /// Instructions of a classic program, at most.
 const BPF_MAXINSNS: u32 = 4096;

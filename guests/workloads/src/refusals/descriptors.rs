@@ -4,7 +4,6 @@ use std::ffi::{c_int, c_short};
 use std::fs;
 use std::io;
 use std::os::fd::{IntoRawFd, RawFd};
-use std::time::Duration;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
@@ -30,22 +29,18 @@ fn check_bytes(stage: &mut Stage, fd: RawFd) -> Result<()> {
     Ok(())
 }
 
-/// A pipe with bytes in it.
-pub(crate) fn pipe(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let mut ends = [0; 2];
-    // SAFETY: the kernel writes two numbers.
-    sys::check("pipe", unsafe { libc::pipe(ends.as_mut_ptr()) })?;
-    sys::write(ends[1], BYTES)?;
-    stage.hold()?;
-    check_bytes(stage, ends[0])
-}
-
-/// A named pipe with bytes in it.
-pub(crate) fn fifo(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let path = sys::c_path(&stage.path("fifo"))?;
+/// A named pipe with bytes in it, whose name was deleted, or which has two.
+pub(crate) fn fifo(stage: &mut Stage, args: &Args) -> Result<()> {
+    let (path, other) = (stage.path("fifo"), stage.path("other"));
+    let name = sys::c_path(&path)?;
     // SAFETY: the path lives.
-    sys::check("mkfifo", unsafe { libc::mkfifo(path.as_ptr(), 0o600) })?;
-    let fd = sys::open(&stage.path("fifo"), libc::O_RDWR)?;
+    sys::check("mkfifo", unsafe { libc::mkfifo(name.as_ptr(), 0o600) })?;
+    let fd = sys::open(&path, libc::O_RDWR)?;
+    match args.text("kind", "deleted") {
+        "deleted" => fs::remove_file(&path).map_err(Error::from_io("remove"))?,
+        "linked" => fs::hard_link(&path, &other).map_err(Error::from_io("link"))?,
+        other => return Err(Error::Argument(format!("kind={other}"))),
+    }
     sys::write(fd, BYTES)?;
     stage.hold()?;
     check_bytes(stage, fd)
@@ -92,17 +87,6 @@ pub(crate) fn device(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// An event counter.
-pub(crate) fn eventfd(stage: &mut Stage, _args: &Args) -> Result<()> {
-    // SAFETY: plain numbers.
-    let fd = sys::check("eventfd", unsafe { libc::eventfd(31_337, 0) })?;
-    stage.hold()?;
-    let mut count = [0; 8];
-    sys::read(fd, &mut count)?;
-    stage.equal("count", &u64::from_ne_bytes(count), &31_337);
-    Ok(())
-}
-
 /// An epoll instance.
 pub(crate) fn epoll(stage: &mut Stage, _args: &Args) -> Result<()> {
     // SAFETY: plain numbers.
@@ -129,60 +113,6 @@ pub(crate) fn userfaultfd(stage: &mut Stage, _args: &Args) -> Result<()> {
     let refused = sys::read(fd, &mut [0; 32]).map_err(|error| error.line());
     let text = io::Error::from_raw_os_error(libc::EINVAL).to_string();
     stage.equal("an event", &refused, &Err(format!("read failed: {text}")));
-    Ok(())
-}
-
-/// A descriptor for signals.
-pub(crate) fn signalfd(stage: &mut Stage, _args: &Args) -> Result<()> {
-    sys::block(&[libc::SIGTERM])?;
-    // SAFETY: all-zero bytes are a valid set, which is filled before it is used and lives.
-    let fd = unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigaddset(&raw mut set, libc::SIGTERM);
-        sys::check("signalfd", libc::signalfd(-1, &raw const set, 0))?
-    };
-    stage.hold()?;
-    sys::kill(sys::pid(), libc::SIGTERM)?;
-    let mut info = [0; 128];
-    stage.equal(
-        "size of a signal's record",
-        &sys::read(fd, &mut info)?,
-        &info.len(),
-    );
-    Ok(())
-}
-
-/// A timer with a descriptor, armed.
-pub(crate) fn timerfd(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let far = libc::itimerspec {
-        it_interval: sys::timespec(Duration::ZERO),
-        it_value: sys::timespec(Duration::from_secs(3600)),
-    };
-    // SAFETY: plain numbers; the structure lives.
-    let fd = unsafe {
-        let fd = sys::check(
-            "timerfd_create",
-            libc::timerfd_create(libc::CLOCK_MONOTONIC, 0),
-        )?;
-        sys::check(
-            "timerfd_settime",
-            libc::timerfd_settime(fd, 0, &raw const far, std::ptr::null_mut()),
-        )?;
-        fd
-    };
-    stage.hold()?;
-    let mut left = libc::itimerspec {
-        it_interval: sys::timespec(Duration::ZERO),
-        it_value: sys::timespec(Duration::ZERO),
-    };
-    // SAFETY: the kernel writes one structure.
-    stage.works(
-        "timerfd_gettime",
-        sys::check("timerfd_gettime", unsafe {
-            libc::timerfd_gettime(fd, &raw mut left)
-        }),
-    );
-    stage.check("time is left", left.it_value.tv_sec > 0, "none");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_long};
 use std::fs;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 
 use crossthaw_protocol::IMAGE_DIR;
@@ -14,11 +14,15 @@ use crate::simple::SYS_CHECKPOINT;
 use crate::stage::Stage;
 use crate::sys;
 
-/// What the container shares: an open file, its fs context, its table of descriptors.
+/// What the container, or the subtree, shares: an open file, a pipe, its fs context, its table of descriptors.
 fn shared(kind: &str) -> Result<(c_int, &'static str)> {
     Ok(match kind {
         "file" => (0, "file is in use outside of the container too"),
         "memfd" => (0, "file of memory is in use outside of the container too"),
+        "pipe" => (0, "pipe is in use outside of the container too"),
+        "pipe_of_subtree" => (0, "pipe is in use outside of the tree too"),
+        "end_of_subtree" => (0, "file is in use outside of the tree too"),
+        "image" => (0, "the image or its log goes into that pipe"),
         "fs" => (
             libc::CLONE_FS,
             "fs context is in use outside of the container too",
@@ -41,26 +45,42 @@ pub(crate) fn outside_user(stage: &mut Stage, args: &Args) -> Result<()> {
         create(&names[0])?.into_raw_fd(),
         create(&names[1])?.into_raw_fd(),
     );
+    let (pipe, writer) = std::io::pipe().map_err(Error::from_io("pipe"))?;
     let own = match kind.as_str() {
         "memfd" => memfd::create(c"outside", 0)?,
+        "pipe" | "pipe_of_subtree" | "end_of_subtree" | "image" => fs::File::from(
+            pipe.try_clone()
+                .map(OwnedFd::from)
+                .map_err(Error::from_io("dup"))?,
+        ),
         _ => fs::File::open("/dev/null").map_err(Error::from_io("open"))?,
     };
+    drop(pipe);
+    // What it cannot write to for ever: the reader is part of the image.
+    let into = match kind.as_str() {
+        "image" => writer.as_raw_fd(),
+        _ => image,
+    };
+    let of = libc::c_long::from(kind.ends_with("_of_subtree"));
     let Some(pid) = sys::clone(libc::CLONE_NEWPID | flags)? else {
         // Its own opening of it is not shared, but what is open is.
-        let again = memfd::path_of(own.as_raw_fd());
-        if kind == "memfd" && sys::open(&again, libc::O_RDONLY).is_err() {
-            sys::exit(1)
-        }
+        let again = if kind == "memfd" || kind.starts_with("pipe") {
+            let path = memfd::path_of(own.as_raw_fd());
+            sys::open(&path, libc::O_RDONLY).unwrap_or_else(|_| sys::exit(1))
+        } else {
+            -1
+        };
         // Every file of the parent's is shared, too.
-        for fd in 0..=image.max(log).max(own.as_raw_fd()) {
-            let stays = fd == image || fd == log || (kind == "file" && fd == own.as_raw_fd());
+        for fd in 0..=own.as_raw_fd() {
+            let shares = matches!(kind.as_str(), "file" | "image" | "end_of_subtree");
+            let stays = [into, log, again].contains(&fd) || (shares && fd == own.as_raw_fd());
             if !stays && kind != "files" && sys::is_open(fd) {
                 let _ = sys::close(fd);
             }
         }
-        let (image, log) = (c_long::from(image), c_long::from(log));
+        let (into, log) = (c_long::from(into), c_long::from(log));
         // SAFETY: plain numbers; nobody restarts the image.
-        let id = unsafe { libc::syscall(SYS_CHECKPOINT, 0, image, 0, log) };
+        let id = unsafe { libc::syscall(SYS_CHECKPOINT, 0, into, of, log) };
         let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
         sys::exit(if id > 0 { 0 } else { errno })
     };
@@ -71,7 +91,7 @@ pub(crate) fn outside_user(stage: &mut Stage, args: &Args) -> Result<()> {
     }
     sys::close(image)?;
     sys::close(log)?;
-    drop(own);
+    drop((own, writer));
     stage.equal(
         "errno of the checkpoint",
         &status,

@@ -68,6 +68,15 @@ struct ckpt_pid_ns {
 	unsigned int	      memfd_noexec;
 };
 
+/* A pipe as it was saved, see pipes.c */
+struct ckpt_pipe {
+	struct list_head list;
+	struct dentry	*dentry;	/* held by the object hash */
+	int		 objref;
+	unsigned int	 head, tail;
+	size_t		 bytes;
+};
+
 /* A cgroup below that of the tree, see cgroups.c */
 struct ckpt_cgroup {
 	struct cgroup *cgrp;	/* checkpoint only; counted reference */
@@ -110,6 +119,9 @@ struct ckpt_posix_timers {
  * @container:	the tree is a container, and no subtree
  * @own_mnt_ns: the tree has a mount namespace of its own, compared with the caller's
  * @mounts:	how its mounts differ from the caller's, see mounts.c
+ * @pipes:	checkpoint: those that were saved, see pipes.c
+ * @is_mute:	checkpoint: nothing may be written to @file, which a frozen task reads
+ * @pipe_mnt:	restart: where the kernel has pipes; NULL before there is one
  * @own_cgroup_ns: the tree has a cgroup namespace of its own
  * @memfd_noexec: restart: vm.memfd_noexec of @pid_ns; 0 of a subtree
  * @nr_insns:	restart: instructions of all filters so far
@@ -154,6 +166,9 @@ struct ckpt_ctx {
 	bool container;
 	bool own_mnt_ns;
 	struct list_head mounts;
+	struct list_head pipes;
+	bool is_mute;
+	struct vfsmount *pipe_mnt;
 	bool own_cgroup_ns;
 	unsigned int memfd_noexec;
 
@@ -255,6 +270,7 @@ enum ckpt_obj_type {
 	CKPT_OBJ_SECCOMP,	/* struct seccomp_filter */
 	CKPT_OBJ_MEMFD,		/* struct dentry of a memfd */
 	CKPT_OBJ_UNLINKED,	/* struct dentry of a file without a name */
+	CKPT_OBJ_PIPE,		/* struct dentry of a pipe or a fifo */
 	CKPT_OBJ_PID_NS,	/* struct pid_namespace below that of the root */
 	CKPT_OBJ_MAX,
 };
@@ -266,12 +282,14 @@ enum ckpt_obj_type {
  * @drop:	give it back
  * @users:	how many references there are, the hash's own not counted; NULL
  *		where that number says nothing
+ * @whole:	must a subtree, too, have all that use it?  NULL where it need not
  */
 struct ckpt_obj_ops {
 	const char *name;
 	void (*grab)(void *obj);
 	void (*drop)(void *obj);
 	int (*users)(void *obj);
+	bool (*whole)(void *obj);
 };
 
 extern const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX];
@@ -348,6 +366,25 @@ static inline bool sem_has_undos(struct task_struct *tsk)
 {
 	return false;
 }
+#endif
+
+/* fs/eventfd.c, signalfd.c, timerfd.c: is the file one; what it holds; one more, as the system call makes it */
+#ifdef CONFIG_EVENTFD
+bool is_eventfd(const struct file *file);
+u64 eventfd_count(struct file *file, bool *semaphore);
+bool eventfd_is_held(const struct file *file);
+struct file *eventfd_make(u64 count, int flags);
+#endif
+#ifdef CONFIG_TIMERFD
+bool is_timerfd(const struct file *file);
+void timerfd_get(struct file *file, struct ckpt_rec_timerfd *rec);
+struct file *timerfd_restore(const struct ckpt_rec_timerfd *rec);
+int ckpt_timerfd_restore(struct ckpt_ctx *ctx);
+#endif
+#ifdef CONFIG_SIGNALFD
+bool is_signalfd(const struct file *file);
+sigset_t signalfd_signals(const struct file *file);
+struct file *signalfd_make(const sigset_t *signals, int flags);
 #endif
 
 /* kernel/nsproxy.c: the namespaces of current once more, to be changed before anybody uses them; ERR_PTR */
@@ -533,6 +570,8 @@ int ckpt_shmem_end_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_SHMEM_END */
 
 /* memfd.c: files of memory; their pages and end are as those of shared memory */
 int ckpt_memfd_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_MEMFD */
+int ckpt_pipe_restore(struct ckpt_ctx *ctx);		/* CKPT_REC_PIPE */
+int ckpt_pipe_buf_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_PIPE_BUF */
 
 /* unlinked.c: files without a name; the same holds for their pages */
 int ckpt_unlinked_restore(struct ckpt_ctx *ctx);	/* CKPT_REC_UNLINKED */
@@ -588,6 +627,9 @@ struct ckpt_member {
 	struct inode *shmem_inode;	/* ... and what is behind it */
 	u32 memfd_seals;		/* of a memfd that is being read ... */
 	s64 memfd_mtime;		/* ... and when it was written to last, in ns */
+	struct ckpt_rec_timerfd timerfd; /* the timer of the next file, or objref 0 */
+	int pipe_objref;		/* of the pipe that is being read ... */
+	u32 pipe_left;			/* ... and how many slots are to come */
 	u64 pages_end;			/* where the last run of pages in either ended */
 	struct ckpt_rec_rlimits rlimits;
 	struct ckpt_rec_signals signals;

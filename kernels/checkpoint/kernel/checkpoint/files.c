@@ -5,9 +5,11 @@
  * A file is written as the name that opens it again, with its flags and its
  * offset; contents are not part of an image.  A file of memory has no name, and
  * refers to a record of what it holds, see memfd.c, as does one whose name was
- * deleted, see unlinked.c.  What cannot be opened
- * again, or holds more than flags and an offset, is refused by name: only file
- * systems and devices that are known to serve are accepted.
+ * deleted, see unlinked.c, and an end of a pipe, see pipes.c.  Of an eventfd or a
+ * signalfd the record of the file says it all; that of a timerfd follows its
+ * timer.  What cannot be opened again, or holds more than flags and an offset, is
+ * refused by name: only file systems and devices that are known to serve are
+ * accepted.
  *
  * The table is only read while its task is frozen.  On restart a task opens
  * its files itself, under the credentials they were opened with, and only if
@@ -49,6 +51,12 @@ void ckpt_file_drop(void *obj)
 int ckpt_file_users(void *obj)
 {
 	return file_count((struct file *)obj) - 1;
+}
+
+/* Would what somebody outside of a subtree does with the same one be lost to it? */
+bool ckpt_file_is_whole(void *obj)
+{
+	return ckpt_pipe_kind(obj) || is_eventfd(obj) || is_timerfd(obj);
 }
 
 void ckpt_files_grab(void *obj)
@@ -104,7 +112,7 @@ static bool is_named_fs(const struct file *file)
 }
 
 /* The file's kind, or 0 for one that has no record. */
-static u32 file_kind(const struct file *file)
+static u32 file_kind(struct file *file)
 {
 	const struct inode *inode = file_inode(file);
 
@@ -121,6 +129,16 @@ static u32 file_kind(const struct file *file)
 		return is_named_fs(file) ? CKPT_FILE_DIR : 0;
 	case S_IFCHR:
 		return is_plain_device(inode->i_rdev) ? CKPT_FILE_CHR : 0;
+	case S_IFIFO:
+		if (ckpt_pipe_kind(file) == CKPT_FILE_FIFO && !is_named_fs(file))
+			return 0;
+		return ckpt_pipe_kind(file);
+	case 0:
+		if (is_eventfd(file))
+			return CKPT_FILE_EVENTFD;
+		if (is_timerfd(file))
+			return CKPT_FILE_TIMERFD;
+		return is_signalfd(file) ? CKPT_FILE_SIGNALFD : 0;
 	}
 	return 0;
 }
@@ -134,7 +152,34 @@ static unsigned int flags_of(u32 kind)
 /* Is it a file that only a record of its own describes, and no name? */
 static bool is_nameless(u32 kind)
 {
-	return kind == CKPT_FILE_MEMFD || kind == CKPT_FILE_MEMFD_AGAIN;
+	switch (kind) {
+	case CKPT_FILE_MEMFD:
+	case CKPT_FILE_MEMFD_AGAIN:
+	case CKPT_FILE_PIPE:
+	case CKPT_FILE_EVENTFD:
+	case CKPT_FILE_SIGNALFD:
+	case CKPT_FILE_TIMERFD:
+		return true;
+	}
+	return false;
+}
+
+/* Is it a file that nobody can open a second time? */
+static bool is_anonymous(u32 kind)
+{
+	return kind == CKPT_FILE_EVENTFD || kind == CKPT_FILE_SIGNALFD || kind == CKPT_FILE_TIMERFD;
+}
+
+static bool is_pipe(u32 kind)
+{
+	return kind == CKPT_FILE_PIPE || kind == CKPT_FILE_FIFO;
+}
+
+/* Does a record of its own say what is in it? */
+static bool has_object(u32 kind)
+{
+	return (is_nameless(kind) && !is_anonymous(kind)) || is_pipe(kind) ||
+	       kind == CKPT_FILE_UNLINKED;
 }
 
 /* Say what it is instead, by the name that /proc/PID/fd shows. */
@@ -216,6 +261,8 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, u32 kind, const c
 	if (owner && (READ_ONCE(owner->pid) || READ_ONCE(owner->signum)))
 		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, F_SETSIG)",
 				what);
+	if (kind == CKPT_FILE_EVENTFD && eventfd_is_held(file))
+		return ckpt_err(ctx, -EBUSY, "%s: the kernel writes to it, too", what);
 	if (file->f_flags & FASYNC)
 		return ckpt_err(ctx, -EBUSY, "%s: O_ASYNC is set", what);
 	if ((file->f_flags & O_ACCMODE) == O_ACCMODE)
@@ -261,11 +308,7 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	cred = ckpt_cred_save(ctx, file->f_cred);
 	if (cred < 0)
 		return cred;
-	if (is_nameless(kind)) {
-		object = ckpt_memfd_save(ctx, file, holder);
-		if (object < 0)
-			return object;
-	} else {
+	if (!is_nameless(kind)) {
 		if (kind == CKPT_FILE_UNLINKED)
 			name = ckpt_unlinked_name(ctx, &file->f_path, buf, holder);
 		else
@@ -274,11 +317,16 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 			return PTR_ERR(name);
 		name_len = strlen(name) + 1;
 	}
-	if (kind == CKPT_FILE_UNLINKED) {
+	if (is_pipe(kind))
+		object = ckpt_pipe_save(ctx, file, name, cred, holder);
+	else if (kind == CKPT_FILE_UNLINKED)
 		object = ckpt_unlinked_save(ctx, file, name, holder);
-		if (object < 0)
-			return object;
-	}
+	else if (kind == CKPT_FILE_TIMERFD)
+		object = ckpt_timerfd_save(ctx, file, objref);
+	else if (has_object(kind))
+		object = ckpt_memfd_save(ctx, file, holder);
+	if (object < 0)
+		return object;
 
 	len = sizeof(*rec) + ALIGN(name_len, 8);
 	rec = kzalloc(len, GFP_KERNEL);
@@ -297,6 +345,12 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	rec->pos = file->f_pos;
 	rec->size = kind == CKPT_FILE_REG ? i_size_read(inode) : 0;
 	rec->object = object;
+	if (is_pipe(kind))
+		rec->state = ckpt_pipe_state(file);
+	else if (kind == CKPT_FILE_EVENTFD)
+		ckpt_eventfd_save(file, rec);
+	else if (kind == CKPT_FILE_SIGNALFD)
+		ckpt_signalfd_save(file, rec);
 	if (name)
 		memcpy(rec->path, name, name_len);
 	err = ckpt_write_record(ctx, CKPT_REC_FILE, rec, len);
@@ -309,6 +363,20 @@ bool ckpt_is_path(const char *path, size_t len)
 	return len >= 2 && path[0] == '/' && strnlen(path, len) == len - 1;
 }
 
+/* What an open file of this kind can have beside flags and offset */
+static u32 state_of(u32 kind)
+{
+	switch (kind) {
+	case CKPT_FILE_PIPE:
+		return CKPT_FILE_CREATED;
+	case CKPT_FILE_FIFO:
+		return CKPT_FILE_NO_WRITER_YET;
+	case CKPT_FILE_EVENTFD:
+		return CKPT_FILE_SEMAPHORE;
+	}
+	return 0;
+}
+
 static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec)
 {
 	static const umode_t types[] = {
@@ -318,6 +386,11 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 		[CKPT_FILE_MEMFD] = S_IFREG,
 		[CKPT_FILE_MEMFD_AGAIN] = S_IFREG,
 		[CKPT_FILE_UNLINKED] = S_IFREG,
+		[CKPT_FILE_PIPE] = S_IFIFO,
+		[CKPT_FILE_FIFO] = S_IFIFO,
+		[CKPT_FILE_EVENTFD] = 0,
+		[CKPT_FILE_SIGNALFD] = 0,
+		[CKPT_FILE_TIMERFD] = 0,
 	};
 	const char *name = rec->path;
 
@@ -332,11 +405,14 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 				rec->path_len);
 	if (is_nameless(rec->kind))
 		name = "a file without a name";
-	if (rec->pad || (rec->object && !is_nameless(rec->kind) && rec->kind != CKPT_FILE_UNLINKED))
+	if (rec->object && !has_object(rec->kind))
 		return ckpt_err(ctx, -EINVAL, "%s: object %d", name, rec->object);
-	if (rec->flags & ~flags_of(rec->kind) || (rec->flags & O_ACCMODE) == O_ACCMODE)
+	if (rec->state & ~state_of(rec->kind))
+		return ckpt_err(ctx, -EINVAL, "%s: state %#x", name, rec->state);
+	if (rec->flags & ~flags_of(rec->kind) || (rec->flags & O_ACCMODE) == O_ACCMODE ||
+	    (is_anonymous(rec->kind) && (rec->flags & O_ACCMODE) != O_RDWR))
 		return ckpt_err(ctx, -EINVAL, "%s: flags %#x", name, rec->flags);
-	if (rec->pos < 0)
+	if (rec->pos < 0 || (rec->pos && (is_pipe(rec->kind) || is_anonymous(rec->kind))))
 		return ckpt_err(ctx, -EINVAL, "%s: offset %lld", name, rec->pos);
 	if (rec->kind == CKPT_FILE_CHR ?
 	    !is_plain_device(MKDEV(rec->rdev_major, rec->rdev_minor)) :
@@ -344,6 +420,27 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 		return ckpt_err(ctx, -EINVAL, "%s: device %u:%u", name,
 				rec->rdev_major, rec->rdev_minor);
 	return 0;
+}
+
+static struct file *make_file(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec,
+			      const struct cred *cred)
+{
+	const struct cred *old = override_creds(cred);
+	struct file *file;
+
+	if (rec->kind == CKPT_FILE_EVENTFD)
+		file = ckpt_eventfd_open(rec);
+	else if (rec->kind == CKPT_FILE_SIGNALFD)
+		file = ckpt_signalfd_open(rec);
+	else
+		file = ckpt_timerfd_open(ctx, rec);
+	revert_creds(old);
+	if (IS_ERR(file))
+		ckpt_err(ctx, PTR_ERR(file), "a file of kind %u with %#llx in it cannot be made",
+			 rec->kind, rec->size);
+	else
+		file->f_flags = rec->flags;
+	return file;
 }
 
 /* Open the file as its record says; a name may lead to anything today. */
@@ -361,6 +458,10 @@ static struct file *open_file(struct ckpt_ctx *ctx, const struct ckpt_rec_file *
 	err = ckpt_cred_check_power(ctx, cred);
 	if (err)
 		return ERR_PTR(err);
+	if (is_pipe(rec->kind))
+		return ckpt_pipe_open(ctx, rec, cred);
+	if (is_anonymous(rec->kind))
+		return make_file(ctx, rec, cred);
 	if (is_nameless(rec->kind))
 		return ckpt_memfd_open(ctx, rec, cred);
 	if (rec->kind == CKPT_FILE_UNLINKED)
@@ -390,6 +491,8 @@ static int set_position(struct ckpt_ctx *ctx, struct file *file, const struct ck
 {
 	loff_t pos;
 
+	if (is_pipe(rec->kind) || is_anonymous(rec->kind))
+		return 0;
 	if (rec->kind == CKPT_FILE_CHR) {
 		file->f_pos = rec->pos;
 		return 0;

@@ -98,6 +98,87 @@ struct file *ckpt_memfd_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 bool ckpt_memfd_unseal(struct file *file, const struct ckpt_rec_vma *rec);
 void ckpt_memfd_seal(struct file *file);
 
+/* pipes.c: is it an end of one; what it has beside flags; what is in the pipe, its objref */
+u32 ckpt_pipe_kind(struct file *file);
+u32 ckpt_pipe_state(struct file *file);
+int ckpt_pipe_save(struct ckpt_ctx *ctx, struct file *file, const char *path, int cred,
+		   const struct ckpt_holder *holder);
+struct file *ckpt_pipe_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec,
+			    const struct cred *cred);
+/* ... the image does not go into one of the tree's; nobody used those that were saved */
+int ckpt_pipes_check_own(struct ckpt_ctx *ctx);
+int ckpt_pipes_recheck(struct ckpt_ctx *ctx);
+void ckpt_pipes_free(struct ckpt_ctx *ctx);
+
+/* eventfds.c, signalfds.c: what one holds, in the record of its file, and a file that holds it */
+#ifdef CONFIG_EVENTFD
+void ckpt_eventfd_save(struct file *file, struct ckpt_rec_file *rec);
+struct file *ckpt_eventfd_open(const struct ckpt_rec_file *rec);
+#else
+static inline bool is_eventfd(const struct file *file)
+{
+	return false;
+}
+
+static inline bool eventfd_is_held(const struct file *file)
+{
+	return false;
+}
+
+static inline void ckpt_eventfd_save(struct file *file, struct ckpt_rec_file *rec)
+{
+}
+
+static inline struct file *ckpt_eventfd_open(const struct ckpt_rec_file *rec)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+#endif
+#ifdef CONFIG_SIGNALFD
+void ckpt_signalfd_save(const struct file *file, struct ckpt_rec_file *rec);
+struct file *ckpt_signalfd_open(const struct ckpt_rec_file *rec);
+#else
+static inline bool is_signalfd(const struct file *file)
+{
+	return false;
+}
+
+static inline void ckpt_signalfd_save(const struct file *file, struct ckpt_rec_file *rec)
+{
+}
+
+static inline struct file *ckpt_signalfd_open(const struct ckpt_rec_file *rec)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+#endif
+
+/* timerfds.c: the record before that of the file, and the file by both */
+#ifdef CONFIG_TIMERFD
+int ckpt_timerfd_save(struct ckpt_ctx *ctx, struct file *file, int objref);
+struct file *ckpt_timerfd_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec);
+#else
+static inline bool is_timerfd(const struct file *file)
+{
+	return false;
+}
+
+static inline int ckpt_timerfd_save(struct ckpt_ctx *ctx, struct file *file, int objref)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int ckpt_timerfd_restore(struct ckpt_ctx *ctx)
+{
+	return ckpt_err(ctx, -EOPNOTSUPP, "this kernel has no timers with a descriptor");
+}
+
+static inline struct file *ckpt_timerfd_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+#endif
+
 /* signals.c: a queued signal as it was */
 void ckpt_siginfo_from_image(const struct ckpt_siginfo *in, kernel_siginfo_t *info);
 
@@ -122,6 +203,7 @@ static inline bool ckpt_is_text(const char *text, size_t size)
 void ckpt_file_grab(void *obj);
 void ckpt_file_drop(void *obj);
 int ckpt_file_users(void *obj);
+bool ckpt_file_is_whole(void *obj);
 void ckpt_files_grab(void *obj);
 void ckpt_files_drop(void *obj);
 int ckpt_files_users(void *obj);
@@ -150,6 +232,10 @@ int ckpt_memfd_users(void *obj);
 void ckpt_unlinked_grab(void *obj);
 void ckpt_unlinked_drop(void *obj);
 int ckpt_unlinked_users(void *obj);
+void ckpt_pipe_grab(void *obj);
+void ckpt_pipe_drop(void *obj);
+int ckpt_pipe_users(void *obj);
+bool ckpt_pipe_is_whole(void *obj);
 
 /* Masks are 64 bits in the image; bit N-1 is signal N. */
 static inline u64 ckpt_mask_from_sigset(const sigset_t *set)

@@ -164,7 +164,7 @@ void ckpt_write_error(struct ckpt_ctx *ctx)
 	size_t len = sizeof(struct ckpt_rec_error) + ALIGN(text_len, 8);
 	struct ckpt_rec_error *rec __free(kfree) = kzalloc(len, GFP_KERNEL);
 
-	if (!rec)
+	if (!rec || ctx->is_mute)
 		return;
 	rec->error = -ctx->err;
 	rec->pid = ctx->current_pid;

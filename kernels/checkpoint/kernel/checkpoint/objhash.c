@@ -4,7 +4,7 @@
  *
  * On checkpoint an object is found by its address and gets the next number; on
  * restart it is found by the number that the image gives it.  The hash holds a
- * reference on each until the context is freed.  Needs no lock: it belongs to
+ * reference on each until the tasks go on.  Needs no lock: it belongs to
  * whoever holds the context.
  */
 #include <linux/checkpoint.h>
@@ -106,7 +106,7 @@ int ckpt_obj_check_users(struct ckpt_ctx *ctx)
 		const struct ckpt_obj_ops *ops = &ckpt_obj_ops[obj->type];
 		int users;
 
-		if (!ops->users)
+		if (!ops->users || !(ctx->container || (ops->whole && ops->whole(obj->ptr))))
 			continue;
 		users = ops->users(obj->ptr);
 		/* Whoever looks at it by /proc holds a reference for a moment. */
@@ -117,8 +117,9 @@ int ckpt_obj_check_users(struct ckpt_ctx *ctx)
 		ctx->current_objref = obj->objref;
 		if (users > obj->uses)
 			return ckpt_err(ctx, -EBUSY,
-					"%s is in use outside of the container too: %d users, %d of them found",
-					ops->name, users, obj->uses);
+					"%s is in use outside of the %s too: %d users, %d of them found",
+					ops->name, ctx->container ? "container" : "tree", users,
+					obj->uses);
 	}
 	ctx->current_objref = 0;
 	return 0;

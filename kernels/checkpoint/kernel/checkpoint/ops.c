@@ -56,12 +56,16 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(CGROUP, ckpt_rec_cgroup),
 	RECORD(MOUNT, ckpt_rec_mount, .variable = true),
 	RECORD(NODE, ckpt_rec_node, .variable = true),
+	RECORD(PIPE, ckpt_rec_pipe, .variable = true, .restore = ckpt_pipe_restore),
+	RECORD(PIPE_BUF, ckpt_rec_pipe_buf, .variable = true, .restore = ckpt_pipe_buf_restore),
+	RECORD(TIMERFD, ckpt_rec_timerfd, .restore = ckpt_timerfd_restore),
 	RECORD(UNLINKED, ckpt_rec_unlinked, .variable = true, .restore = ckpt_unlinked_restore),
 };
 
 const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
 	[CKPT_OBJ_FILE] = {
 		.name	= "file",
+		.whole	= ckpt_file_is_whole,
 		.grab	= ckpt_file_grab,
 		.drop	= ckpt_file_drop,
 		.users	= ckpt_file_users,
@@ -133,6 +137,13 @@ const struct ckpt_obj_ops ckpt_obj_ops[CKPT_OBJ_MAX] = {
 		.grab	= ckpt_unlinked_grab,
 		.drop	= ckpt_unlinked_drop,
 		.users	= ckpt_unlinked_users,
+	},
+	[CKPT_OBJ_PIPE] = {
+		.name	= "pipe",
+		.whole	= ckpt_pipe_is_whole,
+		.grab	= ckpt_pipe_grab,
+		.drop	= ckpt_pipe_drop,
+		.users	= ckpt_pipe_users,
 	},
 	[CKPT_OBJ_PID_NS] = {
 		.name	= "pid namespace",

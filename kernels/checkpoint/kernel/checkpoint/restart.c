@@ -865,6 +865,9 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid)
 		kill_tree(ctx);
 		let_die(ctx);
 	} else {
+		/* What a task gives up is gone at once, and readers see that their writers are. */
+		ckpt_objhash_free(ctx->objs);
+		ctx->objs = NULL;
 		release(ctx);
 	}
 	put_members(ctx);

@@ -193,7 +193,7 @@ int ckpt_shmem_set_owner(struct ckpt_ctx *ctx, struct inode *inode, u32 owner, u
 		return ckpt_err(ctx, -EPERM, "the caller may not give it to %u:%u", owner, group);
 	inode->i_uid = uid;
 	inode->i_gid = gid;
-	inode->i_mode = S_IFREG | mode;
+	inode->i_mode = (inode->i_mode & S_IFMT) | mode;
 	return 0;
 }
 

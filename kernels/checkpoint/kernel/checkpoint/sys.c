@@ -68,6 +68,7 @@ struct ckpt_ctx *ckpt_ctx_alloc(int fd, unsigned long flags, int logfd, bool res
 	refcount_set(&ctx->refs, 1);
 	init_waitqueue_head(&ctx->wait);
 	INIT_LIST_HEAD(&ctx->mounts);
+	INIT_LIST_HEAD(&ctx->pipes);
 	ctx->flags = flags;
 	ctx->restart = restart;
 	xxh64_reset(&ctx->checksum, 0);
@@ -97,6 +98,7 @@ void ckpt_ctx_put(struct ckpt_ctx *ctx)
 	if (!refcount_dec_and_test(&ctx->refs))
 		return;
 	ckpt_tree_free(ctx);
+	ckpt_pipes_free(ctx);
 	ckpt_objhash_free(ctx->objs);
 	ckpt_posix_timers_free(ctx);
 	if (ctx->root)
@@ -155,6 +157,8 @@ static int save_tree(struct ckpt_ctx *ctx, struct task_struct *root)
 	err = write_header(ctx);
 	if (!err)
 		err = ckpt_tree_collect(ctx, root);
+	/* Also what is refused is told to nobody who is frozen. */
+	err = ckpt_pipes_check_own(ctx) ?: err;
 	if (!err)
 		err = ckpt_take_root_path(ctx) ?: ckpt_mounts_collect(ctx);
 	if (!err)
@@ -164,8 +168,8 @@ static int save_tree(struct ckpt_ctx *ctx, struct task_struct *root)
 	ctx->current_task = NULL;
 	if (!err)
 		err = ckpt_tree_recheck(ctx);
-	if (!err && !(ctx->flags & CHECKPOINT_SUBTREE))
-		err = ckpt_obj_check_users(ctx);
+	if (!err)
+		err = ckpt_pipes_recheck(ctx) ?: ckpt_obj_check_users(ctx);
 	if (!err)
 		return ckpt_write_trailer(ctx);
 	if (!ctx->err)

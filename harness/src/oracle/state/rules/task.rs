@@ -397,6 +397,11 @@ pub(super) const RULES: &[Rule] = &[
         "the scenario's folder is laid out anew",
     ),
     never(
+        "fdinfo.eventfd-id",
+        "a number of the kernel's, which counts them",
+        "7",
+    ),
+    never(
         "fdinfo.it_value",
         "time that is left runs out while the task is frozen",
         "(0, 7)",

@@ -15,11 +15,12 @@
  * task that has exited is TASK USAGE CRED SIGHAND EXIT TASK_END, and if it led threads
  * that have not, the section of the first of them has the RLIMITS.
  *
- * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MEMFD, UNLINKED, MM,
- * UTS_NS, IPC_NS, TIME_NS, SECCOMP) carry an objref, a number above zero that is unique
+ * Objects that tasks can share (FILE, FILES, FS, SIGHAND, CRED, SHMEM, MEMFD, UNLINKED, PIPE,
+ * MM, UTS_NS, IPC_NS, TIME_NS, SECCOMP) carry an objref, a number above zero that is unique
  * in the image, and come before their first use.  MM is followed by its VMA and PAGES
  * records, its LDT if there is one, and MM_END, SHMEM, MEMFD, UNLINKED and the NODE of
- * a regular file by their PAGES records and SHMEM_END.
+ * a regular file by their PAGES records and SHMEM_END, PIPE by its PIPE_BUF records, TIMERFD
+ * by its FILE.
  * A checkpoint that fails ends its image with an ERROR record.
  */
 #ifndef _UAPI_LINUX_CHECKPOINT_H
@@ -89,7 +90,10 @@ enum ckpt_record {
 	CKPT_REC_LDT		= 38,
 	CKPT_REC_MOUNT		= 39,
 	CKPT_REC_NODE		= 40,
-	CKPT_REC_MAX		= CKPT_REC_NODE,
+	CKPT_REC_PIPE		= 41,
+	CKPT_REC_PIPE_BUF	= 42,
+	CKPT_REC_TIMERFD	= 43,
+	CKPT_REC_MAX		= CKPT_REC_TIMERFD,
 };
 
 /**
@@ -668,6 +672,11 @@ enum ckpt_file_kind {
 	CKPT_FILE_MEMFD	= 4,		/* as memfd_create(2) returned it */
 	CKPT_FILE_MEMFD_AGAIN = 5,	/* opened once more, by /proc/PID/fd */
 	CKPT_FILE_UNLINKED = 6,		/* a regular file on tmpfs that has no name any more */
+	CKPT_FILE_PIPE	= 7,
+	CKPT_FILE_FIFO	= 8,
+	CKPT_FILE_EVENTFD = 9,
+	CKPT_FILE_SIGNALFD = 10,
+	CKPT_FILE_TIMERFD = 11,
 };
 
 /**
@@ -679,9 +688,11 @@ enum ckpt_file_kind {
  * @cred:	objref of the credentials it was opened with
  * @mode:	type and permissions of the inode
  * @pos:	offset in bytes
- * @size:	size of a regular file in bytes, for information
- * @object:	objref of the MEMFD or UNLINKED that it is of, or 0
- * @path_len:	bytes of @path with its terminating zero; 0 of a memfd
+ * @size:	size of a regular file in bytes, for information; of an eventfd its number, of a
+ *		signalfd the signals that it takes
+ * @object:	objref of the MEMFD, UNLINKED or PIPE that it is of, or 0
+ * @state:	CKPT_FILE_CREATED, CKPT_FILE_NO_WRITER_YET, CKPT_FILE_SEMAPHORE
+ * @path_len:	bytes of @path with its terminating zero; 0 of what has no name
  * @path:	absolute path below the root task's root, padded with zeros
  */
 struct ckpt_rec_file {
@@ -697,9 +708,13 @@ struct ckpt_rec_file {
 	__s64 pos;
 	__u64 size;
 	__s32 object;
-	__u32 pad;
+	__u32 state;
 	char  path[];
 };
+
+#define CKPT_FILE_CREATED	0x1	/* of a pipe: as pipe(2) returned it, and not opened once more */
+#define CKPT_FILE_NO_WRITER_YET	0x2	/* of a fifo: it was opened without a writer, and none has come */
+#define CKPT_FILE_SEMAPHORE	0x4	/* of an eventfd: read(2) takes one at a time */
 
 #define CKPT_FD_CLOEXEC	0x1
 
@@ -865,6 +880,81 @@ struct ckpt_rec_memfd {
 	__u32 name_len;
 	char  name[];
 };
+
+/**
+ * struct ckpt_rec_pipe - a pipe or a fifo
+ * @objref:	its number
+ * @slots:	how many pieces it has room for, a power of two: its capacity in pages
+ * @nr_bufs:	number of PIPE_BUF records that follow
+ * @uid, @gid:	owner of a pipe; a fifo's is that of its name
+ * @mode:	permissions of a pipe
+ * @atime, @mtime: when a pipe was read and written last, in ns of CLOCK_REALTIME
+ * @cred:	objref of the credentials of whoever made it, or opened it
+ * @path_len:	bytes of @path with its terminating zero; 0 of a pipe
+ * @path:	of a fifo: absolute path below the root task's root, padded with zeros
+ */
+struct ckpt_rec_pipe {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 slots;
+	__u32 nr_bufs;
+	__u32 uid;
+	__u32 gid;
+	__u32 mode;
+	__s64 atime;
+	__s64 mtime;
+	__s32 cred;
+	__u32 path_len;
+	char  path[];
+};
+
+/**
+ * struct ckpt_rec_pipe_buf - a piece of what is in a pipe, the oldest first
+ * @objref:	the pipe
+ * @offset:	where it begins in its page; what is behind it is room for more
+ * @len:	bytes of @data
+ * @flags:	CKPT_PIPE_BUF_*
+ * @data:	the bytes, padded with zeros
+ */
+struct ckpt_rec_pipe_buf {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 offset;
+	__u32 len;
+	__u32 flags;
+	__u8  data[];
+};
+
+#define CKPT_PIPE_BUF_PACKET	0x1	/* one read(2) gets it, and nothing else */
+#define CKPT_PIPE_BUF_MERGE	0x2	/* the next write(2) may go on in its page */
+
+/**
+ * struct ckpt_rec_timerfd - the timer of the FILE that follows
+ * @objref:	that of the FILE
+ * @clock:	clockid_t
+ * @flags:	CKPT_TIMERFD_*
+ * @settime_flags: TFD_TIMER_* of the last timerfd_settime(2)
+ * @ticks:	expirations that read(2) has not told yet
+ * @time_left:	nanoseconds until it expires, or when, where @flags say so; below 0 if it has
+ *		expired, 0 if it is not armed
+ * @interval:	nanoseconds between two expirations, 0 for one
+ */
+struct ckpt_rec_timerfd {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__s32 clock;
+	__u32 flags;
+	__u32 settime_flags;
+	__u64 ticks;
+	__s64 time_left;
+	__s64 interval;
+};
+
+#define CKPT_TIMERFD_ARMED	0x1	/* it is running */
+#define CKPT_TIMERFD_ABSOLUTE	0x2	/* time_left is a point on CLOCK_REALTIME */
+#define CKPT_TIMERFD_EXPIRED	0x4	/* it has expired since it was set or read */
+#define CKPT_TIMERFD_CANCELED	0x8	/* the clock was set, which read(2) has yet to tell */
+#define CKPT_TIMERFD_ALL	0xf
 
 /**
  * struct ckpt_rec_unlinked - a file on tmpfs that has no name any more
