@@ -4,7 +4,6 @@ mod cargo;
 mod outside;
 
 use std::io::{Write, stdout};
-use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -283,7 +282,7 @@ fn matrix(opts: &Options, cx: &Context) -> anyhow::Result<Found> {
         repeat: None,
         until_fail: false,
         select: Select {
-            fault_stride: NonZeroU32::new(FAIL_EACH),
+            fault_stride: Some(FAIL_EACH),
             ..Select::all()
         },
         yes: *yes,

@@ -29,8 +29,8 @@ pub(crate) struct Select {
     #[arg(long, value_name = "FLAVOR", default_value = "fast")]
     pub(crate) flavor: Flavor,
     /// Where a case has allocations fail, one of N: 3 for each third, another one in each case [default: 1, in `debug` 7].
-    #[arg(long = "fail-each", value_name = "N")]
-    pub(crate) fault_stride: Option<NonZeroU32>,
+    #[arg(long = "fail-each", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) fault_stride: Option<u32>,
     /// Only part M of N, into which the cases are dealt.
     #[arg(long, value_name = "M/N")]
     pub(crate) partition: Option<Partition>,
@@ -77,7 +77,7 @@ impl Select {
             scenarios: self.scenarios.clone(),
             partition: self.partition,
             flavor: self.flavor,
-            fault_stride: self.fault_stride,
+            fault_stride: self.fault_stride.and_then(NonZeroU32::new),
         };
         let cases = matrix.select(&selection).map_err(|error| match error {
             SelectError::Glob { .. } => Exit::usage(error.to_string()),

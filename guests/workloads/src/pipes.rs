@@ -239,6 +239,8 @@ pub(crate) fn blocked(stage: &mut Stage, args: &Args) -> Result<()> {
 /// Threads of one process wait at pipes: one reads, one writes, one polls.
 pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
     static SEATS: [Seat; 3] = [const { Seat::new() }; 3];
+    sys::one_heap();
+    let last = pattern::piece(6, page_size(), 10);
     let empty = Ends::new(0)?;
     let full = Ends::with_pages(0, 1)?;
     let watched = Ends::new(0)?;
@@ -249,17 +251,17 @@ pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
             SEATS[0].take();
             sys::read(empty.out, &mut bytes).map(|count| (count, bytes))
         })?;
+        SEATS[0].await_asleep()?;
         let writer = threads::spawn(scope, "writer", || {
             SEATS[1].take();
-            put_all(full.into, 6, page_size(), 10)
+            sys::write(full.into, &last)
         })?;
+        SEATS[1].await_asleep()?;
         let poller = threads::spawn(scope, "poller", || {
             SEATS[2].take();
             sys::poll(watched.out, libc::POLLIN, -1)
         })?;
-        for seat in &SEATS {
-            seat.await_asleep()?;
-        }
+        SEATS[2].await_asleep()?;
         stage.hold()?;
         let ended = [
             reader.is_finished(),
@@ -273,7 +275,7 @@ pub(crate) fn threads(stage: &mut Stage, _args: &Args) -> Result<()> {
         let (count, bytes) = threads::join(reader)?;
         let right = bytes[..] == pattern::piece(7, 0, 10)[..];
         stage.check("what the reader got", count == 10 && right, "other bytes");
-        threads::join(writer)?;
+        stage.equal("what the writer wrote", &threads::join(writer)?, &10);
         stage.equal(
             "what the poller found",
             &threads::join(poller)?,
@@ -307,7 +309,7 @@ pub(crate) fn sizes(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Packets stay packets, also one that is left of a larger pipe, and the next write makes one, too.
+/// Packets stay packets, and an end that writes them goes on to; what was written without goes on in its page, whoever writes then.
 pub(crate) fn packets(stage: &mut Stage, _args: &Args) -> Result<()> {
     let ends = Ends::new(libc::O_DIRECT | libc::O_NONBLOCK)?;
     let lens = [1, 4096, 17, 300];
@@ -321,14 +323,22 @@ pub(crate) fn packets(stage: &mut Stage, _args: &Args) -> Result<()> {
         libc::fcntl(ends.into, libc::F_SETFL, plain)
     })?;
     put_all(ends.into, 9, 0, 10)?;
+    let other = Ends::new(libc::O_DIRECT)?;
     stage.hold()?;
+    put_all(other.into, 11, 0, 7)?;
+    put_all(other.into, 11, 7, 8)?;
+    let mut bytes = vec![0; 8192];
+    let lengths = [
+        sys::read(other.out, &mut bytes)?,
+        sys::read(other.out, &mut bytes)?,
+    ];
+    stage.equal("packets of afterwards", &lengths, &[7, 8]);
     put_all(ends.into, 9, 10, 20)?;
     // SAFETY: plain numbers.
     sys::check("F_SETFL", unsafe {
         libc::fcntl(ends.into, libc::F_SETFL, plain | libc::O_DIRECT)
     })?;
     put_all(ends.into, 10, 0, 5)?;
-    let mut bytes = vec![0; 8192];
     for (seed, len) in lens.into_iter().enumerate() {
         let name = format!("packet {seed}");
         stage.equal(&name, &sys::read(ends.out, &mut bytes)?, &len);
@@ -337,6 +347,8 @@ pub(crate) fn packets(stage: &mut Stage, _args: &Args) -> Result<()> {
     }
     // All of it went on in one page, also the packet.
     stage.equal("the rest", &sys::read(ends.out, &mut bytes)?, &35);
+    let rest = [pattern::piece(9, 0, 30), pattern::piece(10, 0, 5)].concat();
+    stage.check("the rest", bytes[..35] == rest, "other bytes");
     let more = outcome(sys::read(ends.out, &mut bytes));
     stage.equal("no more", &more, &Err(libc::EAGAIN));
     Ok(())

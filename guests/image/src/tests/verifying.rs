@@ -206,11 +206,15 @@ fn a_wrong_field_of_memory_is_named() {
         Timerfd "TIMERFD"."flags": |it| it.flags = 1 | 4;
         Timerfd "TIMERFD"."settime_flags": |it| it.settime_flags = 4;
         Timerfd "TIMERFD"."interval": |it| it.interval = -1;
+        Timerfd "TIMERFD"."clock": |it| it.clock = 2;
+        Timerfd "TIMERFD"."time_left": |it| it.time_left = i64::MIN;
         Timerfd "TIMERFD"."time_left": |it| it.flags = 0;
         Timerfd "TIMERFD"."time_left": |it| (it.flags, it.time_left) = (3, -1);
         File "FILE"."kind": |it| it.head.kind = 12;
         File "FILE"."object": |it| (it.head.kind, it.head.object) = (9, 1);
-        File "FILE"."state": |it| (it.head.kind, it.head.state, it.head.path_len, it.path.0) = (10, 4, 0, Vec::new());
+        File "FILE"."state": |it| (it.head.kind, it.head.state, it.head.path_len, it.head.pos, it.path.0) = (10, 4, 0, 0, Vec::new());
+        File "FILE"."pos": |it| (it.head.kind, it.head.path_len, it.path.0) = (10, 0, Vec::new());
+        File "FILE"."size": |it| (it.head.kind, it.head.size, it.head.path_len, it.head.pos, it.path.0) = (10, 256, 0, 0, Vec::new());
         File "FILE"."state": |it| it.head.state = 1;
         File "FILE"."object": |it| it.head.object = 16;
         File "FILE"."path": |it| it.head.kind = 5;

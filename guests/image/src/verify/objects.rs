@@ -51,6 +51,8 @@ pub(super) struct Objects {
     open: Option<Open>,
     shmem: Option<OpenShmem>,
     pipe: Option<OpenPipe>,
+    /// Paths of the pipes, which are empty, and fifos.
+    pipes: HashMap<i32, Name>,
     /// The FILE that is to follow its timer.
     timer: Option<i32>,
 }
@@ -218,6 +220,10 @@ impl Objects {
             8 => {
                 text("path", &it.path, it.head.path_len)?;
                 self.mention("object", "PIPE", it.head.object)?;
+                let path = &self.pipes[&it.head.object];
+                expect(*path == it.path, "object", || {
+                    format!("the PIPE {} is {path:?}", it.head.object)
+                })?;
             }
             9..=11 => {
                 let own = it.head.path_len == 0 && it.head.object == 0;
@@ -234,7 +240,26 @@ impl Objects {
                 })?;
                 let kind = if it.head.kind == 7 { "PIPE" } else { "MEMFD" };
                 self.mention("object", kind, it.head.object)?;
+                let path = self.pipes.get(&it.head.object);
+                expect(path.is_none_or(|path| path.0.is_empty()), "object", || {
+                    format!("the PIPE {} is a fifo", it.head.object)
+                })?;
             }
+        }
+        if it.head.kind >= 7 {
+            expect(it.head.pos == 0, "pos", || {
+                format!("{} of what has no offset", it.head.pos)
+            })?;
+        }
+        if it.head.kind >= 9 {
+            expect(it.head.flags & 3 == 2, "flags", || {
+                format!("{:#o} do not read and write", it.head.flags)
+            })?;
+        }
+        if it.head.kind == 10 {
+            expect(it.head.size & KILL_AND_STOP == 0, "size", || {
+                format!("{:#x} has SIGKILL or SIGSTOP", it.head.size)
+            })?;
         }
         let state = match it.head.kind {
             7 => CREATED,
@@ -278,6 +303,12 @@ impl Objects {
         expect(it.interval >= 0, "interval", || {
             format!("{} ns", it.interval)
         })?;
+        expect(matches!(it.clock, 0 | 1 | 7..=9), "clock", || {
+            format!("timers cannot have the clock {}", it.clock)
+        })?;
+        expect(it.time_left >= -(i64::MAX / 2), "time_left", || {
+            format!("{} ns are too long ago", it.time_left)
+        })?;
         let timed = it.flags & 5 != 0 && (it.time_left >= 0 || it.flags & 2 == 0);
         expect(timed || it.time_left == 0, "time_left", || {
             format!("{} ns with flags {:#x}", it.time_left, it.flags)
@@ -310,6 +341,7 @@ impl Objects {
             })?;
         }
         self.mention("cred", "CRED", head.cred)?;
+        self.pipes.insert(head.objref, it.path.clone());
         self.pipe = (head.nr_bufs > 0).then_some(OpenPipe {
             objref: head.objref,
             pieces: head.nr_bufs,
@@ -569,6 +601,9 @@ const CREATED: u32 = 1;
 
 /// `CKPT_FILE_NO_WRITER_YET`, of a fifo.
 const NO_WRITER_YET: u32 = 2;
+
+/// The bits of `SIGKILL` and `SIGSTOP`, which no signalfd takes.
+const KILL_AND_STOP: u64 = 1 << 8 | 1 << 18;
 
 /// `CKPT_FILE_SEMAPHORE`, of an eventfd.
 const SEMAPHORE: u32 = 4;

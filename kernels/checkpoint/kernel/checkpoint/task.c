@@ -329,17 +329,31 @@ int ckpt_task_restore(struct ckpt_ctx *ctx)
 	return 0;
 }
 
+/* Is what has records of its own there with all of them? */
+static int check_ended(struct ckpt_ctx *ctx, const struct ckpt_member *m)
+{
+	if (m->shmem_rec.objref)
+		return ckpt_err(ctx, -EINVAL, "memory %d has not ended", m->shmem_rec.objref);
+	if (m->pipe_left)
+		return ckpt_err(ctx, -EINVAL, "%u slots of pipe %d are missing", m->pipe_left,
+				m->pipe_objref);
+	if (m->timerfd.objref)
+		return ckpt_err(ctx, -EINVAL, "the file of timer %d is missing", m->timerfd.objref);
+	return 0;
+}
+
 /* Objects that came in this section are in place already, earlier ones are taken from the hash. */
 int ckpt_task_objs_restore(struct ckpt_ctx *ctx)
 {
 	const struct ckpt_rec_task_objs *rec = (struct ckpt_rec_task_objs *)ctx->rec;
 	struct ckpt_member *m = ctx->member;
-	int err = 0;
+	int err;
 
 	if (m->have_objs)
 		return ckpt_err(ctx, -EINVAL, "a second record for one task");
-	if (m->shmem_rec.objref)
-		return ckpt_err(ctx, -EINVAL, "memory %d has not ended", m->shmem_rec.objref);
+	err = check_ended(ctx, m);
+	if (err)
+		return err;
 	if (rec->files <= 0 || rec->fs <= 0 || rec->sighand <= 0 || rec->mm <= 0)
 		return ckpt_err(ctx, -EINVAL, "an objref is not positive");
 	if (IS_ERR(ckpt_obj_get(ctx, rec->cred, CKPT_OBJ_CRED)))
@@ -436,8 +450,9 @@ int ckpt_task_end_restore(struct ckpt_ctx *ctx)
 
 	if (rec->pid != m->pid || rec->pad)
 		return ckpt_err(ctx, -EINVAL, "end of the section of pid %d", rec->pid);
-	if (m->shmem_rec.objref)
-		return ckpt_err(ctx, -EINVAL, "memory %d has not ended", m->shmem_rec.objref);
+	err = check_ended(ctx, m);
+	if (err)
+		return err;
 	if (!m->have_usage)
 		return ckpt_err(ctx, -EINVAL, "the section lacks a USAGE record");
 	if (!m->has_exited &&
