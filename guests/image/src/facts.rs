@@ -76,6 +76,11 @@ fn more(of: &str, name: &str, path: String, value: Value) -> Fact {
     }
 }
 
+/// Text, or bytes that somebody has written, behind the fixed part.
+fn bytes(name: &str, bytes: &[u8]) -> Fact {
+    more("", name, name.to_owned(), Value::Bytes(bytes.to_vec()))
+}
+
 fn numbers<T: Copy + Into<i128>>(of: &str, name: &str, list: &[T]) -> Vec<Fact> {
     let fact = |(index, number): (usize, &T)| {
         let path = format!("{name}[{index}]");
@@ -193,19 +198,15 @@ impl<'a> Sorter<'a> {
                 self.mounts += 1;
                 self.nodes = 0;
                 let mut facts = facts(&self.names, &it.head);
-                for (name, bytes) in [("path", &it.path.0), ("source", &it.source.0)] {
-                    let value = Value::Bytes(bytes.clone());
-                    facts.push(more("", name, name.to_owned(), value));
-                }
+                facts.push(bytes("path", &it.path.0));
+                facts.push(bytes("source", &it.source.0));
                 self.push(format!("mount {}", self.mounts), kind, facts);
             }
             Record::Node(it) => {
                 self.nodes += 1;
                 let mut facts = facts(&self.names, &it.head);
-                for (name, bytes) in [("name", &it.name.0), ("target", &it.target.0)] {
-                    let value = Value::Bytes(bytes.clone());
-                    facts.push(more("", name, name.to_owned(), value));
-                }
+                facts.push(bytes("name", &it.name.0));
+                facts.push(bytes("target", &it.target.0));
                 // What is in it follows.
                 self.mm = format!("mount {} file {}", self.mounts, self.nodes);
                 self.push(self.mm.clone(), kind, facts);
@@ -250,22 +251,18 @@ impl<'a> Sorter<'a> {
 
     /// A pipe, and what is in it.
     fn pipe(&mut self, name: String, record: &'a Record, kind: &'static str) {
-        let text = |name: &str, bytes: &[u8]| {
-            let value = Value::Bytes(bytes.to_vec());
-            more("", name, name.to_owned(), value)
-        };
         match record {
             Record::Pipe(it) => {
                 self.mm.clone_from(&name);
                 self.pieces = 0;
                 let mut facts = facts(&self.names, &it.head);
-                facts.push(text("path", &it.path.0));
+                facts.push(bytes("path", &it.path.0));
                 self.push(name, kind, facts);
             }
             Record::PipeBuf(it) => {
                 self.pieces += 1;
                 let mut facts = facts(&self.names, &it.head);
-                facts.push(text("data", &it.data));
+                facts.push(bytes("data", &it.data));
                 self.push(format!("{} piece {}", self.mm, self.pieces), kind, facts);
             }
             _ => {}
@@ -276,14 +273,10 @@ impl<'a> Sorter<'a> {
     fn object(&mut self, record: &'a Record, kind: &'static str) {
         let name = crate::names::objref(record).map(|number| self.names.get(number));
         let name = name.unwrap_or_default();
-        let text = |name: &str, bytes: &[u8]| {
-            let value = Value::Bytes(bytes.to_vec());
-            more("", name, name.to_owned(), value)
-        };
         match record {
             Record::File(it) => {
                 let mut facts = facts(&self.names, &it.head);
-                facts.push(text("path", &it.path.0));
+                facts.push(bytes("path", &it.path.0));
                 self.push(name, kind, facts);
             }
             Record::Files(it) => {
@@ -294,8 +287,8 @@ impl<'a> Sorter<'a> {
             }
             Record::Fs(it) => {
                 let mut facts = facts(&self.names, &it.head);
-                facts.push(text("root", &it.root.0));
-                facts.push(text("cwd", &it.cwd.0));
+                facts.push(bytes("root", &it.root.0));
+                facts.push(bytes("cwd", &it.cwd.0));
                 self.push(name, kind, facts);
             }
             Record::Sighand(it) => self.plain(name, record, it),
@@ -348,7 +341,7 @@ impl<'a> Sorter<'a> {
             Record::Unlinked(it) => {
                 self.mm.clone_from(&name);
                 let mut facts = facts(&self.names, &it.head);
-                facts.push(text("path", &it.path.0));
+                facts.push(bytes("path", &it.path.0));
                 self.push(name, kind, facts);
             }
             Record::Pipe(_) | Record::PipeBuf(_) => self.pipe(name, record, kind),
@@ -357,13 +350,13 @@ impl<'a> Sorter<'a> {
             Record::Memfd(it) => {
                 self.mm.clone_from(&name);
                 let mut facts = facts(&self.names, &it.head);
-                facts.push(text("name", &it.name.0));
+                facts.push(bytes("name", &it.name.0));
                 self.push(name, kind, facts);
             }
             Record::ShmemEnd(it) => self.plain(self.mm.clone(), record, it),
             Record::Error(it) => {
                 let mut facts = facts(&self.names, &it.head);
-                facts.push(text("text", &it.text.0));
+                facts.push(bytes("text", &it.text.0));
                 self.push("image".to_owned(), kind, facts);
             }
             Record::Trailer(it) => self.plain("image".to_owned(), record, it),

@@ -25,12 +25,6 @@ fn add(fd: RawFd, count: u64) -> Result<()> {
     sys::write(fd, &count.to_ne_bytes()).map(drop)
 }
 
-fn take(fd: RawFd) -> Result<u64> {
-    let mut bytes = [0; 8];
-    sys::read(fd, &mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
-}
-
 /// Nothing, a number, and all that goes in; as they are and as semaphores; one is shared with a child.
 pub(crate) fn numbers(stage: &mut Stage, _args: &Args) -> Result<()> {
     let none = create(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
@@ -45,26 +39,34 @@ pub(crate) fn numbers(stage: &mut Stage, _args: &Args) -> Result<()> {
     let before = flags();
     let child = stage.spawn_ready("child", |child| {
         child.hold()?;
-        child.equal("what both have", &take(copy)?, &31_337);
+        child.equal("what both have", &sys::read_number(copy)?, &31_337);
         add(some, 5)
     })?;
     stage.hold()?;
     stage.equal("flags", &flags(), &before);
-    stage.equal("of none", &sys::refused(take(none)), &Some(libc::EAGAIN));
+    stage.equal(
+        "of none",
+        &sys::outcome(sys::read_number(none)),
+        &Err(libc::EAGAIN),
+    );
     child.resume()?;
     stage.join(&child)?;
-    stage.equal("from the child", &take(some)?, &5);
+    stage.equal("from the child", &sys::read_number(some)?, &5);
     stage.equal(
         "no more room",
-        &sys::refused(add(full, 1)),
-        &Some(libc::EAGAIN),
+        &sys::outcome(add(full, 1)),
+        &Err(libc::EAGAIN),
     );
-    stage.equal("all of it", &take(full)?, &FULL);
-    let ones = [take(semaphore)?, take(semaphore)?, take(semaphore)?];
+    stage.equal("all of it", &sys::read_number(full)?, &FULL);
+    let ones = [
+        sys::read_number(semaphore)?,
+        sys::read_number(semaphore)?,
+        sys::read_number(semaphore)?,
+    ];
     stage.equal("one by one", &ones, &[1; 3]);
-    let more = sys::refused(take(semaphore));
-    stage.equal("and then none", &more, &Some(libc::EAGAIN));
-    stage.equal("a large one", &take(large)?, &(1 << 40));
+    let more = sys::outcome(sys::read_number(semaphore));
+    stage.equal("and then none", &more, &Err(libc::EAGAIN));
+    stage.equal("a large one", &sys::read_number(large)?, &(1 << 40));
     Ok(())
 }
 
@@ -76,7 +78,7 @@ pub(crate) fn blocked(stage: &mut Stage, args: &Args) -> Result<()> {
     let child = stage.spawn("waiter", |child| {
         child.ready()?;
         match how.as_str() {
-            "read" => child.equal("taken", &take(fd)?, &9),
+            "read" => child.equal("taken", &sys::read_number(fd)?, &9),
             "write" => {
                 let added = add(fd, 2);
                 child.works("added", added);
@@ -88,14 +90,14 @@ pub(crate) fn blocked(stage: &mut Stage, args: &Args) -> Result<()> {
     })?;
     stage.hold_waiting(&child)?;
     if how == "write" {
-        stage.equal("all of it", &take(fd)?, &FULL);
+        stage.equal("all of it", &sys::read_number(fd)?, &FULL);
     } else {
         add(fd, 9)?;
     }
     stage.join(&child)?;
     if how != "read" {
         let left = if how == "write" { 2 } else { 9 };
-        stage.equal("what is left", &take(fd)?, &left);
+        stage.equal("what is left", &sys::read_number(fd)?, &left);
     }
     Ok(())
 }

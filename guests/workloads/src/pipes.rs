@@ -63,11 +63,6 @@ fn polled(fd: RawFd) -> Result<c_short> {
     sys::poll(fd, libc::POLLIN | libc::POLLOUT, 0)
 }
 
-/// The errno of a call, and what it returned where it did not fail.
-fn outcome(result: Result<usize>) -> std::result::Result<usize, i32> {
-    result.map_err(|_| std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
-}
-
 /// The errno of a read that is not to wait, of an end where nothing is.
 fn not_waiting(fd: RawFd) -> std::result::Result<usize, i32> {
     let mut byte = [0u8];
@@ -77,12 +72,12 @@ fn not_waiting(fd: RawFd) -> std::result::Result<usize, i32> {
     };
     // SAFETY: the part, and the byte that it names, live.
     let count = unsafe { libc::preadv2(fd, &raw const part, 1, -1, libc::RWF_NOWAIT) };
-    outcome(usize::try_from(count).map_err(|_| Error::last("preadv2")))
+    sys::outcome(usize::try_from(count).map_err(|_| Error::last("preadv2")))
 }
 
 /// Writes bytes of a seed without waiting.
 fn put(fd: RawFd, seed: u64, offset: usize, len: usize) -> std::result::Result<usize, i32> {
-    outcome(sys::write(fd, &pattern::piece(seed, offset, len)))
+    sys::outcome(sys::write(fd, &pattern::piece(seed, offset, len)))
 }
 
 /// Writes all of it, or fails.
@@ -154,7 +149,7 @@ pub(crate) fn contents(stage: &mut Stage, args: &Args) -> Result<()> {
     }
     has(stage, "contents", ends.out, 1, 0, total)?;
     let mut byte = [0];
-    let more = outcome(sys::read(ends.out, &mut byte));
+    let more = sys::outcome(sys::read(ends.out, &mut byte));
     stage.equal("no more", &more, &Err(libc::EAGAIN));
     put_all(ends.into, 2, 0, 5000)?;
     has(stage, "what comes then", ends.out, 2, 0, 5000)
@@ -349,7 +344,7 @@ pub(crate) fn packets(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.equal("the rest", &sys::read(ends.out, &mut bytes)?, &35);
     let rest = [pattern::piece(9, 0, 30), pattern::piece(10, 0, 5)].concat();
     stage.check("the rest", bytes[..35] == rest, "other bytes");
-    let more = outcome(sys::read(ends.out, &mut bytes));
+    let more = sys::outcome(sys::read(ends.out, &mut bytes));
     stage.equal("no more", &more, &Err(libc::EAGAIN));
     Ok(())
 }
@@ -428,7 +423,7 @@ pub(crate) fn again(stage: &mut Stage, _args: &Args) -> Result<()> {
     stage.hold()?;
     stage.equal("flags and facts", &(flags(), facts(reader)?), &before);
     has(stage, "what is left", ends.out, 40, 100, 400)?;
-    let more = outcome(sys::read(reader, &mut [0]));
+    let more = sys::outcome(sys::read(reader, &mut [0]));
     stage.equal("nothing at once", &more, &Err(libc::EAGAIN));
     // Only what pipe(2) returned can be told so call by call.
     let both_ways = [ends.out, reader].map(not_waiting);

@@ -43,7 +43,7 @@ pub(crate) fn signals(stage: &mut Stage, _args: &Args) -> Result<()> {
         sys::queue(sys::pid(), real_time, 7)?;
         child.hold()?;
         child.equal("its own", &take(both)?, &(real_time, 7));
-        child.equal("no more", &sys::refused(take(both)), &Some(libc::EAGAIN));
+        child.equal("no more", &sys::outcome(take(both)), &Err(libc::EAGAIN));
         Ok(())
     })?;
     sys::queue(sys::pid(), real_time, 1)?;
@@ -59,7 +59,7 @@ pub(crate) fn signals(stage: &mut Stage, _args: &Args) -> Result<()> {
     let three = [take(both)?, take(both)?, take(both)?];
     let expected = [(libc::SIGTERM, 0), (real_time, 1), (real_time, 2)];
     stage.equal("signals of one", &three, &expected);
-    stage.equal("no more", &sys::refused(take(both)), &Some(libc::EAGAIN));
+    stage.equal("no more", &sys::outcome(take(both)), &Err(libc::EAGAIN));
     sys::queue(sys::pid(), last, 3)?;
     let two = [take(other)?, take(other)?];
     let expected = [(libc::SIGUSR2, 0), (last, 3)];

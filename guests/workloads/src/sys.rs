@@ -519,10 +519,19 @@ pub(crate) fn poll(fd: c_int, events: c_short, timeout: c_int) -> Result<c_short
     Ok(poll.revents)
 }
 
-/// The errno of a call that has just failed; `None` if it has not.
-pub(crate) fn refused<T>(outcome: Result<T>) -> Option<i32> {
-    let errno = std::io::Error::last_os_error().raw_os_error();
-    outcome.err().and(errno)
+/// What a call returned, or the errno of one that failed, 0 where something else did.
+pub(crate) fn outcome<T>(returned: Result<T>) -> Result<T, i32> {
+    returned.map_err(|error| match error {
+        Error::Call { source, .. } => source.raw_os_error().unwrap_or(0),
+        _ => 0,
+    })
+}
+
+/// The number that an eventfd or a timerfd gives.
+pub(crate) fn read_number(fd: c_int) -> Result<u64> {
+    let mut bytes = [0; 8];
+    read(fd, &mut bytes)?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// Status and descriptor flags of each.

@@ -53,13 +53,6 @@ fn get(fd: RawFd) -> Result<(Duration, Duration)> {
     ))
 }
 
-/// Expirations since it was read last.
-fn take(fd: RawFd) -> Result<u64> {
-    let mut bytes = [0; 8];
-    sys::read(fd, &mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
-}
-
 fn await_ready(fd: RawFd) -> Result<()> {
     sys::poll(fd, libc::POLLIN, -1).map(drop)
 }
@@ -135,8 +128,8 @@ pub(crate) fn left(stage: &mut Stage, args: &Args) -> Result<()> {
     stage.equal("what is not armed", &get(idle)?.0, &Duration::ZERO);
     stage.equal(
         "nothing to read",
-        &sys::refused(take(again)),
-        &Some(libc::EAGAIN),
+        &sys::outcome(sys::read_number(again)),
+        &Err(libc::EAGAIN),
     );
     Ok(())
 }
@@ -153,23 +146,23 @@ pub(crate) fn expired(stage: &mut Stage, _args: &Args) -> Result<()> {
     for fd in [once, often, read] {
         await_ready(fd)?;
     }
-    let taken = take(read)?;
+    let taken = sys::read_number(read)?;
     std::thread::sleep(PASSED);
     let apart = sys::clock(libc::CLOCK_MONOTONIC)?.saturating_sub(start);
     stage.hold()?;
     stage.equal("read before", &taken, &1);
-    stage.equal("once", &take(once)?, &1);
+    stage.equal("once", &sys::read_number(once)?, &1);
     stage.equal(
         "and no more",
-        &sys::refused(take(once)),
-        &Some(libc::EAGAIN),
+        &sys::outcome(sys::read_number(once)),
+        &Err(libc::EAGAIN),
     );
     stage.equal(
         "what was read",
-        &sys::refused(take(read)),
-        &Some(libc::EAGAIN),
+        &sys::outcome(sys::read_number(read)),
+        &Err(libc::EAGAIN),
     );
-    let count = take(often)?;
+    let count = sys::read_number(often)?;
     let least = (apart.as_millis() / soon.as_millis()).saturating_sub(1);
     stage.check(
         "the times that passed count",
@@ -177,7 +170,7 @@ pub(crate) fn expired(stage: &mut Stage, _args: &Args) -> Result<()> {
         &format!("{count} of at least {least}"),
     );
     await_ready(often)?;
-    stage.check("it goes on", take(often)? > 0, "it does not");
+    stage.check("it goes on", sys::read_number(often)? > 0, "it does not");
     Ok(())
 }
 
@@ -187,7 +180,7 @@ pub(crate) fn blocked(stage: &mut Stage, _args: &Args) -> Result<()> {
     set(fd, 0, LONG, Duration::ZERO)?;
     let child = stage.spawn("waiter", |child| {
         child.ready()?;
-        child.equal("expirations", &take(fd)?, &1);
+        child.equal("expirations", &sys::read_number(fd)?, &1);
         Ok(())
     })?;
     stage.hold_waiting(&child)?;

@@ -249,19 +249,18 @@ impl<'a> Life<'a> {
                 return Err(refused("the checkpoint", &end));
             }
         }
-        let taken = self.fetch(machine, self.image_name(), "image-a", state)?;
-        Ok(Taken { at, ..taken })
+        self.fetch(machine, self.image_name(), "image-a", at, state)
     }
 
-    /// Bring a checkpoint to the host; its image is kept under that name.
+    /// Bring a checkpoint of that time to the host; its image is kept under that name.
     fn fetch(
         &mut self,
         machine: &mut Machine<'_>,
         name: &str,
         kept: &str,
+        at: Instant,
         state: Option<State>,
     ) -> Step<Taken> {
-        let at = Instant::now();
         let image = machine.pull_image(name)?;
         self.evidence.keep(kept, &image)?;
         let folder = machine.pull_folder()?;
@@ -421,7 +420,7 @@ impl<'a> Life<'a> {
                 &end,
             ));
         }
-        let taken = self.fetch(&mut machine, IMAGE, "image-b", Some(state))?;
+        let taken = self.fetch(&mut machine, IMAGE, "image-b", Instant::now(), Some(state))?;
         machine.kill_all(Phase::FinishAgain)?;
         match self.case.restart {
             Restart::Same => Ok((machine, taken)),

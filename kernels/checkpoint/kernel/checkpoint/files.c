@@ -377,6 +377,21 @@ static u32 state_of(u32 kind)
 	return 0;
 }
 
+int ckpt_check_path(struct ckpt_ctx *ctx, const struct ckpt_hdr *h, size_t fixed, const char *path,
+		    u32 len, bool has_name)
+{
+	if (len <= PATH_MAX && h->len == fixed + ALIGN(len, 8) &&
+	    (has_name ? ckpt_is_path(path, len) : !len) && ckpt_is_padded(h, fixed + len))
+		return 0;
+	return ckpt_err(ctx, -EINVAL, "the name is not an absolute path of %u bytes", len);
+}
+
+/* Is there an offset to go on from? */
+static bool has_offset(u32 kind)
+{
+	return !is_pipe(kind) && !is_anonymous(kind);
+}
+
 static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec)
 {
 	static const umode_t types[] = {
@@ -393,16 +408,15 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 		[CKPT_FILE_TIMERFD] = 0,
 	};
 	const char *name = rec->path;
+	int err;
 
 	if (!rec->kind || rec->kind >= ARRAY_SIZE(types) ||
 	    (rec->mode & S_IFMT) != types[rec->kind] || rec->mode & ~(S_IFMT | S_IALLUGO))
 		return ckpt_err(ctx, -EINVAL, "kind %u with mode %#o", rec->kind, rec->mode);
-	if (rec->path_len > PATH_MAX ||
-	    rec->h.len != sizeof(*rec) + ALIGN(rec->path_len, 8) ||
-	    (is_nameless(rec->kind) ? rec->path_len : !ckpt_is_path(name, rec->path_len)) ||
-	    !ckpt_is_padded(&rec->h, sizeof(*rec) + rec->path_len))
-		return ckpt_err(ctx, -EINVAL, "the name is not an absolute path of %u bytes",
-				rec->path_len);
+	err = ckpt_check_path(ctx, &rec->h, sizeof(*rec), name, rec->path_len,
+			      !is_nameless(rec->kind));
+	if (err)
+		return err;
 	if (is_nameless(rec->kind))
 		name = "a file without a name";
 	if (rec->object && !has_object(rec->kind))
@@ -412,7 +426,7 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 	if (rec->flags & ~flags_of(rec->kind) || (rec->flags & O_ACCMODE) == O_ACCMODE ||
 	    (is_anonymous(rec->kind) && (rec->flags & O_ACCMODE) != O_RDWR))
 		return ckpt_err(ctx, -EINVAL, "%s: flags %#x", name, rec->flags);
-	if (rec->pos < 0 || (rec->pos && (is_pipe(rec->kind) || is_anonymous(rec->kind))))
+	if (rec->pos < 0 || (rec->pos && !has_offset(rec->kind)))
 		return ckpt_err(ctx, -EINVAL, "%s: offset %lld", name, rec->pos);
 	if (rec->kind == CKPT_FILE_CHR ?
 	    !is_plain_device(MKDEV(rec->rdev_major, rec->rdev_minor)) :
@@ -491,7 +505,7 @@ static int set_position(struct ckpt_ctx *ctx, struct file *file, const struct ck
 {
 	loff_t pos;
 
-	if (is_pipe(rec->kind) || is_anonymous(rec->kind))
+	if (!has_offset(rec->kind))
 		return 0;
 	if (rec->kind == CKPT_FILE_CHR) {
 		file->f_pos = rec->pos;

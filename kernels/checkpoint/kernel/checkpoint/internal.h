@@ -74,6 +74,8 @@ int ckpt_shmem_fill(struct ckpt_ctx *ctx, const struct ckpt_rec_pages *rec, stru
 /* ... of a memfd, or another file whose contents are in the image: as who restarts it could make it */
 #define CKPT_SHMEM_MODE	(S_IRWXUGO | S_ISVTX)
 int ckpt_shmem_check_size(struct ckpt_ctx *ctx, u64 size);
+int ckpt_shmem_get_owner(struct ckpt_ctx *ctx, const struct inode *inode, u32 *owner, u32 *group,
+			 u32 *mode, const struct ckpt_holder *holder);
 int ckpt_shmem_set_owner(struct ckpt_ctx *ctx, struct inode *inode, u32 owner, u32 group, u32 mode);
 
 /* unlinked.c: has it no name any more; what it was; what it holds, its objref */
@@ -184,6 +186,9 @@ void ckpt_siginfo_from_image(const struct ckpt_siginfo *in, kernel_siginfo_t *in
 
 /* files.c: is this a path, absolute and terminated, with nothing behind it? */
 bool ckpt_is_path(const char *path, size_t len);
+/* ... is that, or nothing where it is to have no name, all that follows the @fixed part of a record? */
+int ckpt_check_path(struct ckpt_ctx *ctx, const struct ckpt_hdr *h, size_t fixed, const char *path,
+		    u32 len, bool has_name);
 
 /* What pads a record from @used bytes on is zero. */
 static inline bool ckpt_is_padded(const struct ckpt_hdr *h, size_t used)

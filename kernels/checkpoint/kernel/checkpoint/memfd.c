@@ -104,14 +104,11 @@ int ckpt_memfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_h
 	rec->seals = SHMEM_I(inode)->seals;
 	rec->size = i_size_read(inode);
 	rec->mtime = timespec64_to_ns(&mtime);
-	rec->uid = from_kuid(ctx->user_ns, inode->i_uid);
-	rec->gid = from_kgid(ctx->user_ns, inode->i_gid);
-	rec->mode = inode->i_mode & CKPT_SHMEM_MODE;
 	rec->name_len = strlen(name) + 1;
 	memcpy(rec->name, name, rec->name_len);
-	if (rec->uid == (uid_t)-1 || rec->gid == (gid_t)-1)
-		return ckpt_err(ctx, holder->err, "%s: its owner has no id in the user namespace",
-				holder->name);
+	err = ckpt_shmem_get_owner(ctx, inode, &rec->uid, &rec->gid, &rec->mode, holder);
+	if (err)
+		return err;
 	err = ckpt_write_record(ctx, CKPT_REC_MEMFD, rec, len);
 	if (!err)
 		err = ckpt_shmem_save_contents(ctx, inode, rec->size, objref);

@@ -221,15 +221,12 @@ static int save_pipe(struct ckpt_ctx *ctx, struct ckpt_pipe *p, const char *path
 		/* Its directory has the rest. */
 		memcpy(rec->path, path, path_len);
 	} else {
-		rec->uid = from_kuid(ctx->user_ns, inode->i_uid);
-		rec->gid = from_kgid(ctx->user_ns, inode->i_gid);
-		rec->mode = inode->i_mode & CKPT_SHMEM_MODE;
+		err = ckpt_shmem_get_owner(ctx, inode, &rec->uid, &rec->gid, &rec->mode, holder);
+		if (err)
+			return err;
 		rec->atime = timespec64_to_ns(&atime);
 		rec->mtime = timespec64_to_ns(&mtime);
 	}
-	if (rec->uid == (uid_t)-1 || rec->gid == (gid_t)-1)
-		return ckpt_err(ctx, holder->err, "%s: its owner has no id in the user namespace",
-				holder->name);
 	err = ckpt_write_record(ctx, CKPT_REC_PIPE, rec, len);
 	return err ?: save_slots(ctx, p, holder);
 }
@@ -312,11 +309,11 @@ void ckpt_pipes_free(struct ckpt_ctx *ctx)
 
 static int check_record(struct ckpt_ctx *ctx, const struct ckpt_rec_pipe *rec)
 {
-	if (rec->path_len > PATH_MAX || rec->h.len != sizeof(*rec) + ALIGN(rec->path_len, 8) ||
-	    (rec->path_len && !ckpt_is_path(rec->path, rec->path_len)) ||
-	    !ckpt_is_padded(&rec->h, sizeof(*rec) + rec->path_len))
-		return ckpt_err(ctx, -EINVAL, "the name is not an absolute path of %u bytes",
-				rec->path_len);
+	int err = ckpt_check_path(ctx, &rec->h, sizeof(*rec), rec->path, rec->path_len,
+				  rec->path_len);
+
+	if (err)
+		return err;
 	if (!is_power_of_2(rec->slots) || rec->slots > (1U << 31) >> PAGE_SHIFT ||
 	    rec->nr_bufs > rec->slots)
 		return ckpt_err(ctx, -EINVAL, "%u slots of %u are used", rec->nr_bufs, rec->slots);

@@ -177,6 +177,19 @@ int ckpt_shmem_check_size(struct ckpt_ctx *ctx, u64 size)
 	return 0;
 }
 
+/* As the user namespace of the tree shows them */
+int ckpt_shmem_get_owner(struct ckpt_ctx *ctx, const struct inode *inode, u32 *owner, u32 *group,
+			 u32 *mode, const struct ckpt_holder *holder)
+{
+	*owner = from_kuid(ctx->user_ns, inode->i_uid);
+	*group = from_kgid(ctx->user_ns, inode->i_gid);
+	*mode = inode->i_mode & CKPT_SHMEM_MODE;
+	if (*owner != (uid_t)-1 && *group != (gid_t)-1)
+		return 0;
+	return ckpt_err(ctx, holder->err, "%s: its owner has no id in the user namespace",
+			holder->name);
+}
+
 /* As fchown(2) and fchmod(2) would, of a file that nobody has seen yet. */
 int ckpt_shmem_set_owner(struct ckpt_ctx *ctx, struct inode *inode, u32 owner, u32 group, u32 mode)
 {

@@ -139,14 +139,11 @@ int ckpt_unlinked_save(struct ckpt_ctx *ctx, struct file *file, const char *name
 		rec->flags |= CKPT_UNLINKED_LINKABLE;
 	rec->size = i_size_read(inode);
 	rec->mtime = timespec64_to_ns(&mtime);
-	rec->uid = from_kuid(ctx->user_ns, inode->i_uid);
-	rec->gid = from_kgid(ctx->user_ns, inode->i_gid);
-	rec->mode = inode->i_mode & CKPT_SHMEM_MODE;
 	rec->path_len = name_len;
 	memcpy(rec->path, name, name_len);
-	if (rec->uid == (uid_t)-1 || rec->gid == (gid_t)-1)
-		return ckpt_err(ctx, holder->err, "%s: its owner has no id in the user namespace",
-				holder->name);
+	err = ckpt_shmem_get_owner(ctx, inode, &rec->uid, &rec->gid, &rec->mode, holder);
+	if (err)
+		return err;
 	err = ckpt_write_record(ctx, CKPT_REC_UNLINKED, rec, len);
 	if (!err)
 		err = ckpt_shmem_save_contents(ctx, inode, rec->size, objref);
@@ -175,11 +172,10 @@ static int find_directory(struct ckpt_ctx *ctx, const char *name, struct path *d
 
 static int check_record(struct ckpt_ctx *ctx, const struct ckpt_rec_unlinked *rec)
 {
-	if (rec->path_len > PATH_MAX || rec->h.len != sizeof(*rec) + ALIGN(rec->path_len, 8) ||
-	    !ckpt_is_path(rec->path, rec->path_len) ||
-	    !ckpt_is_padded(&rec->h, sizeof(*rec) + rec->path_len))
-		return ckpt_err(ctx, -EINVAL, "the name is not an absolute path of %u bytes",
-				rec->path_len);
+	int err = ckpt_check_path(ctx, &rec->h, sizeof(*rec), rec->path, rec->path_len, true);
+
+	if (err)
+		return err;
 	if (rec->flags & ~CKPT_UNLINKED_LINKABLE || rec->mode & ~CKPT_SHMEM_MODE)
 		return ckpt_err(ctx, -EINVAL, "%s: flags %#x, mode %#o", rec->path, rec->flags,
 				rec->mode);
