@@ -335,6 +335,9 @@ static struct dentry *make_pipe(struct ckpt_ctx *ctx, const struct ckpt_rec_pipe
 	int err = create_pipe_files(ends, 0);
 
 	revert_creds(old);
+	/* What pipe(2) says when there is no memory, too. */
+	if (err == -ENFILE)
+		return ERR_PTR(ckpt_err(ctx, err, "a pipe: no memory, or too many files or pages of pipes"));
 	if (err)
 		return ERR_PTR(ckpt_err(ctx, err, "a pipe"));
 	/* The kernel's own, which does not go away. */
