@@ -130,6 +130,7 @@ pub(crate) fn run(opts: &Options, cx: &Context) -> anyhow::Result<ExitCode> {
             (false, Some(times)) => Rounds::Times(*times),
             (false, None) => Rounds::ONCE,
         },
+        until: None,
         flavor: recipe.flavor,
         jobs,
         // They would be drawn over the person's lines.

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crossthaw_harness::build::BuildContext;
 use crossthaw_harness::host::Needs;
@@ -55,6 +55,9 @@ pub(crate) struct Options {
     /// Try the cases again and again, with --repeat so often at most, until a trial neither passes nor is skipped.
     #[arg(long)]
     pub(crate) until_fail: bool,
+    /// Begin no trial after so many minutes; the cases that are left are skipped, and counted as that.
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["repeat", "until_fail"])]
+    pub(crate) within: Option<NonZeroU32>,
     #[command(flatten)]
     pub(crate) select: Select,
 }
@@ -103,7 +106,10 @@ pub(crate) fn trials(opts: &Options, cx: &Context) -> anyhow::Result<Outcome> {
         keep,
         repeat: _,
         until_fail: _,
+        within,
     } = opts;
+    let minutes = within.map(|minutes| Duration::from_secs(60 * u64::from(minutes.get())));
+    let until = minutes.map(|minutes| Instant::now() + minutes);
     let rounds = opts.rounds();
     let cases = select.cases(cx)?;
     let source = source(how)?;
@@ -126,6 +132,7 @@ pub(crate) fn trials(opts: &Options, cx: &Context) -> anyhow::Result<Outcome> {
         format: *format,
         keep: *keep,
         rounds,
+        until,
         flavor: select.flavor,
         jobs,
         bars: cx.terminal,
@@ -139,6 +146,8 @@ pub(crate) struct Conduct {
     /// Keep the folders of trials that passed.
     pub(crate) keep: bool,
     pub(crate) rounds: Rounds,
+    /// When the last trial may begin.
+    pub(crate) until: Option<Instant>,
     /// What the kernel is made for, which decides how much memory a trial takes.
     pub(crate) flavor: Flavor,
     pub(crate) jobs: usize,
@@ -159,6 +168,7 @@ impl Conduct {
             width: run::width(self.jobs, Memory::available(), memory(self.flavor)),
             keep: self.keep,
             rounds: self.rounds,
+            until: self.until,
             cancel: cx.cancel.clone(),
         };
         let folder = RunFolder::create(&cx.runs(), SystemTime::now())?;
@@ -215,6 +225,7 @@ fn repeat(opts: &Options, arch: &str, case: &CaseId) -> String {
         keep: _,
         repeat: _,
         until_fail: _,
+        within: _,
     } = opts;
     let mut words: Vec<String> = ["cargo", "xtask", "test", "--arch", arch, "--scenario"]
         .map(str::to_owned)

@@ -92,6 +92,8 @@ pub struct Options {
     pub keep: bool,
     /// How often each case is tried.
     pub rounds: Rounds,
+    /// No trial begins after this; the cases that are left are skipped.
+    pub until: Option<Instant>,
     /// Ends the run.
     pub cancel: Cancel,
 }
@@ -261,6 +263,15 @@ impl<'a, B: Backend> Runner<'a, B> {
             ref ready,
         } = next;
         let cancel = &self.options.cancel;
+        if self
+            .options
+            .until
+            .is_some_and(|until| Instant::now() > until)
+        {
+            let reason = "the time that the run has is over".to_owned();
+            self.settle(case, Verdict::Skip { reason }, &[]);
+            return;
+        }
         self.report.trial_started(&case.id, round);
         let started = Instant::now();
         let name = case.id.file_name();

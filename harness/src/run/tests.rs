@@ -61,6 +61,7 @@ struct Fake {
     cancel: Cancel,
     tried: Mutex<Vec<String>>,
     rounds: Rounds,
+    until: Option<Instant>,
 }
 
 impl Fake {
@@ -71,6 +72,7 @@ impl Fake {
             cancel: Cancel::new().unwrap(),
             tried: Mutex::default(),
             rounds: Rounds::ONCE,
+            until: None,
         }
     }
 }
@@ -157,6 +159,7 @@ fn check(fake: &Fake, names: &[&str], keep: bool) -> (Outcome, Vec<Finished>, te
         width: 2,
         keep,
         rounds: fake.rounds,
+        until: fake.until,
         cancel: fake.cancel.clone(),
     };
     run(fake, &cases, &folder, &options, &report).unwrap();
@@ -191,6 +194,20 @@ fn each_case_has_its_verdict_and_only_failures_leave_a_folder() {
     let counts = (outcome.passed, outcome.failed, outcome.skipped);
     assert_eq!(counts, (1, 2, 1));
     assert!(outcome.errors.is_empty());
+}
+
+#[test]
+fn cases_that_there_is_no_time_for_are_skipped() {
+    let fake = Fake {
+        until: Some(Instant::now()),
+        ..Fake::new()
+    };
+    let names = ["s390x/a/fails", "x86_32/a/passes"];
+    let (outcome, finished, _scratch) = check(&fake, &names, false);
+    assert_eq!((outcome.passed, outcome.failed, outcome.skipped), (0, 0, 2));
+    let over = "the time that the run has is over".to_owned();
+    assert_eq!(finished[0].verdict, Verdict::Skip { reason: over });
+    assert!(fake.tried.lock().unwrap().is_empty());
 }
 
 #[test]
