@@ -269,6 +269,26 @@ impl<'a> Sorter<'a> {
         }
     }
 
+    /// What epoll sets watch, and locks.
+    fn behind_tasks(&mut self, record: &'a Record) {
+        match record {
+            Record::Epoll(it) => {
+                self.mm = self.names.get(it.objref);
+                self.pieces = 0;
+                self.plain(self.mm.clone(), record, it);
+            }
+            Record::Lock(it) => {
+                self.nodes += 1;
+                self.plain(format!("lock {}", self.nodes), record, it);
+            }
+            Record::EpollItem(it) => {
+                self.pieces += 1;
+                self.plain(format!("{} item {}", self.mm, self.pieces), record, it);
+            }
+            _ => {}
+        }
+    }
+
     /// Records of shared objects, and the others that stand for themselves.
     fn object(&mut self, record: &'a Record, kind: &'static str) {
         let name = crate::names::objref(record).map(|number| self.names.get(number));
@@ -347,6 +367,9 @@ impl<'a> Sorter<'a> {
             Record::Pipe(_) | Record::PipeBuf(_) => self.pipe(name, record, kind),
             // With its file.
             Record::Timerfd(it) => self.plain(self.names.get(it.objref), record, it),
+            Record::Epoll(_) | Record::EpollItem(_) | Record::Lock(_) => {
+                self.behind_tasks(record);
+            }
             Record::Memfd(it) => {
                 self.mm.clone_from(&name);
                 let mut facts = facts(&self.names, &it.head);

@@ -36,13 +36,13 @@ pub use fixed::{ByteOrder, Layout, Name, Text};
 pub use forge::{Change, Field, ForgeError, Forgery, forge, forge_all, record_names};
 pub use reader::{Image, ImageError, Located, Reader};
 pub use records::{
-    Actions, Arch, Attributes, Cgroup, Cpu, Cred, ErrorRecord, Exit, Fd, FileRecord, Files, Fs,
-    Header, Insn, IpcNs, Itimer, Itimers, LAYOUTS, Ldt, LdtHead, Memfd, Mm, MmEnd, Mount,
-    MountHead, Node, NodeHead, Pages, PagesHead, Pending, PidId, PidNs, PidNsHead, Pipe, PipeBuf,
-    PosixTimer, PosixTimers, Record, Regset, RestartBlock, Rlimit, Rlimits, Seccomp, Shmem,
-    ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Timerfd,
-    Trailer, Tree, TreeHead, TreeTask, Unlinked, Usage, UsageRecord, UtsNs, Vma,
-    type_name as record_type_name,
+    Actions, Arch, Attributes, Cgroup, Cpu, Cred, Epoll, EpollItem, ErrorRecord, Exit, Fd,
+    FileRecord, Files, Fs, Header, Insn, IpcNs, Itimer, Itimers, LAYOUTS, Ldt, LdtHead, Lock,
+    Memfd, Mm, MmEnd, Mount, MountHead, Node, NodeHead, Pages, PagesHead, Pending, PidId, PidNs,
+    PidNsHead, Pipe, PipeBuf, PosixTimer, PosixTimers, Record, Regset, RestartBlock, Rlimit,
+    Rlimits, Seccomp, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd,
+    TaskObjs, TimeNs, Timerfd, Trailer, Tree, TreeHead, TreeTask, Unlinked, Usage, UsageRecord,
+    UtsNs, Vma, type_name as record_type_name,
 };
 pub use regs::{NoteName, Register, decode as decode_registers, note_name};
 pub use renumber::{Renumbering, TidWord, renumber_clock, tells_a_pid};

@@ -154,6 +154,9 @@ fixed!(PipeHead = "ckpt_rec_pipe" at 8 {
     objref: i32, slots: u32, nr_bufs: u32, uid: u32, gid: u32, mode: u32, atime: i64, mtime: i64, cred: i32, path_len: u32,
 });
 fixed!(PipeBufHead = "ckpt_rec_pipe_buf" at 8 { objref: i32, offset: u32, len: u32, flags: u32 });
+fixed!(Epoll = "ckpt_rec_epoll" at 8 { objref: i32, nr_items: u32, busy_poll_usecs: u32, busy_poll_budget: u16, prefer_busy_poll: u8, pad: u8 });
+fixed!(Lock = "ckpt_rec_lock" at 8 { file: i32, owner: i32, kind: u32, flags: u32, start: i64, end: i64, pid: i32, pad: u32 });
+fixed!(EpollItem = "ckpt_rec_epoll_item" at 8 { file: i32, fd: i32, events: u32, flags: u32, data: u64, sighand: i32, pad: u32 });
 fixed!(Timerfd = "ckpt_rec_timerfd" at 8 { objref: i32, clock: i32, flags: u32, settime_flags: u32, ticks: u64, time_left: i64, interval: i64 });
 fixed!(UnlinkedHead = "ckpt_rec_unlinked" at 8 { objref: i32, flags: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, path_len: u32 });
 fixed!(Usage = "ckpt_usage" at 0 { utime: u64, stime: u64, voluntary: u64, involuntary: u64, minor_faults: u64, major_faults: u64 });
@@ -217,6 +220,9 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     PipeHead::layout,
     PipeBufHead::layout,
     Timerfd::layout,
+    Epoll::layout,
+    EpollItem::layout,
+    Lock::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -369,6 +375,9 @@ pub enum Record {
     Pipe(Pipe),
     PipeBuf(PipeBuf),
     Timerfd(Timerfd),
+    Epoll(Epoll),
+    EpollItem(EpollItem),
+    Lock(Lock),
 }
 
 impl Cgroup {
@@ -414,6 +423,14 @@ impl Ldt {
 impl Unlinked {
     fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
         let head = UnlinkedHead::decode(from)?;
+        let path = from.text(head.path_len).of("path")?;
+        Ok(Self { head, path })
+    }
+}
+
+impl FileRecord {
+    fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
+        let head = FileHead::decode(from)?;
         let path = from.text(head.path_len).of("path")?;
         Ok(Self { head, path })
     }
@@ -495,7 +512,7 @@ impl Node {
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 44] = [
+const NAMES: [&str; 47] = [
     "",
     "HEADER",
     "TREE",
@@ -540,6 +557,9 @@ const NAMES: [&str; 44] = [
     "PIPE",
     "PIPE_BUF",
     "TIMERFD",
+    "EPOLL",
+    "EPOLL_ITEM",
+    "LOCK",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -614,6 +634,9 @@ impl Record {
             Self::Pipe(_) => 41,
             Self::PipeBuf(_) => 42,
             Self::Timerfd(_) => 43,
+            Self::Epoll(_) => 44,
+            Self::EpollItem(_) => 45,
+            Self::Lock(_) => 46,
         }
     }
 
@@ -639,11 +662,7 @@ impl Record {
             8 => Self::RestartBlock(Fixed::decode(from)?),
             9 => Self::Cpu(Fixed::decode(from)?),
             10 => Self::Regset(Regset::decode(from)?),
-            11 => {
-                let head = FileHead::decode(from)?;
-                let path = from.text(head.path_len).of("path")?;
-                Self::File(FileRecord { head, path })
-            }
+            11 => Self::File(FileRecord::decode(from)?),
             12 => {
                 let head = FilesHead::decode(from)?;
                 let fds = from.list(head.nr_fds).of("fds")?;
@@ -715,6 +734,9 @@ impl Record {
             41 => Self::Pipe(Pipe::decode(from)?),
             42 => Self::PipeBuf(PipeBuf::decode(from)?),
             43 => Self::Timerfd(Fixed::decode(from)?),
+            44 => Self::Epoll(Fixed::decode(from)?),
+            45 => Self::EpollItem(Fixed::decode(from)?),
+            46 => Self::Lock(Fixed::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

@@ -209,6 +209,7 @@ impl Image {
                     numbers.renew(&mut it.pid);
                 }
                 Record::TaskEnd(it) => numbers.renew(&mut it.pid),
+                Record::Lock(it) => numbers.renew(&mut it.pid),
                 Record::PosixTimers(it) => {
                     for timer in &mut it.timers {
                         numbers.renew(&mut timer.target);
@@ -312,6 +313,7 @@ mod tests {
             }
             Record::PidNs(it) => it.ids.iter_mut().for_each(|id| raise(&mut id.pid)),
             Record::Task(it) => raise(&mut it.pid),
+            Record::Lock(it) => raise(&mut it.pid),
             Record::TaskEnd(it) => {
                 raise(&mut it.pid);
                 *of_first = false;

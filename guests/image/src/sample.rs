@@ -4,14 +4,14 @@ use crate::encode::Writer;
 use crate::fixed::{Name, Text};
 use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
-    Actions, Arch, Attributes, Cgroup, Cpu, Cred, CredHead, ErrorHead, ErrorRecord, Exit, Fd,
-    FileHead, FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs, Itimer, Itimers, Ldt,
-    LdtHead, Memfd, MemfdHead, Mm, MmEnd, MmHead, Mount, MountHead, Node, NodeHead, Pages,
-    PagesHead, Pending, PendingHead, PidId, PidNs, PidNsHead, Pipe, PipeBuf, PipeBufHead, PipeHead,
-    PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead, RestartBlock, Rlimit,
-    Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task,
-    TaskEnd, TaskObjs, TimeNs, Timerfd, Tree, TreeHead, TreeTask, Unlinked, UnlinkedHead, Usage,
-    UsageRecord, UtsNs, Vma,
+    Actions, Arch, Attributes, Cgroup, Cpu, Cred, CredHead, Epoll, EpollItem, ErrorHead,
+    ErrorRecord, Exit, Fd, FileHead, FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs,
+    Itimer, Itimers, Ldt, LdtHead, Lock, Memfd, MemfdHead, Mm, MmEnd, MmHead, Mount, MountHead,
+    Node, NodeHead, Pages, PagesHead, Pending, PendingHead, PidId, PidNs, PidNsHead, Pipe, PipeBuf,
+    PipeBufHead, PipeHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead,
+    RestartBlock, Rlimit, Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand,
+    Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Timerfd, Tree, TreeHead, TreeTask, Unlinked,
+    UnlinkedHead, Usage, UsageRecord, UtsNs, Vma,
 };
 
 /// Bytes of a page.
@@ -375,6 +375,75 @@ fn timerfd(objref: i32) -> [Record; 2] {
     [Record::Timerfd(timer), Record::File(it)]
 }
 
+/// An open epoll set.
+fn epoll_file(objref: i32) -> Record {
+    let [_, Record::File(mut it)] = timerfd(objref) else {
+        unreachable!("a FILE");
+    };
+    it.head.kind = 12;
+    Record::File(it)
+}
+
+/// What it watches: a timer that has told, and a pipe whose edge is to be told.
+fn epoll(objref: i32) -> [Record; 3] {
+    let set = Epoll {
+        objref,
+        nr_items: 2,
+        busy_poll_usecs: 20,
+        busy_poll_budget: 8,
+        prefer_busy_poll: 1,
+        pad: 0,
+    };
+    let pipe = EpollItem {
+        file: 45,
+        fd: 7,
+        events: 0x8000_0019,
+        flags: 1,
+        data: 0x1234_5678_9abc_def0,
+        sighand: 0,
+        pad: 0,
+    };
+    let timer = EpollItem {
+        file: 46,
+        fd: 5,
+        events: 0x4000_0000,
+        flags: 0,
+        data: 6,
+        sighand: 0,
+        pad: 0,
+    };
+    [
+        Record::Epoll(set),
+        Record::EpollItem(pipe),
+        Record::EpollItem(timer),
+    ]
+}
+
+/// Locks of an open file, and of the table.
+fn locks() -> [Record; 2] {
+    let whole = Lock {
+        file: 2,
+        owner: 0,
+        kind: 1,
+        flags: 1,
+        start: 0,
+        end: i64::MAX,
+        pid: 2,
+        pad: 0,
+    };
+    let bytes = Lock {
+        file: 3,
+        owner: 4,
+        kind: 2,
+        flags: 1,
+        start: 5,
+        end: 9,
+        pid: 1,
+        pad: 0,
+    };
+    [Record::Lock(whole), Record::Lock(bytes)]
+}
+
 fn files() -> Record {
     let fd = |fd, file, flags| Fd {
         fd,
@@ -385,7 +454,7 @@ fn files() -> Record {
     Record::Files(Files {
         head: FilesHead {
             objref: 4,
-            nr_fds: 7,
+            nr_fds: 8,
         },
         fds: vec![
             fd(0, 2, 0),
@@ -395,6 +464,7 @@ fn files() -> Record {
             fd(12, 43, 0),
             fd(13, 45, 0),
             fd(14, 46, 0),
+            fd(15, 47, 0),
         ],
     })
 }
@@ -775,6 +845,7 @@ pub fn records(arch: Arch) -> Vec<Record> {
     records.extend(pipe(44));
     records.push(pipe_file(45, 44));
     records.extend(timerfd(46));
+    records.push(epoll_file(47));
     records.extend([files(), fs(), sighand(6)]);
     records.extend(shmem(9));
     records.extend(memory(7, 9));
@@ -804,6 +875,8 @@ pub fn records(arch: Arch) -> Vec<Record> {
         }),
         Record::TaskEnd(TaskEnd { pid: 3, pad: 0 }),
     ]);
+    records.extend(epoll(47));
+    records.extend(locks());
     records
 }
 

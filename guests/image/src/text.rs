@@ -5,10 +5,10 @@ use std::fmt::Write;
 use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
-    Arch, Attributes, Cred, FileRecord, Files, Header, IpcNs, Itimers, Ldt, Memfd, Mm, Mount, Node,
-    Pending, PidNs, Pipe, PipeBuf, PosixTimers, Record, Regset, RestartBlock, Rlimits, Seccomp,
-    Sighand, Task, TaskObjs, Timerfd, Tree, Unlinked, Usage, UsageRecord, Vma, describe_bytes,
-    hex_digits,
+    Arch, Attributes, Cred, Epoll, EpollItem, FileRecord, Files, Header, IpcNs, Itimers, Ldt, Lock,
+    Memfd, Mm, Mount, Node, Pending, PidNs, Pipe, PipeBuf, PosixTimers, Record, Regset,
+    RestartBlock, Rlimits, Seccomp, Sighand, Task, TaskObjs, Timerfd, Tree, Unlinked, Usage,
+    UsageRecord, Vma, describe_bytes, hex_digits,
 };
 use crate::regs;
 
@@ -444,7 +444,8 @@ fn file(it: &FileRecord) -> String {
                 "fifo",
                 "eventfd",
                 "signalfd",
-                "timerfd"
+                "timerfd",
+                "epoll"
             ],
             it.head.kind
         ),
@@ -612,6 +613,26 @@ fn pipe(it: &Pipe) -> String {
     )
 }
 
+/// What poll(2) and `epoll_ctl(2)` call them.
+const EPOLL_EVENTS: &[(u32, &str)] = &[
+    (0x1, "IN"),
+    (0x2, "PRI"),
+    (0x4, "OUT"),
+    (0x8, "ERR"),
+    (0x10, "HUP"),
+    (0x20, "NVAL"),
+    (0x40, "RDNORM"),
+    (0x80, "RDBAND"),
+    (0x100, "WRNORM"),
+    (0x200, "WRBAND"),
+    (0x400, "MSG"),
+    (0x2000, "RDHUP"),
+    (1 << 28, "EXCLUSIVE"),
+    (1 << 29, "WAKEUP"),
+    (1 << 30, "ONESHOT"),
+    (1 << 31, "ET"),
+];
+
 fn timerfd(it: &Timerfd) -> String {
     const FLAGS: [(u32, &str); 4] = [
         (1, "ARMED"),
@@ -631,6 +652,44 @@ fn timerfd(it: &Timerfd) -> String {
         it.time_left,
         it.interval,
         it.ticks
+    )
+}
+
+fn lock(it: &Lock) -> String {
+    format!(
+        "{} on #{} {}{}, bytes {} to {}, asked for by {}",
+        named(&["", "flock", "POSIX", "OFD"], it.kind),
+        it.file,
+        if it.flags == 0 { "shared" } else { "exclusive" },
+        match it.owner {
+            0 => String::new(),
+            owner => format!(" of table #{owner}"),
+        },
+        it.start,
+        it.end,
+        it.pid
+    )
+}
+
+fn epoll(it: &Epoll) -> String {
+    format!(
+        "of #{} {} items, polls for {} us, budget {}, preferred {}",
+        it.objref, it.nr_items, it.busy_poll_usecs, it.busy_poll_budget, it.prefer_busy_poll
+    )
+}
+
+fn epoll_item(it: &EpollItem) -> String {
+    format!(
+        "#{} as fd {} for {}, data {:#x}, {}{}",
+        it.file,
+        it.fd,
+        flags(EPOLL_EVENTS, it.events),
+        it.data,
+        if it.flags == 0 { "idle" } else { "ready" },
+        match it.sighand {
+            0 => String::new(),
+            number => format!(", signals of #{number}"),
+        }
     )
 }
 
@@ -739,6 +798,9 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::Pipe(it) => pipe(it),
         Record::PipeBuf(it) => pipe_buf(it),
         Record::Timerfd(it) => timerfd(it),
+        Record::Epoll(it) => epoll(it),
+        Record::EpollItem(it) => epoll_item(it),
+        Record::Lock(it) => lock(it),
         Record::Mount(it) => mount(it),
         Record::Node(it) => node(it),
         Record::PidNs(it) => pid_ns(it),

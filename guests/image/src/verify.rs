@@ -184,6 +184,10 @@ enum Place {
     TaskEnd,
     /// More of them, or `TASK_END`.
     MoreRegsets,
+    /// So many `EPOLL_ITEM`.
+    EpollItem(u32),
+    /// LOCK, or the end.
+    Lock,
     End,
 }
 
@@ -197,7 +201,9 @@ impl Place {
             Self::Mount => "MOUNT",
             Self::Node => "NODE",
             Self::Contents => "PAGES or SHMEM_END",
-            Self::Task => "TASK, or behind the last task TRAILER",
+            Self::Task => "TASK, or behind the last task EPOLL, LOCK or TRAILER",
+            Self::Lock => "LOCK or TRAILER",
+            Self::EpollItem(_) => "EPOLL_ITEM",
             Self::Usage => "USAGE",
             Self::Objects => "an object or TASK_OBJS",
             Self::Rlimits => "RLIMITS",
@@ -210,6 +216,14 @@ impl Place {
             Self::MoreRegsets => "REGSET or TASK_END",
             Self::End => "nothing",
         }
+    }
+}
+
+/// What follows an item of an epoll set, or the set itself, when so many are to come.
+fn after_items(left: u32) -> Place {
+    match left {
+        0 => Place::Task,
+        left => Place::EpollItem(left),
     }
 }
 
@@ -311,9 +325,10 @@ impl Verifier {
                 Place::Usage
             }
             (Place::Usage, Record::Usage(it)) => self.usage(it)?,
-            (Place::Task, Record::Trailer(_)) if self.sections == self.tree.len() => {
-                self.objects.all_used()?;
-                Place::End
+            (Place::Task | Place::EpollItem(_) | Place::Lock, _)
+                if self.sections == self.tree.len() =>
+            {
+                self.behind_tasks(record)?
             }
             (Place::Objects, Record::TaskObjs(it)) => {
                 self.task_objs(it)?;
@@ -510,6 +525,37 @@ impl Verifier {
             self.in_cgroups.insert(*parent);
         }
         Ok(self.after_cgroups())
+    }
+
+    /// What is of no single task: epoll sets and their items, locks, then the end.
+    fn behind_tasks(&mut self, record: &Record) -> Result<Place, Wrong> {
+        Ok(match (self.place, record) {
+            (Place::Task, Record::Epoll(it)) => {
+                self.objects.epoll(it)?;
+                after_items(it.nr_items)
+            }
+            (Place::EpollItem(left), Record::EpollItem(it)) => {
+                self.objects.epoll_item(it)?;
+                after_items(left - 1)
+            }
+            (Place::Task | Place::Lock, Record::Lock(it)) => {
+                self.objects.no_set_left()?;
+                self.objects.lock(it)?;
+                let leader = self.tree.contains(&it.pid) && !self.threads.contains_key(&it.pid);
+                expect(it.pid == 0 || leader, "pid", || {
+                    format!("{} is no process of the tree", it.pid)
+                })?;
+                Place::Lock
+            }
+            (Place::Task | Place::Lock, Record::Trailer(_)) => {
+                self.objects.no_set_left()?;
+                self.objects.all_used()?;
+                Place::End
+            }
+            (place, _) => {
+                return wrong("h.type", format!("{} is expected here", place.expects()));
+            }
+        })
     }
 
     /// A mount, a name in one, or contents of that.
@@ -864,6 +910,9 @@ impl Record {
             Self::Pipe(it) => it.head.visit(id, to),
             Self::PipeBuf(it) => it.head.visit(id, to),
             Self::Timerfd(it) => it.visit(id, to),
+            Self::Epoll(it) => it.visit(id, to),
+            Self::EpollItem(it) => it.visit(id, to),
+            Self::Lock(it) => it.visit(id, to),
             Self::Usage(it) => it.visit(id, to),
             Self::Cgroup(it) => it.visit(id, to),
             Self::PidNs(it) => {

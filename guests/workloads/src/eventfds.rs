@@ -11,7 +11,7 @@ use crate::sys;
 /// The most that write(2) brings one to.
 const FULL: u64 = u64::MAX - 1;
 
-fn create(count: u64, flags: c_int) -> Result<RawFd> {
+pub(crate) fn create(count: u64, flags: c_int) -> Result<RawFd> {
     let first = c_uint::try_from(count.min(7)).unwrap_or(0);
     // SAFETY: plain numbers.
     let fd = sys::check("eventfd", unsafe { libc::eventfd(first, flags) })?;
@@ -21,7 +21,7 @@ fn create(count: u64, flags: c_int) -> Result<RawFd> {
     Ok(fd)
 }
 
-fn add(fd: RawFd, count: u64) -> Result<()> {
+pub(crate) fn add(fd: RawFd, count: u64) -> Result<()> {
     sys::write(fd, &count.to_ne_bytes()).map(drop)
 }
 

@@ -16,6 +16,7 @@ mod attributes;
 mod cgroups;
 mod credentials;
 mod disturbed;
+mod epoll;
 mod error;
 mod eventfds;
 mod files;
@@ -23,6 +24,7 @@ mod futexes;
 mod hold;
 mod images;
 mod iterated;
+mod locks;
 mod memfd;
 mod memory;
 mod mounts;
@@ -82,11 +84,13 @@ registry! {
     cgroups: removed spread(root) threaded;
     credentials: capabilities dumpable ids rlimits;
     disturbed: turns;
+    epoll: blocked(how) closed empty many(count) modes nested signals targets thousands wakeup;
     eventfds: blocked(how) numbers;
     files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;
     futexes: barrier bitset condition mutex(kind) processes(protocol) requeue robust(protocol) waitv;
     images: rich;
     iterated: counter;
+    locks: flocked(mode) inherited left ofd posix waiting(kind);
     memfd: busy_program contents large(mib sparse) mapped program sealed(seals);
     memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros grows_down heap holes(mib step) huge locked(how) mappings(count)
         merged(how) merged_zeros named protection_keys protections said(what) sealed sparse(gib) stack_deep(depth) swapped swapped_self
@@ -98,9 +102,9 @@ registry! {
     pipes: again blocked(how) closed(end) contents(fill) fifo fifo_sides packets ring room shared sizes spliced threads;
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
-    refusals: aio async_owner deleted_cwd device dnotify epoll fifo(kind) flock
-        hugetlb(kind) inherited_lock inotify io_context lease memfd message_queue
-        odd_name(kind) other_namespace(kind) outside_group(leader) outside_user(kind) pids_for_children pidfd posix_lock posix_queue posix_timer
+    refusals: aio async_owner deleted_cwd device dnotify fifo(kind)
+        hugetlb(kind) inotify io_context lease memfd message_queue
+        odd_name(kind) other_namespace(kind) outside_group(leader) outside_user(kind) pids_for_children pidfd posix_queue posix_timer
         processor(kind) proc_file
         sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader socket sysv_shm
         traced unlinked_mapping userfaultfd vfork;
@@ -113,7 +117,7 @@ registry! {
     simple: blocked(call) counter identity self_file self_pipe;
     sleeps: deadline left(call) order polled_closed;
     threads: basic(count) blocked children detached group_exit unshared;
-    timerfds: blocked expired left(clock);
+    timerfds: blocked cancelled expired left(clock);
     timers: left(which) ticks(which);
     tmpfs: contents(what) contents_apart(what) open reading(gaps);
     unlinked: contents directory linked mapped nameless program;

@@ -25,10 +25,7 @@ struct Ends {
 
 impl Ends {
     fn new(flags: c_int) -> Result<Self> {
-        let mut ends = [0; 2];
-        // SAFETY: the kernel writes two numbers.
-        sys::check("pipe2", unsafe { libc::pipe2(ends.as_mut_ptr(), flags) })?;
-        let [out, into] = ends;
+        let [out, into] = sys::pipe(flags)?;
         Ok(Self { out, into })
     }
 

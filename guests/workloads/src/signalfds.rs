@@ -10,7 +10,7 @@ use crate::stage::Stage;
 use crate::sys;
 
 /// A new one, or one that is to take other signals.
-fn signalfd(fd: RawFd, signals: &[c_int], flags: c_int) -> Result<RawFd> {
+pub(crate) fn signalfd(fd: RawFd, signals: &[c_int], flags: c_int) -> Result<RawFd> {
     let set = sys::set_of(signals);
     // SAFETY: the set lives.
     sys::check("signalfd", unsafe {

@@ -282,10 +282,7 @@ pub(crate) fn checkpoint_into_file(stage: &mut Stage) -> Result<()> {
 ///
 /// In the restored copy the child is the tree's root, and reports as such.
 pub(crate) fn self_pipe(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let mut ends = [0; 2];
-    // SAFETY: the kernel writes two numbers.
-    sys::check("pipe", unsafe { libc::pipe(ends.as_mut_ptr()) })?;
-    let [out, into] = ends;
+    let [out, into] = sys::pipe(0)?;
     let report = stage.path(crossthaw_protocol::REPORT_FILE);
     let child = stage.spawn("streamer", |child| {
         sys::close(out)?;

@@ -527,6 +527,14 @@ pub(crate) fn outcome<T>(returned: Result<T>) -> Result<T, i32> {
     })
 }
 
+/// The ends of a pipe: what comes out of it, and what goes into it.
+pub(crate) fn pipe(flags: c_int) -> Result<[c_int; 2]> {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel writes two numbers.
+    check("pipe2", unsafe { libc::pipe2(ends.as_mut_ptr(), flags) })?;
+    Ok(ends)
+}
+
 /// The number that an eventfd or a timerfd gives.
 pub(crate) fn read_number(fd: c_int) -> Result<u64> {
     let mut bytes = [0; 8];

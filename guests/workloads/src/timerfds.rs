@@ -57,6 +57,25 @@ fn await_ready(fd: RawFd) -> Result<()> {
     sys::poll(fd, libc::POLLIN, -1).map(drop)
 }
 
+/// One that expires at once.
+pub(crate) fn short() -> Result<RawFd> {
+    let fd = create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK)?;
+    expire(fd)?;
+    Ok(fd)
+}
+
+/// One that does not while anybody waits.
+pub(crate) fn long() -> Result<RawFd> {
+    let fd = create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK)?;
+    set(fd, 0, LONG, Duration::ZERO)?;
+    Ok(fd)
+}
+
+/// Has it expire.
+pub(crate) fn expire(fd: RawFd) -> Result<()> {
+    set(fd, 0, Duration::from_millis(1), Duration::ZERO)
+}
+
 /// Time is left, on the clock that `clock` names, and has passed before the freeze; an interval is kept, and what is not armed stays so.
 pub(crate) fn left(stage: &mut Stage, args: &Args) -> Result<()> {
     let (clock, flags) = match args.text("clock", "monotonic") {
@@ -68,6 +87,8 @@ pub(crate) fn left(stage: &mut Stage, args: &Args) -> Result<()> {
             libc::CLOCK_REALTIME,
             libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET,
         ),
+        "monotonic_absolute" => (libc::CLOCK_MONOTONIC, libc::TFD_TIMER_ABSTIME),
+        "alarm_absolute" => (libc::CLOCK_REALTIME_ALARM, libc::TFD_TIMER_ABSTIME),
         "realtime_alarm" => (libc::CLOCK_REALTIME_ALARM, 0),
         "boottime_alarm" => (libc::CLOCK_BOOTTIME_ALARM, 0),
         other => return Err(Error::Argument(format!("clock={other}"))),
@@ -76,8 +97,10 @@ pub(crate) fn left(stage: &mut Stage, args: &Args) -> Result<()> {
     let once = create(clock, libc::TFD_CLOEXEC)?;
     let again = create(clock, libc::TFD_NONBLOCK)?;
     let idle = create(clock, libc::TFD_NONBLOCK)?;
+    let of_day = flags != 0 && clock != libc::CLOCK_MONOTONIC;
     let base = match flags {
         0 => Duration::ZERO,
+        _ if of_day => sys::clock(libc::CLOCK_REALTIME)?,
         _ => sys::clock(clock)?,
     };
     set(once, flags, base + LONG, Duration::ZERO)?;
@@ -104,7 +127,7 @@ pub(crate) fn left(stage: &mut Stage, args: &Args) -> Result<()> {
         let (left, found) = get(fd)?;
         let earliest = to_go()?;
         stage.equal(&format!("interval of {name}"), &found, &expected);
-        if flags != 0 {
+        if of_day {
             // The clock of another kernel may be behind.
             stage.check(
                 &format!("the point in time of {name}"),
@@ -171,6 +194,55 @@ pub(crate) fn expired(stage: &mut Stage, _args: &Args) -> Result<()> {
     );
     await_ready(often)?;
     stage.check("it goes on", sys::read_number(often)? > 0, "it does not");
+    Ok(())
+}
+
+/// Sets the time of the day to one that is a little later.
+fn advance_clock() -> Result<()> {
+    let later = sys::timespec(sys::clock(libc::CLOCK_REALTIME)? + Duration::from_secs(1));
+    // SAFETY: the time lives.
+    sys::check("clock_settime", unsafe {
+        libc::clock_settime(libc::CLOCK_REALTIME, &raw const later)
+    })
+    .map(drop)
+}
+
+/// The clock was set: one has not told it yet, one has, and one is not to. Then it is set again.
+pub(crate) fn cancelled(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let at = sys::clock(libc::CLOCK_REALTIME)? + LONG;
+    let [untold, told, deaf] = [(); 3].map(|()| create(libc::CLOCK_REALTIME, libc::TFD_NONBLOCK));
+    let (untold, told, deaf) = (untold?, told?, deaf?);
+    let cancelable = libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET;
+    set(untold, cancelable, at, Duration::ZERO)?;
+    set(told, cancelable, at, Duration::ZERO)?;
+    set(deaf, libc::TFD_TIMER_ABSTIME, at, Duration::ZERO)?;
+    advance_clock()?;
+    await_ready(untold)?;
+    let before = sys::outcome(sys::read_number(told));
+    stage.hold()?;
+    let cancelled = Err(libc::ECANCELED);
+    let ready = sys::poll(untold, libc::POLLIN, 0)?;
+    stage.equal("what is to be told is ready", &ready, &libc::POLLIN);
+    stage.equal("what was told", &before, &cancelled);
+    stage.equal(
+        "what was not",
+        &sys::outcome(sys::read_number(untold)),
+        &cancelled,
+    );
+    for (name, fd) in [("untold", untold), ("told", told), ("deaf", deaf)] {
+        let outcome = sys::outcome(sys::read_number(fd));
+        stage.equal(name, &outcome, &Err(libc::EAGAIN));
+        let runs = format!("{name} runs");
+        stage.check(&runs, !get(fd)?.0.is_zero(), "it does not");
+    }
+    advance_clock()?;
+    stage.equal(
+        "once more",
+        &sys::outcome(sys::read_number(told)),
+        &cancelled,
+    );
+    let deaf = sys::outcome(sys::read_number(deaf));
+    stage.equal("nothing to tell", &deaf, &Err(libc::EAGAIN));
     Ok(())
 }
 

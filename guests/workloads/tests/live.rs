@@ -76,6 +76,8 @@ const NEED_A_GUEST: &[&str] = &[
     "refusals::sealed_vdso",
     "refusals::userfaultfd",
     "registers::descriptors",
+    // It sets the clock.
+    "timerfds::cancelled",
     "tmpfs::contents",
     "tmpfs::contents_apart",
     "tmpfs::open",
@@ -84,6 +86,14 @@ const NEED_A_GUEST: &[&str] = &[
 
 /// Every value of every axis that the scenarios use is here, but for those that need what only a guest gives.
 const VARIANTS: &[(&str, &[&str])] = &[
+    ("epoll::blocked", &["how=wait"]),
+    ("epoll::blocked", &["how=pwait"]),
+    ("epoll::blocked", &["how=poll"]),
+    ("locks::flocked", &["mode=exclusive"]),
+    ("locks::flocked", &["mode=shared"]),
+    ("locks::waiting", &["kind=flock"]),
+    ("locks::waiting", &["kind=posix"]),
+    ("locks::waiting", &["kind=ofd"]),
     ("refusals::outside_group", &["leader=lives"]),
     ("refusals::outside_group", &["leader=gone"]),
     ("registers::gpr", &["hold=spin"]),

@@ -195,8 +195,8 @@ pub fn judge_checkpoint(
 ///
 /// A task that fails before it has arrived for a restart is one that never came.
 pub fn judge_no_memory(step: Step, end: &ToolEnd) -> Result<(), String> {
-    /// Also what the kernel's own functions return for files in memory, signals and timers, and pipes.
-    const NO_MEMORY: [&str; 4] = ["ENOMEM", "ENOSPC", "EAGAIN", "ENFILE"];
+    /// Also what the kernel's own functions return for files in memory, signals and timers, pipes, and locks.
+    const NO_MEMORY: [&str; 5] = ["ENOMEM", "ENOSPC", "EAGAIN", "ENFILE", "ENOLCK"];
     let errno = told_errno(step, &end.stderr);
     let never_came =
         step == Step::Restart && errno == Some("ESRCH") && end.log.contains("exited before");

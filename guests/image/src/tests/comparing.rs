@@ -130,6 +130,9 @@ fn sharing_is_compared_and_numbers_are_not() {
             it.head.objref = 33;
         })(records);
         each!(Files, |it| it.fds[2].file = 33)(records);
+        each!(Lock, |it| if it.file == 3 {
+            it.file = 33;
+        })(records);
     });
     assert_eq!(found, "");
 }
@@ -330,6 +333,8 @@ fn every_rule_names_a_field_and_has_a_reason() {
             || (matches!(of, "ckpt_fd" | "ckpt_rec_vma") && field == "file")
             || (of == "ckpt_rec_file" && matches!(field, "cred" | "object"))
             || (of == "ckpt_rec_pipe" && field == "cred")
+            || (of == "ckpt_rec_epoll_item" && matches!(field, "file" | "sighand"))
+            || (of == "ckpt_rec_lock" && matches!(field, "file" | "owner"))
             || (of == "ckpt_rec_exit" && matches!(field, "cred" | "sighand"));
         let rule = crate::rules::rule(of, field);
         let is = rule.is_some_and(|rule| rule.how == How::Reference);

@@ -209,8 +209,10 @@ fn a_wrong_field_of_memory_is_named() {
         Timerfd "TIMERFD"."clock": |it| it.clock = 2;
         Timerfd "TIMERFD"."time_left": |it| it.time_left = i64::MIN;
         Timerfd "TIMERFD"."time_left": |it| it.flags = 0;
-        Timerfd "TIMERFD"."time_left": |it| (it.flags, it.time_left) = (3, -1);
-        File "FILE"."kind": |it| it.head.kind = 12;
+        Timerfd "TIMERFD"."time_left": |it| (it.clock, it.flags, it.time_left) = (0, 3, -1);
+        Timerfd "TIMERFD"."flags": |it| it.flags = 3;
+        Timerfd "TIMERFD"."flags": |it| (it.clock, it.flags) = (0, 9);
+        File "FILE"."kind": |it| it.head.kind = 13;
         File "FILE"."object": |it| (it.head.kind, it.head.object) = (9, 1);
         File "FILE"."state": |it| (it.head.kind, it.head.state, it.head.path_len, it.head.pos, it.path.0) = (10, 4, 0, 0, Vec::new());
         File "FILE"."pos": |it| (it.head.kind, it.head.path_len, it.path.0) = (10, 0, Vec::new());
@@ -238,19 +240,75 @@ fn a_wrong_field_of_memory_is_named() {
 }
 
 #[test]
+fn a_wrong_field_behind_the_tasks_is_named() {
+    check! {
+        Epoll "EPOLL"."objref": |it| it.objref = 46;
+        Epoll "EPOLL"."pad": |it| it.pad = 1;
+        Epoll "EPOLL"."prefer_busy_poll": |it| it.prefer_busy_poll = 2;
+        Epoll "EPOLL"."busy_poll_usecs": |it| it.busy_poll_usecs = 1 << 31;
+        EpollItem "EPOLL_ITEM"."file": |it| it.file = 1;
+        EpollItem "EPOLL_ITEM"."file": |it| it.file = 43;
+        EpollItem "EPOLL_ITEM"."fd": |it| it.fd = -1;
+        EpollItem "EPOLL_ITEM"."flags": |it| it.flags = 2;
+        EpollItem "EPOLL_ITEM"."events": |it| it.events = 1;
+        EpollItem "EPOLL_ITEM"."events": |it| it.events = 1 << 31;
+        EpollItem "EPOLL_ITEM"."sighand": |it| it.sighand = 6;
+        EpollItem "EPOLL_ITEM"."pad": |it| it.pad = 1;
+        Lock "LOCK"."file": |it| it.file = 1;
+        Lock "LOCK"."kind": |it| it.kind = 4;
+        Lock "LOCK"."flags": |it| it.flags = 2;
+        Lock "LOCK"."pad": |it| it.pad = 1;
+        Lock "LOCK"."end": |it| it.end = 7;
+        Lock "LOCK"."end": |it| (it.kind, it.start) = (3, -1);
+        Lock "LOCK"."owner": |it| it.owner = 4;
+        Lock "LOCK"."owner": |it| it.kind = 2;
+        Lock "LOCK"."pid": |it| it.kind = 3;
+        Lock "LOCK"."pid": |it| it.pid = 9;
+    }
+}
+
+#[test]
 fn order_and_completeness_are_checked() {
     type Change = fn(&mut Vec<Record>);
-    let table: [(Change, &str, &str); 14] = [
-        (|it| it.swap(18, 35), "FILES", "fds[0].file"),
+    let table: [(Change, &str, &str); 19] = [
+        (|it| it.swap(18, 36), "FILES", "fds[0].file"),
         (
             |it| drop(it.remove(first(it, "PIPE_BUF"))),
             "FILE",
             "h.type",
         ),
         (|it| drop(it.remove(first(it, "TIMERFD"))), "FILE", "kind"),
+        (
+            |it| drop(it.remove(first(it, "EPOLL"))),
+            "EPOLL_ITEM",
+            "h.type",
+        ),
+        (|it| it.truncate(first(it, "EPOLL")), "TRAILER", "h.type"),
+        (
+            |it| {
+                let [set, lock] = ["EPOLL", "LOCK"].map(|name| first(it, name));
+                it.swap(set, lock);
+            },
+            "LOCK",
+            "h.type",
+        ),
+        (
+            |it| {
+                let at = first(it, "EPOLL_ITEM");
+                it.swap(at, at + 1);
+            },
+            "EPOLL_ITEM",
+            "flags",
+        ),
         (|it| it.swap(0, 1), "HEADER", "magic"),
         (|it| drop(it.remove(1)), "PID_NS", "h.type"),
-        (|it| drop(it.pop()), "TRAILER", "h.type"),
+        // The last task has no end, the last set lacks an item.
+        (
+            |it| it.truncate(first(it, "EPOLL") - 1),
+            "TRAILER",
+            "h.type",
+        ),
+        (|it| it.truncate(first(it, "LOCK") - 1), "TRAILER", "h.type"),
         (
             |it| {
                 let at = first(it, "CRED");
@@ -285,7 +343,7 @@ fn order_and_completeness_are_checked() {
                 let at = first(it, "FILES");
                 if let Record::Files(files) = &mut it[at] {
                     files.fds.pop();
-                    files.head.nr_fds = 6;
+                    files.head.nr_fds = 7;
                 }
             },
             "TRAILER",

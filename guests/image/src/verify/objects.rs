@@ -1,11 +1,13 @@
 //! Shared objects: numbered once, there before their first use, and of the right kind.
 
+use std::collections::VecDeque;
+
 use super::{HashMap, HashSet, Wrong, expect, wrong};
 use crate::fixed::{Name, Text};
 use crate::names::objref;
 use crate::records::{
-    FileRecord, Files, IpcNs, Ldt, Memfd, Mm, Pages, Pipe, PipeBuf, Record, Seccomp, Shmem,
-    Timerfd, Unlinked, Vma,
+    Epoll, EpollItem, FileRecord, Files, IpcNs, Ldt, Lock, Memfd, Mm, Pages, Pipe, PipeBuf, Record,
+    Seccomp, Shmem, Timerfd, Unlinked, Vma,
 };
 
 /// An address space whose mappings are being read.
@@ -42,6 +44,26 @@ struct OpenPipe {
 /// `CKPT_VMA_SHARED`.
 const SHARED: u32 = 0x400;
 
+/// `CKPT_LOCK_FLOCK`, `CKPT_LOCK_POSIX`, `CKPT_LOCK_OFD`.
+const FLOCK: u32 = 1;
+const POSIX: u32 = 2;
+const OFD: u32 = 3;
+
+/// `CKPT_FILE_SIGNALFD` and `CKPT_FILE_EPOLL`.
+const SIGNALFD: u32 = 10;
+const EPOLL: u32 = 12;
+
+/// `CKPT_EPOLL_READY`.
+const EPOLL_READY: u32 = 1;
+
+/// `EPOLLERR` and `EPOLLHUP`, which are always watched.
+const GIVEN_EVENTS: u32 = 0x18;
+
+const EPOLLONESHOT: u32 = 1 << 30;
+
+/// What is left of the events of one that was to tell once, and has: `EPOLLWAKEUP` and `EPOLLET`, too.
+const DISABLED_EVENTS: u32 = 1 << 29 | EPOLLONESHOT | 1 << 31;
+
 /// What is known of the objects so far.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
@@ -55,6 +77,14 @@ pub(super) struct Objects {
     pipes: HashMap<i32, Name>,
     /// The FILE that is to follow its timer.
     timer: Option<i32>,
+    /// Kinds of all files.
+    files: HashMap<i32, u32>,
+    /// Epoll sets whose items are still to come.
+    sets: VecDeque<i32>,
+    /// Those of the last set that have come: files and numbers.
+    items: HashSet<(i32, i32)>,
+    /// Only such as are not ready may follow.
+    idle: bool,
 }
 
 impl Objects {
@@ -203,9 +233,13 @@ impl Objects {
     }
 
     fn file(&mut self, it: &FileRecord) -> Result<(), Wrong> {
-        expect((1..=11).contains(&it.head.kind), "kind", || {
+        expect((1..=12).contains(&it.head.kind), "kind", || {
             format!("{} is no kind of file", it.head.kind)
         })?;
+        self.files.insert(it.head.objref, it.head.kind);
+        if it.head.kind == EPOLL {
+            self.sets.push_back(it.head.objref);
+        }
         match it.head.kind {
             1..=3 => {
                 text("path", &it.path, it.head.path_len)?;
@@ -225,7 +259,7 @@ impl Objects {
                     format!("the PIPE {} is {path:?}", it.head.object)
                 })?;
             }
-            9..=11 => {
+            9..=12 => {
                 let own = it.head.path_len == 0 && it.head.object == 0;
                 expect(own, "object", || {
                     format!(
@@ -297,6 +331,12 @@ impl Objects {
                 it.flags
             )
         })?;
+        let of_day = matches!(it.clock, 0 | 8) && it.settime_flags & 1 != 0;
+        let absolute = of_day || it.flags & 2 == 0;
+        let cancelled = (of_day && it.settime_flags & 2 != 0) || it.flags & 8 == 0;
+        expect(absolute && cancelled, "flags", || {
+            format!("{:#x} is of no such clock, or of another setting", it.flags)
+        })?;
         expect(it.settime_flags & !3 == 0, "settime_flags", || {
             format!("{:#x} has unknown bits", it.settime_flags)
         })?;
@@ -315,6 +355,102 @@ impl Objects {
         })?;
         self.timer = Some(it.objref);
         Ok(())
+    }
+
+    /// A set whose FILE was before those of the other sets that are left.
+    pub(super) fn epoll(&mut self, it: &Epoll) -> Result<(), Wrong> {
+        let next = self.sets.pop_front();
+        expect(next == Some(it.objref), "objref", || match next {
+            Some(next) => format!("that of the next set is {next}"),
+            None => "all sets were there".to_owned(),
+        })?;
+        expect(it.pad == 0, "pad", || format!("{:#x}", it.pad))?;
+        let preferred = it.prefer_busy_poll <= 1;
+        expect(preferred, "prefer_busy_poll", || {
+            format!("{} is neither 0 nor 1", it.prefer_busy_poll)
+        })?;
+        let usecs = i32::try_from(it.busy_poll_usecs).is_ok();
+        expect(usecs, "busy_poll_usecs", || {
+            format!("{} us are too long", it.busy_poll_usecs)
+        })?;
+        self.items.clear();
+        self.idle = false;
+        Ok(())
+    }
+
+    pub(super) fn epoll_item(&mut self, it: &EpollItem) -> Result<(), Wrong> {
+        self.mention("file", "FILE", it.file)?;
+        let kind = self.files[&it.file];
+        // A directory, and what is in memory, is always ready.
+        let polled = matches!(kind, 1 | 3 | 7..=12);
+        expect(polled, "file", || {
+            format!("a file of kind {kind} cannot be watched")
+        })?;
+        let new = it.fd >= 0 && self.items.insert((it.file, it.fd));
+        expect(new, "fd", || {
+            format!("{} is no descriptor, or is there twice", it.fd)
+        })?;
+        let ready = it.flags & EPOLL_READY != 0;
+        expect(
+            it.flags & !EPOLL_READY == 0 && !(ready && self.idle),
+            "flags",
+            || {
+                format!(
+                    "{:#x} has unknown bits, or is of a ready one behind one that is not",
+                    it.flags
+                )
+            },
+        )?;
+        self.idle |= !ready;
+        let good = if it.events & !DISABLED_EVENTS == 0 {
+            it.events & EPOLLONESHOT != 0
+        } else {
+            it.events & GIVEN_EVENTS == GIVEN_EVENTS
+        };
+        expect(good, "events", || {
+            format!("{:#x} cannot be those of an item", it.events)
+        })?;
+        expect(it.pad == 0, "pad", || format!("{:#x}", it.pad))?;
+        if it.sighand != 0 {
+            expect(kind == SIGNALFD, "sighand", || {
+                format!("{} of a file of kind {kind}", it.sighand)
+            })?;
+            self.mention("sighand", "SIGHAND", it.sighand)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn lock(&mut self, it: &Lock) -> Result<(), Wrong> {
+        self.mention("file", "FILE", it.file)?;
+        expect((1..=3).contains(&it.kind), "kind", || {
+            format!("{} is no kind of lock", it.kind)
+        })?;
+        expect(it.flags & !1 == 0, "flags", || {
+            format!("{:#x} has unknown bits", it.flags)
+        })?;
+        expect(it.pad == 0, "pad", || format!("{:#x}", it.pad))?;
+        let whole = it.start == 0 && it.end == i64::MAX;
+        let range = it.start >= 0 && it.end >= it.start && (it.kind != FLOCK || whole);
+        expect(range, "end", || {
+            format!("from {} to {} is no range of such a lock", it.start, it.end)
+        })?;
+        expect(it.kind != OFD || it.pid == 0, "pid", || {
+            format!("{} of a lock of an open file", it.pid)
+        })?;
+        if it.kind == POSIX {
+            return self.mention("owner", "FILES", it.owner);
+        }
+        expect(it.owner == 0, "owner", || {
+            format!("{} of a lock of an open file", it.owner)
+        })
+    }
+
+    /// The items of all sets were there.
+    pub(super) fn no_set_left(&self) -> Result<(), Wrong> {
+        match self.sets.front() {
+            None => Ok(()),
+            Some(set) => wrong("h.type", format!("the EPOLL of the set {set} is missing")),
+        }
     }
 
     fn pipe(&mut self, it: &Pipe) -> Result<(), Wrong> {

@@ -49,6 +49,12 @@ pub(super) fn stat(meta: &Metadata) -> Fields {
     .into()
 }
 
+/// What an epoll set watches: the number that it has in the set, and the rest.
+fn watched(value: &str) -> (i32, String) {
+    let (number, rest) = value.split_once(' ').unwrap_or((value, ""));
+    (number.parse().unwrap_or(-1), rest.to_owned())
+}
+
 /// `fdinfo` with pids translated; a lock without the number that counts it.
 fn info(task: &Task, fd: i32, translation: &Translation) -> Result<Fields> {
     let mut all = text::fields(&task.read(&format!("fdinfo/{fd}"))?);
@@ -67,6 +73,11 @@ fn info(task: &Task, fd: i32, translation: &Translation) -> Result<Fields> {
             _ => {}
         }
     }
+    // An epoll set lists what it watches by where that is in memory.
+    all.sort_by_key(|(name, value)| match name.as_str() {
+        "tfd" => Some(watched(value)),
+        _ => None,
+    });
     Ok(translation.fields(&all, &["Pid"]))
 }
 

@@ -1,6 +1,6 @@
 //! Descriptors and what hangs on them.
 
-use std::ffi::{c_int, c_short};
+use std::ffi::c_int;
 use std::fs;
 use std::io;
 use std::os::fd::{IntoRawFd, RawFd};
@@ -87,21 +87,6 @@ pub(crate) fn device(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// An epoll instance.
-pub(crate) fn epoll(stage: &mut Stage, _args: &Args) -> Result<()> {
-    // SAFETY: plain numbers.
-    let fd = sys::check("epoll_create1", unsafe { libc::epoll_create1(0) })?;
-    stage.hold()?;
-    let mut event = libc::epoll_event { events: 0, u64: 0 };
-    // SAFETY: room for one event.
-    stage.equal(
-        "events",
-        &unsafe { libc::epoll_wait(fd, &raw mut event, 1, 0) },
-        &0,
-    );
-    Ok(())
-}
-
 /// A descriptor for page faults.
 pub(crate) fn userfaultfd(stage: &mut Stage, _args: &Args) -> Result<()> {
     let flags = usize::try_from(libc::O_NONBLOCK).unwrap_or(0);
@@ -160,70 +145,6 @@ pub(crate) fn pidfd(stage: &mut Stage, _args: &Args) -> Result<()> {
             [fd, 0, 0, 0, 0],
         )
     });
-    Ok(())
-}
-
-/// A lock on a whole file.
-pub(crate) fn flock(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let fd = some_file(stage, libc::O_RDWR)?;
-    // SAFETY: plain numbers.
-    sys::check("flock", unsafe { libc::flock(fd, libc::LOCK_EX) })?;
-    stage.hold()?;
-    let other = sys::open(&stage.path("file"), libc::O_RDWR)?;
-    // SAFETY: plain numbers.
-    stage.equal(
-        "the lock keeps others out",
-        &unsafe { libc::flock(other, libc::LOCK_EX | libc::LOCK_NB) },
-        &-1,
-    );
-    Ok(())
-}
-
-/// A lock on some bytes of a file.
-pub(crate) fn posix_lock(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let fd = some_file(stage, libc::O_RDWR)?;
-    // SAFETY: all-zero bytes are a valid structure.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = c_short::try_from(libc::F_WRLCK).unwrap_or(0);
-    lock.l_start = 2;
-    lock.l_len = 5;
-    // SAFETY: the structure lives.
-    sys::check("fcntl", unsafe {
-        libc::fcntl(fd, libc::F_SETLK, &raw const lock)
-    })?;
-    stage.hold()?;
-    let child = stage.spawn("other", |other| {
-        // SAFETY: the structure lives.
-        other.equal(
-            "the lock keeps others out",
-            &unsafe { libc::fcntl(fd, libc::F_SETLK, &raw const lock) },
-            &-1,
-        );
-        Ok(())
-    })?;
-    stage.join(&child)
-}
-
-/// A lock on some bytes of a file that the root opened and its child locked.
-pub(crate) fn inherited_lock(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let fd = some_file(stage, libc::O_RDWR)?;
-    // SAFETY: all-zero bytes are a valid structure.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = c_short::try_from(libc::F_WRLCK).unwrap_or(0);
-    lock.l_len = 5;
-    // SAFETY: the structure lives.
-    let take = || unsafe { libc::fcntl(fd, libc::F_SETLK, &raw const lock) };
-    let child = stage.spawn_ready("child", |child| {
-        sys::check("fcntl", take())?;
-        child.hold()?;
-        child.check("resumed", true, "");
-        Ok(())
-    })?;
-    stage.hold()?;
-    stage.equal("the child's lock keeps the root out", &take(), &-1);
-    child.resume()?;
-    stage.join(&child)?;
-    stage.equal("until it ends", &take(), &0);
     Ok(())
 }
 

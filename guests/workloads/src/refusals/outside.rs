@@ -2,26 +2,31 @@
 
 use std::ffi::{c_int, c_long};
 use std::fs;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use crossthaw_protocol::IMAGE_DIR;
 
 use crate::args::Args;
+use crate::epoll;
 use crate::error::{Error, Result};
+use crate::eventfds;
 use crate::memfd;
+use crate::signalfds;
 use crate::simple::SYS_CHECKPOINT;
 use crate::stage::Stage;
 use crate::sys;
 
-/// What the container, or the subtree, shares: an open file, a pipe, its fs context, its table of descriptors.
+/// What the container, or the subtree, shares: an open file, a pipe, an epoll set, what one watches, the signals that one tells of, its fs context, its table of descriptors.
 fn shared(kind: &str) -> Result<(c_int, &'static str)> {
     Ok(match kind {
         "file" => (0, "file is in use outside of the container too"),
         "memfd" => (0, "file of memory is in use outside of the container too"),
         "pipe" => (0, "pipe is in use outside of the container too"),
         "pipe_of_subtree" => (0, "pipe is in use outside of the tree too"),
-        "end_of_subtree" => (0, "file is in use outside of the tree too"),
+        "end_of_subtree" | "epoll_of_subtree" => (0, "file is in use outside of the tree too"),
+        "watched" => (0, " is not open in the tree, or is where the image goes"),
+        "signals" => (0, " are those of a task outside of the tree"),
         "image" => (0, "the image or its log goes into that pipe"),
         "fs" => (
             libc::CLONE_FS,
@@ -33,6 +38,26 @@ fn shared(kind: &str) -> Result<(c_int, &'static str)> {
         ),
         other => return Err(Error::Argument(format!("kind={other}"))),
     })
+}
+
+fn own_file(fd: RawFd) -> fs::File {
+    // SAFETY: it was just made, and nobody else closes it.
+    unsafe { fs::File::from_raw_fd(fd) }
+}
+
+/// What the child keeps open of this file of its parent's, in its own way.
+fn keep(kind: &str, own: RawFd) -> Result<RawFd> {
+    match kind {
+        // Its own opening of it is not shared, but what is open is.
+        "memfd" | "pipe" | "pipe_of_subtree" => sys::open(&memfd::path_of(own), libc::O_RDONLY),
+        "watched" => {
+            let set = epoll::create()?;
+            epoll::watch(set, own, epoll::IN, 1)?;
+            Ok(set)
+        }
+        "fs" | "files" => Ok(-1),
+        _ => Ok(own),
+    }
 }
 
 /// A child is the init of a pid namespace of its own, and checkpoints itself as a whole container: what its parent shares with it refuses that, by name.
@@ -53,9 +78,19 @@ pub(crate) fn outside_user(stage: &mut Stage, args: &Args) -> Result<()> {
                 .map(OwnedFd::from)
                 .map_err(Error::from_io("dup"))?,
         ),
+        "epoll_of_subtree" | "signals" => own_file(epoll::create()?),
+        "watched" => own_file(eventfds::create(0, 0)?),
         _ => fs::File::open("/dev/null").map_err(Error::from_io("open"))?,
     };
-    drop(pipe);
+    // Of the parent, which has it watched, by a set that it gives to the child.
+    let signals = match kind.as_str() {
+        "signals" => Some(own_file(signalfds::signalfd(-1, &[libc::SIGUSR2], 0)?)),
+        _ => None,
+    };
+    if let Some(signals) = &signals {
+        epoll::watch(own.as_raw_fd(), signals.as_raw_fd(), epoll::IN, 1)?;
+    }
+    let gate = signals.as_ref().map(|_| pipe);
     // What it cannot write to for ever: the reader is part of the image.
     let into = match kind.as_str() {
         "image" => writer.as_raw_fd(),
@@ -63,17 +98,15 @@ pub(crate) fn outside_user(stage: &mut Stage, args: &Args) -> Result<()> {
     };
     let of = libc::c_long::from(kind.ends_with("_of_subtree"));
     let Some(pid) = sys::clone(libc::CLONE_NEWPID | flags)? else {
-        // Its own opening of it is not shared, but what is open is.
-        let again = if kind == "memfd" || kind.starts_with("pipe") {
-            let path = memfd::path_of(own.as_raw_fd());
-            sys::open(&path, libc::O_RDONLY).unwrap_or_else(|_| sys::exit(1))
-        } else {
-            -1
-        };
+        if let Some(gate) = gate {
+            let _ = sys::close(writer.as_raw_fd());
+            let _ = sys::read(gate.as_raw_fd(), &mut [0]);
+        }
+        let shared = keep(&kind, own.as_raw_fd()).unwrap_or_else(|_| sys::exit(1));
         // Every file of the parent's is shared, too.
-        for fd in 0..=own.as_raw_fd() {
-            let shares = matches!(kind.as_str(), "file" | "image" | "end_of_subtree");
-            let stays = [into, log, again].contains(&fd) || (shares && fd == own.as_raw_fd());
+        let last = signals.as_ref().unwrap_or(&own).as_raw_fd();
+        for fd in 0..=last {
+            let stays = [into, log, shared].contains(&fd) || (signals.is_some() && fd == last);
             if !stays && kind != "files" && sys::is_open(fd) {
                 let _ = sys::close(fd);
             }
@@ -84,6 +117,12 @@ pub(crate) fn outside_user(stage: &mut Stage, args: &Args) -> Result<()> {
         let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
         sys::exit(if id > 0 { 0 } else { errno })
     };
+    let held = if signals.is_some() {
+        drop((own, signals, writer));
+        None
+    } else {
+        Some((own, writer))
+    };
     let status = sys::wait(pid)?;
     let text = fs::read_to_string(&names[1]).map_err(Error::from_io("read"))?;
     for name in &names {
@@ -91,7 +130,7 @@ pub(crate) fn outside_user(stage: &mut Stage, args: &Args) -> Result<()> {
     }
     sys::close(image)?;
     sys::close(log)?;
-    drop((own, writer));
+    drop(held);
     stage.equal(
         "errno of the checkpoint",
         &status,

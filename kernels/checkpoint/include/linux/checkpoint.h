@@ -29,6 +29,7 @@ struct cgroup;
 struct ckpt_ctx;
 struct ckpt_member;
 struct cred;
+struct epoll_params;
 struct file;
 struct mm_struct;
 struct nsproxy;
@@ -120,6 +121,8 @@ struct ckpt_posix_timers {
  * @own_mnt_ns: the tree has a mount namespace of its own, compared with the caller's
  * @mounts:	how its mounts differ from the caller's, see mounts.c
  * @pipes:	checkpoint: those that were saved, see pipes.c
+ * @epolls:	the epoll sets so far, see epoll.c
+ * @timerfds:	restart: timers that do not run yet, see timerfds.c
  * @is_mute:	checkpoint: nothing may be written to @file, which a frozen task reads
  * @pipe_mnt:	restart: where the kernel has pipes; NULL before there is one
  * @own_cgroup_ns: the tree has a cgroup namespace of its own
@@ -167,6 +170,8 @@ struct ckpt_ctx {
 	bool own_mnt_ns;
 	struct list_head mounts;
 	struct list_head pipes;
+	struct list_head epolls;
+	struct list_head timerfds;
 	bool is_mute;
 	struct vfsmount *pipe_mnt;
 	bool own_cgroup_ns;
@@ -229,8 +234,8 @@ int ckpt_write_flush(struct ckpt_ctx *ctx);
  */
 int ckpt_read_record(struct ckpt_ctx *ctx);
 int ckpt_read_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr);
-/* Read the trailer and compare the checksum. */
-int ckpt_read_trailer(struct ckpt_ctx *ctx);
+/* The record is the trailer: compare the checksum. */
+int ckpt_check_trailer(struct ckpt_ctx *ctx);
 
 /* --- ops.c: one row a record type --- */
 
@@ -301,6 +306,10 @@ void ckpt_objhash_free(struct ckpt_objhash *objs);
  * whether it is new, so that the caller writes its record.  Counts one use.
  */
 int ckpt_obj_ref(struct ckpt_ctx *ctx, void *obj, enum ckpt_obj_type type, bool *first);
+/* Checkpoint: the objref of @obj, which may be gone, or 0 if it was not met. */
+int ckpt_obj_find(struct ckpt_ctx *ctx, const void *obj, enum ckpt_obj_type type);
+/* Checkpoint: the next object of a type, by rising objref; NULL behind the last. */
+void *ckpt_obj_next(struct ckpt_ctx *ctx, int *objref, enum ckpt_obj_type type);
 /* Checkpoint: compare the uses that were counted with the objects' own counts. */
 int ckpt_obj_check_users(struct ckpt_ctx *ctx);
 /*
@@ -379,12 +388,39 @@ struct file *eventfd_make(u64 count, int flags);
 bool is_timerfd(const struct file *file);
 void timerfd_get(struct file *file, struct ckpt_rec_timerfd *rec);
 struct file *timerfd_restore(const struct ckpt_rec_timerfd *rec);
+/* ... which does not run until then */
+void timerfd_go_on(struct file *file, const struct ckpt_rec_timerfd *rec);
 int ckpt_timerfd_restore(struct ckpt_ctx *ctx);
 #endif
 #ifdef CONFIG_SIGNALFD
 bool is_signalfd(const struct file *file);
 sigset_t signalfd_signals(const struct file *file);
 struct file *signalfd_make(const sigset_t *signals, int flags);
+#else
+static inline bool is_signalfd(const struct file *file)
+{
+	return false;
+}
+#endif
+
+/* fs/eventpoll.c: what a set watches */
+struct epoll_item {
+	struct file *file;		/* not held: it leaves the set when it is closed */
+	int fd;
+	__poll_t events;
+	u64 data;
+	bool ready;
+	wait_queue_head_t *signals;	/* of a signalfd: whose signals; NULL when they are gone */
+};
+
+#ifdef CONFIG_EPOLL
+bool is_epoll(const struct file *file);
+struct file *epoll_make(int flags);
+/* Up to @room items, ready ones first in their order, and how many there are */
+unsigned int epoll_get(struct file *file, struct epoll_params *params, struct epoll_item *items,
+		       unsigned int room);
+int epoll_set_params(struct file *file, const struct epoll_params *params);
+int epoll_add(struct file *file, const struct epoll_item *item);
 #endif
 
 /* kernel/nsproxy.c: the namespaces of current once more, to be changed before anybody uses them; ERR_PTR */

@@ -7,8 +7,9 @@
  * refers to a record of what it holds, see memfd.c, as does one whose name was
  * deleted, see unlinked.c, and an end of a pipe, see pipes.c.  Of an eventfd or a
  * signalfd the record of the file says it all; that of a timerfd follows its
- * timer.  What cannot be opened again, or holds more than flags and an offset, is
- * refused by name: only file systems and devices that are known to serve are
+ * timer; what an epoll set watches, and locks, come last of all, see epoll.c and
+ * locks.c.  What cannot be opened again, or holds more than flags and an offset,
+ * is refused by name: only file systems and devices that are known to serve are
  * accepted.
  *
  * The table is only read while its task is frozen.  On restart a task opens
@@ -56,7 +57,7 @@ int ckpt_file_users(void *obj)
 /* Would what somebody outside of a subtree does with the same one be lost to it? */
 bool ckpt_file_is_whole(void *obj)
 {
-	return ckpt_pipe_kind(obj) || is_eventfd(obj) || is_timerfd(obj);
+	return ckpt_pipe_kind(obj) || is_eventfd(obj) || is_timerfd(obj) || is_epoll(obj);
 }
 
 void ckpt_files_grab(void *obj)
@@ -138,6 +139,8 @@ static u32 file_kind(struct file *file)
 			return CKPT_FILE_EVENTFD;
 		if (is_timerfd(file))
 			return CKPT_FILE_TIMERFD;
+		if (is_epoll(file))
+			return CKPT_FILE_EPOLL;
 		return is_signalfd(file) ? CKPT_FILE_SIGNALFD : 0;
 	}
 	return 0;
@@ -159,6 +162,7 @@ static bool is_nameless(u32 kind)
 	case CKPT_FILE_EVENTFD:
 	case CKPT_FILE_SIGNALFD:
 	case CKPT_FILE_TIMERFD:
+	case CKPT_FILE_EPOLL:
 		return true;
 	}
 	return false;
@@ -167,7 +171,8 @@ static bool is_nameless(u32 kind)
 /* Is it a file that nobody can open a second time? */
 static bool is_anonymous(u32 kind)
 {
-	return kind == CKPT_FILE_EVENTFD || kind == CKPT_FILE_SIGNALFD || kind == CKPT_FILE_TIMERFD;
+	return kind == CKPT_FILE_EVENTFD || kind == CKPT_FILE_SIGNALFD ||
+	       kind == CKPT_FILE_TIMERFD || kind == CKPT_FILE_EPOLL;
 }
 
 static bool is_pipe(u32 kind)
@@ -204,29 +209,7 @@ static int refuse_file(struct ckpt_ctx *ctx, struct file *file, const struct ckp
 			name, inode->i_sb->s_type->name);
 }
 
-/* Locks that belong to the open file. */
-static const char *lock_held(struct file *file)
-{
-	struct file_lock_context *flctx = locks_inode_context(file_inode(file));
-	struct file_lock_core *flc;
-
-	if (!flctx)
-		return NULL;
-	guard(spinlock)(&flctx->flc_lock);
-	list_for_each_entry(flc, &flctx->flc_flock, flc_list)
-		if (flc->flc_file == file)
-			return "a flock is held";
-	list_for_each_entry(flc, &flctx->flc_posix, flc_list)
-		if (flc->flc_owner == file)
-			return "an open file description lock is held";
-	list_for_each_entry(flc, &flctx->flc_lease, flc_list)
-		if (flc->flc_file == file)
-			return "a lease is held";
-	return NULL;
-}
-
-/* POSIX locks belong to a table: a file that was saved for another one says nothing of them. */
-static bool posix_lock_held(struct file *file, struct files_struct *files)
+static bool has_lease(struct file *file)
 {
 	struct file_lock_context *flctx = locks_inode_context(file_inode(file));
 	struct file_lock_core *flc;
@@ -234,8 +217,8 @@ static bool posix_lock_held(struct file *file, struct files_struct *files)
 	if (!flctx)
 		return false;
 	guard(spinlock)(&flctx->flc_lock);
-	list_for_each_entry(flc, &flctx->flc_posix, flc_list)
-		if (flc->flc_owner == files)
+	list_for_each_entry(flc, &flctx->flc_lease, flc_list)
+		if (flc->flc_file == file)
 			return true;
 	return false;
 }
@@ -245,11 +228,9 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, u32 kind, const c
 {
 	struct fown_struct *owner = READ_ONCE(file->f_owner);
 	unsigned int odd = file->f_flags & ~(flags_of(kind) | INNER_FLAGS);
-	const char *lock;
 
-	lock = lock_held(file);
-	if (lock)
-		return ckpt_err(ctx, -EBUSY, "%s: %s", what, lock);
+	if (has_lease(file))
+		return ckpt_err(ctx, -EBUSY, "%s: a lease is held", what);
 	/* On a directory it also stands for dnotify, which may have lost its owner. */
 	if (owner && S_ISDIR(file_inode(file)->i_mode))
 		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, dnotify)",
@@ -354,6 +335,8 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	if (name)
 		memcpy(rec->path, name, name_len);
 	err = ckpt_write_record(ctx, CKPT_REC_FILE, rec, len);
+	if (!err && kind == CKPT_FILE_EPOLL)
+		err = ckpt_epoll_note(ctx, file, objref);
 	return err ?: objref;
 }
 
@@ -406,6 +389,7 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 		[CKPT_FILE_EVENTFD] = 0,
 		[CKPT_FILE_SIGNALFD] = 0,
 		[CKPT_FILE_TIMERFD] = 0,
+		[CKPT_FILE_EPOLL] = 0,
 	};
 	const char *name = rec->path;
 	int err;
@@ -446,6 +430,8 @@ static struct file *make_file(struct ckpt_ctx *ctx, const struct ckpt_rec_file *
 		file = ckpt_eventfd_open(rec);
 	else if (rec->kind == CKPT_FILE_SIGNALFD)
 		file = ckpt_signalfd_open(rec);
+	else if (rec->kind == CKPT_FILE_EPOLL)
+		file = ckpt_epoll_open();
 	else
 		file = ckpt_timerfd_open(ctx, rec);
 	revert_creds(old);
@@ -536,6 +522,8 @@ int ckpt_file_restore(struct ckpt_ctx *ctx)
 	err = set_position(ctx, file, rec);
 	if (!err)
 		err = ckpt_obj_add(ctx, rec->objref, file, CKPT_OBJ_FILE);
+	if (!err && rec->kind == CKPT_FILE_EPOLL)
+		err = ckpt_epoll_note(ctx, file, rec->objref);
 	fput(file);
 	return err;
 }
@@ -596,8 +584,6 @@ static int save_fds(struct ckpt_ctx *ctx, struct task_struct *task, struct files
 			objref = ckpt_err(ctx, -EBUSY, "the table of descriptors has changed");
 		else if (fatal_signal_pending(current))
 			objref = ckpt_err(ctx, -EINTR, "a signal came");
-		else if (posix_lock_held(file, files))
-			objref = ckpt_err(ctx, -EBUSY, "%s: a POSIX lock is held", name);
 		else
 			objref = ckpt_file_save(ctx, file, &holder);
 		fput(file);

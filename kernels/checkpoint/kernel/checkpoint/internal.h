@@ -27,6 +27,8 @@ struct ckpt_member *ckpt_member_alloc_thread(struct ckpt_ctx *ctx, pid_t pid);
 void ckpt_member_free_thread(struct ckpt_member *m);
 void ckpt_member_start_thread(struct ckpt_ctx *ctx, unsigned int place, struct ckpt_member *m,
 			      struct task_struct *task);
+/* ... what is allocated for a member by the coordinator is charged to this; to be put, may be NULL */
+struct mem_cgroup *ckpt_memcg_of(struct task_struct *task);
 /* tree.c: is it one of the tree's tasks? */
 bool ckpt_is_member(struct ckpt_ctx *ctx, struct task_struct *task);
 /* ... the task that the image calls @pid, the leader of its group; NULL if there is none */
@@ -140,11 +142,6 @@ static inline struct file *ckpt_eventfd_open(const struct ckpt_rec_file *rec)
 void ckpt_signalfd_save(const struct file *file, struct ckpt_rec_file *rec);
 struct file *ckpt_signalfd_open(const struct ckpt_rec_file *rec);
 #else
-static inline bool is_signalfd(const struct file *file)
-{
-	return false;
-}
-
 static inline void ckpt_signalfd_save(const struct file *file, struct ckpt_rec_file *rec)
 {
 }
@@ -159,6 +156,9 @@ static inline struct file *ckpt_signalfd_open(const struct ckpt_rec_file *rec)
 #ifdef CONFIG_TIMERFD
 int ckpt_timerfd_save(struct ckpt_ctx *ctx, struct file *file, int objref);
 struct file *ckpt_timerfd_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec);
+/* ... when everything is there: until then it does not run */
+void ckpt_timerfds_go_on(struct ckpt_ctx *ctx);
+void ckpt_timerfds_free(struct ckpt_ctx *ctx);
 #else
 static inline bool is_timerfd(const struct file *file)
 {
@@ -179,7 +179,57 @@ static inline struct file *ckpt_timerfd_open(struct ckpt_ctx *ctx, const struct 
 {
 	return ERR_PTR(-EOPNOTSUPP);
 }
+
+static inline void ckpt_timerfds_go_on(struct ckpt_ctx *ctx)
+{
+}
+
+static inline void ckpt_timerfds_free(struct ckpt_ctx *ctx)
+{
+}
 #endif
+
+/* epoll.c: a set that is open; what all of them watch, when all files are known */
+#ifdef CONFIG_EPOLL
+int ckpt_epoll_note(struct ckpt_ctx *ctx, struct file *file, int objref);
+struct file *ckpt_epoll_open(void);
+int ckpt_epolls_save(struct ckpt_ctx *ctx);
+int ckpt_epoll_restore(struct ckpt_ctx *ctx);
+void ckpt_epolls_free(struct ckpt_ctx *ctx);
+#else
+static inline bool is_epoll(const struct file *file)
+{
+	return false;
+}
+
+static inline int ckpt_epoll_note(struct ckpt_ctx *ctx, struct file *file, int objref)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline struct file *ckpt_epoll_open(void)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline int ckpt_epolls_save(struct ckpt_ctx *ctx)
+{
+	return 0;
+}
+
+static inline int ckpt_epoll_restore(struct ckpt_ctx *ctx)
+{
+	return ckpt_err(ctx, -EOPNOTSUPP, "this kernel has no epoll sets");
+}
+
+static inline void ckpt_epolls_free(struct ckpt_ctx *ctx)
+{
+}
+#endif
+
+/* locks.c: those on files, when all tables of descriptors are there */
+int ckpt_locks_save(struct ckpt_ctx *ctx);
+int ckpt_lock_restore(struct ckpt_ctx *ctx);
 
 /* signals.c: a queued signal as it was */
 void ckpt_siginfo_from_image(const struct ckpt_siginfo *in, kernel_siginfo_t *info);

@@ -318,18 +318,11 @@ int ckpt_read_pages(struct ckpt_ctx *ctx, struct page **pages, unsigned int nr)
 	return 0;
 }
 
-int ckpt_read_trailer(struct ckpt_ctx *ctx)
+int ckpt_check_trailer(struct ckpt_ctx *ctx)
 {
-	struct ckpt_rec_trailer *rec;
+	const struct ckpt_rec_trailer *rec = (struct ckpt_rec_trailer *)ctx->rec;
 	u64 checksum;
-	int err;
 
-	err = ckpt_read_record(ctx);
-	if (err)
-		return err;
-	rec = (struct ckpt_rec_trailer *)ctx->rec;
-	if (rec->h.type != CKPT_REC_TRAILER)
-		return ckpt_err(ctx, -EINVAL, "a TRAILER record is expected here");
 	if (memcmp(rec->magic, CKPT_MAGIC, sizeof(rec->magic)))
 		return ckpt_err(ctx, -EINVAL, "wrong magic");
 	if (rec->bytes != ctx->total)

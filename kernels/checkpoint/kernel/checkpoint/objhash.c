@@ -77,18 +77,47 @@ static int obj_insert(struct ckpt_objhash *objs, int objref, void *ptr,
 	return 0;
 }
 
+static struct ckpt_obj *obj_find(struct ckpt_objhash *objs, const void *ptr,
+				 enum ckpt_obj_type type)
+{
+	struct ckpt_obj *obj;
+
+	hash_for_each_possible(objs->by_ptr, obj, node, (unsigned long)ptr)
+		if (obj->ptr == ptr && obj->type == type)
+			return obj;
+	return NULL;
+}
+
+int ckpt_obj_find(struct ckpt_ctx *ctx, const void *ptr, enum ckpt_obj_type type)
+{
+	const struct ckpt_obj *obj = obj_find(ctx->objs, ptr, type);
+
+	return obj ? obj->objref : 0;
+}
+
+void *ckpt_obj_next(struct ckpt_ctx *ctx, int *objref, enum ckpt_obj_type type)
+{
+	unsigned long index = *objref;
+	struct ckpt_obj *obj;
+
+	while ((obj = xa_find_after(&ctx->objs->by_ref, &index, ULONG_MAX, XA_PRESENT)))
+		if (obj->type == type) {
+			*objref = index;
+			return obj->ptr;
+		}
+	return NULL;
+}
+
 int ckpt_obj_ref(struct ckpt_ctx *ctx, void *ptr, enum ckpt_obj_type type, bool *first)
 {
 	struct ckpt_objhash *objs = ctx->objs;
-	struct ckpt_obj *obj;
+	struct ckpt_obj *obj = obj_find(objs, ptr, type);
 	int err;
 
 	*first = false;
-	hash_for_each_possible(objs->by_ptr, obj, node, (unsigned long)ptr) {
-		if (obj->ptr == ptr && obj->type == type) {
-			obj->uses++;
-			return obj->objref;
-		}
+	if (obj) {
+		obj->uses++;
+		return obj->objref;
 	}
 	err = obj_insert(objs, objs->last + 1, ptr, type);
 	if (err)

@@ -554,10 +554,7 @@ struct file *ckpt_pipe_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *re
 
 	if (IS_ERR(dentry))
 		return ERR_CAST(dentry);
-	if (ctx->member->pipe_left)
-		ckpt_err(ctx, -EINVAL, "%u slots of pipe %d are missing", ctx->member->pipe_left,
-			 rec->object);
-	else if (rec->kind == CKPT_FILE_FIFO && !is_pipefs(dentry))
+	if (rec->kind == CKPT_FILE_FIFO && !is_pipefs(dentry))
 		file = open_fifo(ctx, rec, dentry, cred);
 	else if (rec->kind == CKPT_FILE_PIPE && is_pipefs(dentry))
 		file = dentry_open(&path, rec->flags & O_ACCMODE, cred);

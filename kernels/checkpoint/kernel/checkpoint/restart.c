@@ -11,8 +11,8 @@
  * order of the image: each member reads its own section and becomes what it
  * says, in its own context, since only a task itself can map memory or open
  * files for itself.  The leader of a thread group makes the other threads at the
- * end of its section: they begin as members on their way to user mode.  Then the coordinator compares the checksum, puts
- * registers, sessions and process groups into the parked members, and lets all
+ * end of its section: they begin as members on their way to user mode.  Then the coordinator
+ * reads what belongs to no single task, compares the checksum, puts registers, sessions and process groups into the parked members, and lets all
  * of them go at once.
  *
  * On any failure all tasks below the root are killed: a member whose memory is
@@ -30,10 +30,12 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/fs_struct.h>
+#include <linux/memcontrol.h>
 #include <linux/pid_namespace.h>
 #include <linux/ptrace.h>
 #include <linux/rseq.h>
 #include <linux/sched/coredump.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
 #include <linux/sched/task_stack.h>
@@ -804,6 +806,46 @@ static void let_die(struct ckpt_ctx *ctx)
 	}
 }
 
+struct mem_cgroup *ckpt_memcg_of(struct task_struct *task)
+{
+	struct mm_struct *mm = get_task_mm(task);
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(mm);
+
+	if (mm)
+		mmput(mm);
+	return memcg;
+}
+
+/* All members have become their tasks: what may be of any of them, and the trailer. */
+static int read_rest(struct ckpt_ctx *ctx)
+{
+	int err;
+
+	for (;;) {
+		err = ckpt_read_record(ctx);
+		if (err)
+			return err;
+		if (fatal_signal_pending(current))
+			return ckpt_err(ctx, -EINTR, "a signal came");
+		if (ctx->rec->type == CKPT_REC_EPOLL) {
+			err = ckpt_epoll_restore(ctx);
+			if (err)
+				return err;
+			continue;
+		}
+		if (!list_empty(&ctx->epolls))
+			return ckpt_err(ctx, -EINVAL, "the EPOLL record of an epoll set is expected here");
+		if (ctx->rec->type == CKPT_REC_TRAILER)
+			return ckpt_check_trailer(ctx);
+		if (ctx->rec->type != CKPT_REC_LOCK)
+			return ckpt_err(ctx, -EINVAL, "a LOCK or TRAILER record is expected here");
+		err = ckpt_lock_restore(ctx);
+		if (err)
+			return err;
+		cond_resched();
+	}
+}
+
 static int find_root(struct ckpt_ctx *ctx, pid_t pid)
 {
 	scoped_guard(rcu) {
@@ -857,7 +899,7 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid)
 		err = run_members(ctx);
 	if (!err) {
 		ctx->current_pid = 0;
-		err = ckpt_read_trailer(ctx);
+		err = read_rest(ctx);
 	}
 	if (!err)
 		err = apply(ctx);
@@ -865,6 +907,8 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid)
 		kill_tree(ctx);
 		let_die(ctx);
 	} else {
+		/* All who watch them do so again. */
+		ckpt_timerfds_go_on(ctx);
 		/* What a task gives up is gone at once, and readers see that their writers are. */
 		ckpt_objhash_free(ctx->objs);
 		ctx->objs = NULL;

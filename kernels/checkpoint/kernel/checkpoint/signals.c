@@ -13,6 +13,7 @@
 #include <linux/sched/jobctl.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
+#include <linux/signalfd.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -319,6 +320,10 @@ void ckpt_pending_apply(struct ckpt_member *m)
 
 	if (!lock_task_sighand(m->task, &flags))
 		return;
+	/* What has come since its restart may have come before its signalfds were watched. */
+	if (!sigisemptyset(&m->task->signal->shared_pending.signal) ||
+	    !sigisemptyset(&m->task->pending.signal))
+		signalfd_notify(m->task, 0);
 	put_in_place(m->task, &m->task->signal->shared_pending, &m->shared_pending);
 	put_in_place(m->task, &m->task->pending, &m->pending);
 	unlock_task_sighand(m->task, &flags);

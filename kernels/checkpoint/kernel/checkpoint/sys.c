@@ -69,6 +69,8 @@ struct ckpt_ctx *ckpt_ctx_alloc(int fd, unsigned long flags, int logfd, bool res
 	init_waitqueue_head(&ctx->wait);
 	INIT_LIST_HEAD(&ctx->mounts);
 	INIT_LIST_HEAD(&ctx->pipes);
+	INIT_LIST_HEAD(&ctx->epolls);
+	INIT_LIST_HEAD(&ctx->timerfds);
 	ctx->flags = flags;
 	ctx->restart = restart;
 	xxh64_reset(&ctx->checksum, 0);
@@ -99,6 +101,8 @@ void ckpt_ctx_put(struct ckpt_ctx *ctx)
 		return;
 	ckpt_tree_free(ctx);
 	ckpt_pipes_free(ctx);
+	ckpt_epolls_free(ctx);
+	ckpt_timerfds_free(ctx);
 	ckpt_objhash_free(ctx->objs);
 	ckpt_posix_timers_free(ctx);
 	if (ctx->root)
@@ -166,6 +170,8 @@ static int save_tree(struct ckpt_ctx *ctx, struct task_struct *root)
 	for (unsigned int i = 0; !err && i < ctx->nr_tasks; i++)
 		err = ckpt_task_save(ctx, &ctx->tasks[i]);
 	ctx->current_task = NULL;
+	if (!err)
+		err = ckpt_epolls_save(ctx) ?: ckpt_locks_save(ctx);
 	if (!err)
 		err = ckpt_tree_recheck(ctx);
 	if (!err)

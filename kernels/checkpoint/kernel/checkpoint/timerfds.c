@@ -3,12 +3,14 @@
  * Timerfds: when they expire, how often they have, and who was not told yet.
  *
  * The record of the timer comes before that of its open file: nobody can open
- * one a second time.  Its time goes on from the moment in which it is made
- * again; only what was to expire at a time of the day still does.
+ * one a second time.  Its time goes on when all tasks are there, so that whoever
+ * waits for it or watches it does so before it can expire; only what was to
+ * expire at a time of the day still does.
  */
 #include <linux/checkpoint.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/slab.h>
 #include <linux/timerfd.h>
 
 #include "internal.h"
@@ -17,12 +19,26 @@
 #define LONG_AGO	(KTIME_MAX / 2)
 
 #ifdef CONFIG_TIMERFD
+/* One that is to go on */
+struct ckpt_timerfd {
+	struct list_head list;
+	struct file *file;		/* held by the object hash */
+	struct ckpt_rec_timerfd rec;
+};
+
 int ckpt_timerfd_save(struct ckpt_ctx *ctx, struct file *file, int objref)
 {
 	struct ckpt_rec_timerfd rec = { .objref = objref };
 
 	timerfd_get(file, &rec);
 	return ckpt_write_record(ctx, CKPT_REC_TIMERFD, &rec, sizeof(rec));
+}
+
+/* Does it expire at a time of the day? */
+static bool is_of_day(const struct ckpt_rec_timerfd *rec)
+{
+	return (rec->clock == CLOCK_REALTIME || rec->clock == CLOCK_REALTIME_ALARM) &&
+	       rec->settime_flags & TFD_TIMER_ABSTIME;
 }
 
 int ckpt_timerfd_restore(struct ckpt_ctx *ctx)
@@ -34,7 +50,10 @@ int ckpt_timerfd_restore(struct ckpt_ctx *ctx)
 	if (ctx->member->timerfd.objref)
 		return ckpt_err(ctx, -EINVAL, "the file of timer %d is missing",
 				ctx->member->timerfd.objref);
-	if (rec->flags & ~CKPT_TIMERFD_ALL || rec->settime_flags & ~TFD_SETTIME_FLAGS)
+	if (rec->flags & ~CKPT_TIMERFD_ALL || rec->settime_flags & ~TFD_SETTIME_FLAGS ||
+	    (rec->flags & CKPT_TIMERFD_ABSOLUTE && !is_of_day(rec)) ||
+	    (rec->flags & CKPT_TIMERFD_CANCELED &&
+	     !(is_of_day(rec) && rec->settime_flags & TFD_TIMER_CANCEL_ON_SET)))
 		return ckpt_err(ctx, -EINVAL, "flags %#x and %#x", rec->flags, rec->settime_flags);
 	if (rec->interval < 0 || (rec->flags & timed) == timed ||
 	    (rec->time_left && !(rec->flags & timed)) || rec->time_left < -LONG_AGO ||
@@ -48,9 +67,37 @@ int ckpt_timerfd_restore(struct ckpt_ctx *ctx)
 struct file *ckpt_timerfd_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec)
 {
 	struct ckpt_rec_timerfd *timer = &ctx->member->timerfd;
-	int objref = timer->objref;
+	struct ckpt_timerfd *t __free(kfree) = NULL;
+	struct file *file;
 
+	if (timer->objref != rec->objref)
+		return ERR_PTR(-EINVAL);
+	t = kmalloc(sizeof(*t), GFP_KERNEL_ACCOUNT);
+	if (!t)
+		return ERR_PTR(-ENOMEM);
+	file = timerfd_restore(timer);
+	if (IS_ERR(file))
+		return file;
+	t->file = file;
+	t->rec = *timer;
 	timer->objref = 0;
-	return objref == rec->objref ? timerfd_restore(timer) : ERR_PTR(-EINVAL);
+	list_add_tail(&no_free_ptr(t)->list, &ctx->timerfds);
+	return file;
+}
+
+void ckpt_timerfds_go_on(struct ckpt_ctx *ctx)
+{
+	const struct ckpt_timerfd *t;
+
+	list_for_each_entry(t, &ctx->timerfds, list)
+		timerfd_go_on(t->file, &t->rec);
+}
+
+void ckpt_timerfds_free(struct ckpt_ctx *ctx)
+{
+	struct ckpt_timerfd *t, *next;
+
+	list_for_each_entry_safe(t, next, &ctx->timerfds, list)
+		kfree(t);
 }
 #endif

@@ -9,7 +9,7 @@
  *
  *	HEADER TREE PID_NS... CGROUP... MOUNT... { TASK USAGE objects... TASK_OBJS RLIMITS
  *	ATTRIBUTES SIGNALS PENDING... ITIMERS POSIX_TIMERS RESTART_BLOCK CPU REGSET...
- *	TASK_END }... TRAILER
+ *	TASK_END }... { EPOLL EPOLL_ITEM... }... LOCK... TRAILER
  *
  * A thread's section has no RLIMITS: they are its process's.  The section of a
  * task that has exited is TASK USAGE CRED SIGHAND EXIT TASK_END, and if it led threads
@@ -20,7 +20,8 @@
  * in the image, and come before their first use.  MM is followed by its VMA and PAGES
  * records, its LDT if there is one, and MM_END, SHMEM, MEMFD, UNLINKED and the NODE of
  * a regular file by their PAGES records and SHMEM_END, PIPE by its PIPE_BUF records, TIMERFD
- * by its FILE.
+ * by its FILE.  What an epoll set watches may be open in a later task: behind the last
+ * task there is an EPOLL for each FILE that is a set, in the same order.
  * A checkpoint that fails ends its image with an ERROR record.
  */
 #ifndef _UAPI_LINUX_CHECKPOINT_H
@@ -93,7 +94,10 @@ enum ckpt_record {
 	CKPT_REC_PIPE		= 41,
 	CKPT_REC_PIPE_BUF	= 42,
 	CKPT_REC_TIMERFD	= 43,
-	CKPT_REC_MAX		= CKPT_REC_TIMERFD,
+	CKPT_REC_EPOLL		= 44,
+	CKPT_REC_EPOLL_ITEM	= 45,
+	CKPT_REC_LOCK		= 46,
+	CKPT_REC_MAX		= CKPT_REC_LOCK,
 };
 
 /**
@@ -677,6 +681,7 @@ enum ckpt_file_kind {
 	CKPT_FILE_EVENTFD = 9,
 	CKPT_FILE_SIGNALFD = 10,
 	CKPT_FILE_TIMERFD = 11,
+	CKPT_FILE_EPOLL = 12,
 };
 
 /**
@@ -955,6 +960,76 @@ struct ckpt_rec_timerfd {
 #define CKPT_TIMERFD_EXPIRED	0x4	/* it has expired since it was set or read */
 #define CKPT_TIMERFD_CANCELED	0x8	/* the clock was set, which read(2) has yet to tell */
 #define CKPT_TIMERFD_ALL	0xf
+
+/**
+ * struct ckpt_rec_epoll - what an epoll set watches
+ * @objref:	that of its FILE
+ * @nr_items:	number of EPOLL_ITEM records that follow
+ * @busy_poll_usecs, @busy_poll_budget, @prefer_busy_poll: as EPIOCGPARAMS shows them
+ */
+struct ckpt_rec_epoll {
+	struct ckpt_hdr h;
+	__s32 objref;
+	__u32 nr_items;
+	__u32 busy_poll_usecs;
+	__u16 busy_poll_budget;
+	__u8  prefer_busy_poll;
+	__u8  pad;
+};
+
+/**
+ * struct ckpt_rec_epoll_item - a file that an epoll set watches; ready ones first, in their order
+ * @file:	objref of the FILE
+ * @fd:		what it is called in the set; no descriptor need have that number any more
+ * @events:	EPOLL*, as the set has them: EPOLLERR and EPOLLHUP are always there, but of an
+ *		EPOLLONESHOT that has told
+ * @flags:	CKPT_EPOLL_*
+ * @data:	what epoll_wait(2) returns with it
+ * @sighand:	of a signalfd: objref of the SIGHAND of the task whose signals it tells of, 0 when
+ *		that task is gone
+ */
+struct ckpt_rec_epoll_item {
+	struct ckpt_hdr h;
+	__s32 file;
+	__s32 fd;
+	__u32 events;
+	__u32 flags;
+	__u64 data;
+	__s32 sighand;
+	__u32 pad;
+};
+
+#define CKPT_EPOLL_READY	0x1	/* epoll_wait(2) will look whether it has to tell of it */
+
+/* Whose a lock is */
+enum ckpt_lock_kind {
+	CKPT_LOCK_FLOCK	= 1,	/* the open file's, of flock(2) */
+	CKPT_LOCK_POSIX	= 2,	/* the table's, of fcntl(F_SETLK) */
+	CKPT_LOCK_OFD	= 3,	/* the open file's, of fcntl(F_OFD_SETLK) */
+};
+
+/**
+ * struct ckpt_rec_lock - a lock on a file
+ * @file:	objref of the FILE
+ * @owner:	CKPT_LOCK_POSIX: objref of the FILES, otherwise 0
+ * @kind:	enum ckpt_lock_kind
+ * @flags:	CKPT_LOCK_*
+ * @start, @end: first and last byte; from 0 to the largest offset of CKPT_LOCK_FLOCK
+ * @pid:	the process that has asked for it, 0 if it is gone, and of CKPT_LOCK_OFD
+ */
+struct ckpt_rec_lock {
+	struct ckpt_hdr h;
+	__s32 file;
+	__s32 owner;
+	__u32 kind;
+	__u32 flags;
+	__s64 start;
+	__s64 end;
+	__s32 pid;
+	__u32 pad;
+};
+
+#define CKPT_LOCK_EXCLUSIVE	0x1	/* it keeps out others who would share it */
 
 /**
  * struct ckpt_rec_unlinked - a file on tmpfs that has no name any more
