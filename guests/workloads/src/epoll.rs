@@ -306,6 +306,35 @@ pub(crate) fn modes(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Two sets watch a file so that one waiter is woken: who has waited was told, and the other set is not ready, though the file is.
+pub(crate) fn exclusive(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let [first, second] = [create()?, create()?];
+    let fd = eventfd(0)?;
+    watch(first, fd, IN | EXCLUSIVE, 1)?;
+    watch(second, fd, IN | EXCLUSIVE, 2)?;
+    let child = stage.spawn("waiter", |child| {
+        child.equal("told", &await_told(first)?, &vec![(1, IN)]);
+        child.hold()?;
+        child.equal("still", &told(first)?, &vec![(1, IN)]);
+        Ok(())
+    })?;
+    while !sys::waits_in(child.pid, libc::SYS_epoll_pwait)? {
+        child.alive()?;
+        std::thread::yield_now();
+    }
+    eventfds::add(fd, 1)?;
+    stage.await_ready(&child)?;
+    stage.hold()?;
+    stage.equal("who was not woken", &told(second)?, &Vec::new());
+    child.resume()?;
+    stage.join(&child)?;
+    // Nobody waits: all are told.
+    eventfds::add(fd, 1)?;
+    stage.equal("the second time", &told(second)?, &vec![(2, IN)]);
+    stage.equal("the other set", &told(first)?, &vec![(1, IN)]);
+    Ok(())
+}
+
 /// Sets in sets: what is ready below is ready above, and an edge that was told is not told again.
 pub(crate) fn nested(stage: &mut Stage, _args: &Args) -> Result<()> {
     let [top, middle, bottom] = [create()?, create()?, create()?];

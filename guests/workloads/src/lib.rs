@@ -84,13 +84,13 @@ registry! {
     cgroups: removed spread(root) threaded;
     credentials: capabilities dumpable ids rlimits;
     disturbed: turns;
-    epoll: blocked(how) closed empty many(count) modes nested signals targets thousands wakeup;
+    epoll: blocked(how) closed empty exclusive many(count) modes nested signals targets thousands wakeup;
     eventfds: blocked(how) numbers;
     files: append close_on_exec cwd_root_umask devices dup gaps names offset readdir shared_table symlink;
     futexes: barrier bitset condition mutex(kind) processes(protocol) requeue robust(protocol) waitv;
     images: rich;
     iterated: counter;
-    locks: flocked(mode) inherited left ofd posix waiting(kind);
+    locks: flocked(mode) inherited left(reaped) ofd posix waiting(kind);
     memfd: busy_program contents large(mib sparse) mapped program sealed(seals);
     memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros grows_down heap holes(mib step) huge locked(how) mappings(count)
         merged(how) merged_zeros named protection_keys protections said(what) sealed sparse(gib) stack_deep(depth) swapped swapped_self

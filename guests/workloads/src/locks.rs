@@ -241,8 +241,13 @@ pub(crate) fn inherited(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Whoever has locked is gone, and what it has shared with its parent, a table of descriptors or an open file, is not.
-pub(crate) fn left(stage: &mut Stage, _args: &Args) -> Result<()> {
+/// Whoever has locked is gone, or has ended and was not waited for, and what it has shared with its parent, a table of descriptors or an open file, is not.
+pub(crate) fn left(stage: &mut Stage, args: &Args) -> Result<()> {
+    let reaped = match args.text("reaped", "yes") {
+        "yes" => true,
+        "no" => false,
+        other => return Err(Error::Argument(format!("reaped={other}"))),
+    };
     let fd = some_file(stage)?;
     let other = again(stage)?;
     let gone = stage.spawn_beside("gone", libc::CLONE_FILES, move |child| {
@@ -255,16 +260,29 @@ pub(crate) fn left(stage: &mut Stage, _args: &Args) -> Result<()> {
         child.equal("of the open file", &of_file, &Ok(()));
         Ok(())
     })?;
-    stage.join(&gone)?;
+    if reaped {
+        stage.join(&gone)?;
+    } else {
+        while sys::state(gone.pid)? != 'Z' {
+            std::thread::yield_now();
+        }
+    }
     stage.hold()?;
     let child = stage.spawn("after", |child| {
         let Found { kind, start, pid } = who(fd, 8)?;
         child.equal("of the table", &(kind, start), &(libc::F_WRLCK, 7));
-        let nobody = pid == 0 || !Path::new(&format!("/proc/{pid}")).exists();
-        child.check("nobody's any more", nobody, &pid.to_string());
+        if reaped {
+            let nobody = pid == 0 || !Path::new(&format!("/proc/{pid}")).exists();
+            child.check("nobody's any more", nobody, &pid.to_string());
+        } else {
+            child.equal("who has ended", &pid, &gone.pid);
+        }
         Ok(())
     })?;
     stage.join(&child)?;
+    if !reaped {
+        stage.join(&gone)?;
+    }
     let denied = sys::outcome(flock(other, libc::LOCK_EX | libc::LOCK_NB));
     stage.equal("of the open file", &denied, &Err(libc::EAGAIN));
     Ok(())

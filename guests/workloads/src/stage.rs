@@ -365,7 +365,7 @@ impl Child {
     }
 
     /// An error if it has ended, which it should not have.
-    fn alive(&self) -> Result<()> {
+    pub(crate) fn alive(&self) -> Result<()> {
         let Some(status) = sys::try_wait(self.pid)? else {
             return Ok(());
         };

@@ -450,6 +450,13 @@ pub(crate) fn is_blocked(tid: Pid) -> Result<bool> {
     Ok(call.trim_end() != "running")
 }
 
+/// Whether a process has left its processor in this system call.
+pub(crate) fn waits_in(pid: Pid, call: c_long) -> Result<bool> {
+    let now = std::fs::read_to_string(format!("/proc/{pid}/syscall"))
+        .map_err(Error::from_io("read /proc/PID/syscall"))?;
+    Ok(now.split_whitespace().next() == Some(&*call.to_string()))
+}
+
 /// A field of `/proc/PID/status`, without the blanks around it; a thread's id serves, too.
 pub(crate) fn status_field(pid: Pid, name: &str) -> Result<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))

@@ -27,7 +27,7 @@
 /* --- checkpoint --- */
 
 /* Those of one open file, and of the tables that have locked by it */
-struct lock_list {
+struct found_locks {
 	struct ckpt_rec_lock *recs;
 	unsigned int nr, room;
 	const char *odd;	/* what cannot be saved, or NULL */
@@ -47,7 +47,7 @@ static int pid_of(struct ckpt_ctx *ctx, int outer)
 	return t && t->pid == t->tgid && task_pid(t->task) == pid ? nr : 0;
 }
 
-static void add_lock(struct lock_list *l, const struct file_lock *fl, int file, int owner,
+static void add_lock(struct found_locks *l, const struct file_lock *fl, int file, int owner,
 		     u32 kind)
 {
 	struct ckpt_rec_lock *rec;
@@ -67,7 +67,7 @@ static void add_lock(struct lock_list *l, const struct file_lock *fl, int file, 
 	rec->pid = kind == CKPT_LOCK_OFD ? 0 : fl->c.flc_pid;
 }
 
-static void find_locks(struct ckpt_ctx *ctx, struct lock_list *l, struct file_lock_context *flctx,
+static void find_locks(struct ckpt_ctx *ctx, struct found_locks *l, struct file_lock_context *flctx,
 		       struct file *file, int objref)
 {
 	const struct file_lock *fl;
@@ -113,7 +113,7 @@ static int save_locks(struct ckpt_ctx *ctx, struct file *file, int objref)
 {
 	struct file_lock_context *flctx = locks_inode_context(file_inode(file));
 	struct ckpt_rec_lock *recs __free(kvfree) = NULL;
-	struct lock_list l = {};
+	struct found_locks l = {};
 	int err = 0, outer = 0, pid = 0;
 
 	if (!flctx)
