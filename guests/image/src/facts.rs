@@ -135,7 +135,9 @@ struct Sorter<'a> {
     cgroups: u32,
     mounts: u32,
     nodes: u32,
-    /// Of the pipe that is being read.
+    /// LOCK records so far.
+    locks: u32,
+    /// Of the pipe or the epoll set that is being read.
     pieces: u32,
     facts: Facts<'a>,
 }
@@ -278,8 +280,8 @@ impl<'a> Sorter<'a> {
                 self.plain(self.mm.clone(), record, it);
             }
             Record::Lock(it) => {
-                self.nodes += 1;
-                self.plain(format!("lock {}", self.nodes), record, it);
+                self.locks += 1;
+                self.plain(format!("lock {}", self.locks), record, it);
             }
             Record::EpollItem(it) => {
                 self.pieces += 1;
@@ -399,6 +401,7 @@ impl<'a> Facts<'a> {
             cgroups: 0,
             mounts: 0,
             nodes: 0,
+            locks: 0,
             pieces: 0,
             facts: Facts {
                 parts: Vec::new(),
