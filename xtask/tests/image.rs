@@ -44,7 +44,7 @@ fn verify_names_place_record_and_field() {
     let (code, out, errors) = run(&["verify", text(&good)]);
     assert_eq!((code, &*errors), (0, ""));
     assert!(
-        out.contains(": valid, 3 tasks of s390x in 97 records and "),
+        out.contains(": valid, 3 tasks of s390x in 102 records and "),
         "{out}"
     );
     let bad = file(dir.path(), "bad", |record| {

@@ -173,8 +173,11 @@ fn fields(part: &Part, other: &Part, passed: Option<Duration>) -> Vec<Difference
     found
 }
 
-/// Is the time of this restart block or POSIX timer a point in time?
+/// Is the time of this restart block, timer or timerfd a point in time? That of a lease never is.
 fn is_absolute(part: &Part) -> bool {
+    if part.record == "LEASE" {
+        return false;
+    }
     let flags = part.facts.iter().find(|fact| fact.path == "flags");
     matches!(flags, Some(Fact { value: Value::Number(flags), .. }) if flags & ABSOLUTE != 0)
 }

@@ -93,6 +93,8 @@ impl Record {
             Self::Epoll(it) => it.encode(order, to),
             Self::EpollItem(it) => it.encode(order, to),
             Self::Lock(it) => it.encode(order, to),
+            Self::Lease(it) => it.encode(order, to),
+            Self::Owner(it) => it.encode(order, to),
             Self::Shmem(it) => it.encode(order, to),
             Self::ShmemEnd(it) => it.encode(order, to),
             Self::UtsNs(it) => it.encode(order, to),

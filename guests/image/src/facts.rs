@@ -271,7 +271,7 @@ impl<'a> Sorter<'a> {
         }
     }
 
-    /// What epoll sets watch, and locks.
+    /// What epoll sets watch, and what belongs to open files.
     fn behind_tasks(&mut self, record: &'a Record) {
         match record {
             Record::Epoll(it) => {
@@ -282,6 +282,14 @@ impl<'a> Sorter<'a> {
             Record::Lock(it) => {
                 self.locks += 1;
                 self.plain(format!("lock {}", self.locks), record, it);
+            }
+            Record::Lease(it) => {
+                let name = format!("{} lease", self.names.get(it.file));
+                self.plain(name, record, it);
+            }
+            Record::Owner(it) => {
+                let name = format!("{} owner", self.names.get(it.file));
+                self.plain(name, record, it);
             }
             Record::EpollItem(it) => {
                 self.pieces += 1;
@@ -369,9 +377,11 @@ impl<'a> Sorter<'a> {
             Record::Pipe(_) | Record::PipeBuf(_) => self.pipe(name, record, kind),
             // With its file.
             Record::Timerfd(it) => self.plain(self.names.get(it.objref), record, it),
-            Record::Epoll(_) | Record::EpollItem(_) | Record::Lock(_) => {
-                self.behind_tasks(record);
-            }
+            Record::Epoll(_)
+            | Record::EpollItem(_)
+            | Record::Lock(_)
+            | Record::Lease(_)
+            | Record::Owner(_) => self.behind_tasks(record),
             Record::Memfd(it) => {
                 self.mm.clone_from(&name);
                 let mut facts = facts(&self.names, &it.head);

@@ -37,10 +37,10 @@ pub use forge::{Change, Field, ForgeError, Forgery, forge, forge_all, record_nam
 pub use reader::{Image, ImageError, Located, Reader};
 pub use records::{
     Actions, Arch, Attributes, Cgroup, Cpu, Cred, Epoll, EpollItem, ErrorRecord, Exit, Fd,
-    FileRecord, Files, Fs, Header, Insn, IpcNs, Itimer, Itimers, LAYOUTS, Ldt, LdtHead, Lock,
-    Memfd, Mm, MmEnd, Mount, MountHead, Node, NodeHead, Pages, PagesHead, Pending, PidId, PidNs,
-    PidNsHead, Pipe, PipeBuf, PosixTimer, PosixTimers, Record, Regset, RestartBlock, Rlimit,
-    Rlimits, Seccomp, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd,
+    FileRecord, Files, Fs, Header, Insn, IpcNs, Itimer, Itimers, LAYOUTS, Ldt, LdtHead, Lease,
+    Lock, Memfd, Mm, MmEnd, Mount, MountHead, Node, NodeHead, Owner, Pages, PagesHead, Pending,
+    PidId, PidNs, PidNsHead, Pipe, PipeBuf, PosixTimer, PosixTimers, Record, Regset, RestartBlock,
+    Rlimit, Rlimits, Seccomp, Shmem, ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd,
     TaskObjs, TimeNs, Timerfd, Trailer, Tree, TreeHead, TreeTask, Unlinked, Usage, UsageRecord,
     UtsNs, Vma, type_name as record_type_name,
 };

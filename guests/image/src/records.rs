@@ -156,6 +156,8 @@ fixed!(PipeHead = "ckpt_rec_pipe" at 8 {
 fixed!(PipeBufHead = "ckpt_rec_pipe_buf" at 8 { objref: i32, offset: u32, len: u32, flags: u32 });
 fixed!(Epoll = "ckpt_rec_epoll" at 8 { objref: i32, nr_items: u32, busy_poll_usecs: u32, busy_poll_budget: u16, prefer_busy_poll: u8, pad: u8 });
 fixed!(Lock = "ckpt_rec_lock" at 8 { file: i32, owner: i32, kind: u32, flags: u32, start: i64, end: i64, pid: i32, pad: u32 });
+fixed!(Lease = "ckpt_rec_lease" at 8 { file: i32, pid: i32, flags: u32, fd: i32, break_left: i64, downgrade_left: i64 });
+fixed!(Owner = "ckpt_rec_owner" at 8 { file: i32, flags: u32, kind: u32, pid: i32, uid: u32, euid: u32, signal: u32, fd: i32 });
 fixed!(EpollItem = "ckpt_rec_epoll_item" at 8 { file: i32, fd: i32, events: u32, flags: u32, data: u64, sighand: i32, pad: u32 });
 fixed!(Timerfd = "ckpt_rec_timerfd" at 8 { objref: i32, clock: i32, flags: u32, settime_flags: u32, ticks: u64, time_left: i64, interval: i64 });
 fixed!(UnlinkedHead = "ckpt_rec_unlinked" at 8 { objref: i32, flags: u32, size: u64, mtime: i64, uid: u32, gid: u32, mode: u32, path_len: u32 });
@@ -223,6 +225,8 @@ pub const LAYOUTS: &[fn() -> Layout] = &[
     Epoll::layout,
     EpollItem::layout,
     Lock::layout,
+    Lease::layout,
+    Owner::layout,
 ];
 
 /// Declares a record that goes on after its fixed part.
@@ -378,6 +382,8 @@ pub enum Record {
     Epoll(Epoll),
     EpollItem(EpollItem),
     Lock(Lock),
+    Lease(Lease),
+    Owner(Owner),
 }
 
 impl Cgroup {
@@ -512,7 +518,7 @@ impl Node {
 }
 
 /// Names by number, `enum ckpt_record`; 0 is none.
-const NAMES: [&str; 47] = [
+const NAMES: [&str; 49] = [
     "",
     "HEADER",
     "TREE",
@@ -560,6 +566,8 @@ const NAMES: [&str; 47] = [
     "EPOLL",
     "EPOLL_ITEM",
     "LOCK",
+    "LEASE",
+    "OWNER",
 ];
 
 /// Name of a record type; `None` if it is unknown.
@@ -637,6 +645,8 @@ impl Record {
             Self::Epoll(_) => 44,
             Self::EpollItem(_) => 45,
             Self::Lock(_) => 46,
+            Self::Lease(_) => 47,
+            Self::Owner(_) => 48,
         }
     }
 
@@ -737,6 +747,8 @@ impl Record {
             44 => Self::Epoll(Fixed::decode(from)?),
             45 => Self::EpollItem(Fixed::decode(from)?),
             46 => Self::Lock(Fixed::decode(from)?),
+            47 => Self::Lease(Fixed::decode(from)?),
+            48 => Self::Owner(Fixed::decode(from)?),
             _ => return Err(Shape::Unknown),
         };
         // Records are multiples of eight bytes long: up to seven bytes pad the last field.

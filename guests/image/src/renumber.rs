@@ -4,17 +4,30 @@ use std::collections::{HashMap, HashSet};
 
 use crate::fixed::ByteOrder;
 use crate::reader::Image;
-use crate::records::{Record, Task, Tree, TreeTask};
+use crate::records::{FileRecord, Record, Task, Tree, TreeTask};
 
 /// `SI_KERNEL` of asm-generic/siginfo.h: what has a larger code is sent by the kernel, with a pid all the same.
 const SI_KERNEL: i32 = 0x80;
 const SI_TIMER: i32 = -2;
 const SI_SIGIO: i32 = -5;
 const SIGCHLD: i32 = 17;
+/// `CKPT_FILE_PIDFD`.
+const PIDFD: u32 = 13;
 /// The largest code of SIGPOLL, and what others have up to there: something else than a pid.
 const NSIGPOLL: i32 = 6;
 /// Signals with more codes of their own, and the largest: SIGILL, SIGFPE, SIGSEGV.
 const LONGER: [(i32, i32); 3] = [(4, 11), (8, 15), (11, 10)];
+
+/// The process that a pidfd is of; another file is of none.
+fn renew_process(file: &mut FileRecord, renew: impl FnOnce(&mut i32)) {
+    if file.head.kind != PIDFD {
+        return;
+    }
+    if let Ok(mut pid) = i32::try_from(file.head.size) {
+        renew(&mut pid);
+        file.head.size = u64::try_from(pid).unwrap_or(0);
+    }
+}
 
 /// Whether a queued signal says which process it is from, or of: `siginfo_layout()` of kernel/signal.c.
 ///
@@ -209,7 +222,10 @@ impl Image {
                     numbers.renew(&mut it.pid);
                 }
                 Record::TaskEnd(it) => numbers.renew(&mut it.pid),
+                Record::File(it) => renew_process(it, |pid| numbers.renew(pid)),
                 Record::Lock(it) => numbers.renew(&mut it.pid),
+                Record::Lease(it) => numbers.renew(&mut it.pid),
+                Record::Owner(it) => numbers.renew(&mut it.pid),
                 Record::PosixTimers(it) => {
                     for timer in &mut it.timers {
                         numbers.renew(&mut timer.target);
@@ -313,7 +329,10 @@ mod tests {
             }
             Record::PidNs(it) => it.ids.iter_mut().for_each(|id| raise(&mut id.pid)),
             Record::Task(it) => raise(&mut it.pid),
+            Record::File(it) => renew_process(it, raise),
             Record::Lock(it) => raise(&mut it.pid),
+            Record::Lease(it) => raise(&mut it.pid),
+            Record::Owner(it) => raise(&mut it.pid),
             Record::TaskEnd(it) => {
                 raise(&mut it.pid);
                 *of_first = false;

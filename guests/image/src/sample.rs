@@ -6,12 +6,12 @@ use crate::reader::{BYTE_ORDER, MAGIC, VERSION};
 use crate::records::{
     Actions, Arch, Attributes, Cgroup, Cpu, Cred, CredHead, Epoll, EpollItem, ErrorHead,
     ErrorRecord, Exit, Fd, FileHead, FileRecord, Files, FilesHead, Fs, FsHead, Header, Insn, IpcNs,
-    Itimer, Itimers, Ldt, LdtHead, Lock, Memfd, MemfdHead, Mm, MmEnd, MmHead, Mount, MountHead,
-    Node, NodeHead, Pages, PagesHead, Pending, PendingHead, PidId, PidNs, PidNsHead, Pipe, PipeBuf,
-    PipeBufHead, PipeHead, PosixTimer, PosixTimers, PosixTimersHead, Record, Regset, RegsetHead,
-    RestartBlock, Rlimit, Rlimits, Seccomp, SeccompHead, Shmem, ShmemEnd, Sigaction, Sighand,
-    Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Timerfd, Tree, TreeHead, TreeTask, Unlinked,
-    UnlinkedHead, Usage, UsageRecord, UtsNs, Vma,
+    Itimer, Itimers, Ldt, LdtHead, Lease, Lock, Memfd, MemfdHead, Mm, MmEnd, MmHead, Mount,
+    MountHead, Node, NodeHead, Owner, Pages, PagesHead, Pending, PendingHead, PidId, PidNs,
+    PidNsHead, Pipe, PipeBuf, PipeBufHead, PipeHead, PosixTimer, PosixTimers, PosixTimersHead,
+    Record, Regset, RegsetHead, RestartBlock, Rlimit, Rlimits, Seccomp, SeccompHead, Shmem,
+    ShmemEnd, Sigaction, Sighand, Siginfo, Signals, Task, TaskEnd, TaskObjs, TimeNs, Timerfd, Tree,
+    TreeHead, TreeTask, Unlinked, UnlinkedHead, Usage, UsageRecord, UtsNs, Vma,
 };
 
 /// Bytes of a page.
@@ -384,6 +384,20 @@ fn epoll_file(objref: i32) -> Record {
     Record::File(it)
 }
 
+/// A pidfd of a child, and two of a process that is gone.
+fn pidfds(objref: i32) -> [Record; 3] {
+    [(0, 3), (1, 0), (2, 0)].map(|(more, pid)| {
+        let Record::File(mut it) = epoll_file(objref + more) else {
+            unreachable!("a FILE");
+        };
+        it.head.kind = 13;
+        it.head.mode = 0o100_700;
+        it.head.size = pid;
+        it.head.object = if more == 2 { objref + 1 } else { 0 };
+        Record::File(it)
+    })
+}
+
 /// What it watches: a timer that has told, and a pipe whose edge is to be told.
 fn epoll(objref: i32) -> [Record; 3] {
     let set = Epoll {
@@ -444,6 +458,29 @@ fn locks() -> [Record; 2] {
     [Record::Lock(whole), Record::Lock(bytes)]
 }
 
+/// A lease that is to be given up, and who gets a signal when there is something in the pipe.
+fn told() -> [Record; 2] {
+    let lease = Lease {
+        file: 3,
+        pid: 1,
+        flags: 3,
+        fd: 1,
+        break_left: 45_000_000_000,
+        downgrade_left: -1,
+    };
+    let owner = Owner {
+        file: 45,
+        flags: 1,
+        kind: 1,
+        pid: 2,
+        uid: 1000,
+        euid: 1000,
+        signal: 34,
+        fd: 13,
+    };
+    [Record::Lease(lease), Record::Owner(owner)]
+}
+
 fn files() -> Record {
     let fd = |fd, file, flags| Fd {
         fd,
@@ -454,7 +491,7 @@ fn files() -> Record {
     Record::Files(Files {
         head: FilesHead {
             objref: 4,
-            nr_fds: 8,
+            nr_fds: 11,
         },
         fds: vec![
             fd(0, 2, 0),
@@ -465,6 +502,9 @@ fn files() -> Record {
             fd(13, 45, 0),
             fd(14, 46, 0),
             fd(15, 47, 0),
+            fd(16, 48, 0),
+            fd(17, 49, 0),
+            fd(18, 50, 0),
         ],
     })
 }
@@ -846,6 +886,7 @@ pub fn records(arch: Arch) -> Vec<Record> {
     records.push(pipe_file(45, 44));
     records.extend(timerfd(46));
     records.push(epoll_file(47));
+    records.extend(pidfds(48));
     records.extend([files(), fs(), sighand(6)]);
     records.extend(shmem(9));
     records.extend(memory(7, 9));
@@ -877,6 +918,7 @@ pub fn records(arch: Arch) -> Vec<Record> {
     ]);
     records.extend(epoll(47));
     records.extend(locks());
+    records.extend(told());
     records
 }
 

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use crate::fixed::ByteOrder;
 use crate::reader::{Image, Located};
 use crate::records::{
-    Arch, Attributes, Cred, Epoll, EpollItem, FileRecord, Files, Header, IpcNs, Itimers, Ldt, Lock,
-    Memfd, Mm, Mount, Node, Pending, PidNs, Pipe, PipeBuf, PosixTimers, Record, Regset,
-    RestartBlock, Rlimits, Seccomp, Sighand, Task, TaskObjs, Timerfd, Tree, Unlinked, Usage,
-    UsageRecord, Vma, describe_bytes, hex_digits,
+    Arch, Attributes, Cred, Epoll, EpollItem, FileRecord, Files, Header, IpcNs, Itimers, Ldt,
+    Lease, Lock, Memfd, Mm, Mount, Node, Owner, Pending, PidNs, Pipe, PipeBuf, PosixTimers, Record,
+    Regset, RestartBlock, Rlimits, Seccomp, Sighand, Signals, Task, TaskObjs, Timerfd, Tree,
+    Unlinked, Usage, UsageRecord, Vma, describe_bytes, hex_digits,
 };
 use crate::regs;
 
@@ -445,7 +445,8 @@ fn file(it: &FileRecord) -> String {
                 "eventfd",
                 "signalfd",
                 "timerfd",
-                "epoll"
+                "epoll",
+                "pidfd"
             ],
             it.head.kind
         ),
@@ -671,6 +672,40 @@ fn lock(it: &Lock) -> String {
     )
 }
 
+fn lease(it: &Lease) -> String {
+    const FLAGS: [(u32, &str); 3] = [(1, "EXCLUSIVE"), (2, "UNLOCK"), (4, "DOWNGRADE")];
+    let left = |left: i64| match left {
+        -1 => "never".to_owned(),
+        left => format!("in {left} ns"),
+    };
+    format!(
+        "on #{} as fd {}, {}, broken {}, downgraded {}, asked for by {}",
+        it.file,
+        it.fd,
+        flags(&FLAGS, it.flags),
+        left(it.break_left),
+        left(it.downgrade_left),
+        it.pid
+    )
+}
+
+fn owner(it: &Owner) -> String {
+    format!(
+        "of #{} {} {} of user {}:{}, signal {}, {}{}",
+        it.file,
+        named(&["thread", "process", "group"], it.kind),
+        it.pid,
+        it.uid,
+        it.euid,
+        it.signal,
+        flags(&[(1, "ASYNC")], it.flags),
+        match it.fd {
+            -1 => String::new(),
+            fd => format!(" as fd {fd}"),
+        }
+    )
+}
+
 fn epoll(it: &Epoll) -> String {
     format!(
         "of #{} {} items, polls for {} us, budget {}, preferred {}",
@@ -727,6 +762,23 @@ fn memfd(it: &Memfd) -> String {
     )
 }
 
+fn signals(it: &Signals) -> String {
+    format!(
+        "blocked {:#x} saved {:#x} flags {} alternate stack {:#x}+{:#x} flags {:#x} stopped by {} status {}",
+        it.blocked,
+        it.saved_mask,
+        flags(
+            &[(1, "RESTORE_MASK"), (2, "STOPPED"), (4, "CONTINUED")],
+            it.flags
+        ),
+        it.altstack_sp,
+        it.altstack_size,
+        it.altstack_flags,
+        it.stop_signal,
+        it.stop_status
+    )
+}
+
 fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
     match record {
         Record::Header(it) => header(it, order),
@@ -739,20 +791,7 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         ),
         Record::TaskEnd(it) => format!("pid {}", it.pid),
         Record::Rlimits(it) => rlimits(it),
-        Record::Signals(it) => format!(
-            "blocked {:#x} saved {:#x} flags {} alternate stack {:#x}+{:#x} flags {:#x} stopped by {} status {}",
-            it.blocked,
-            it.saved_mask,
-            flags(
-                &[(1, "RESTORE_MASK"), (2, "STOPPED"), (4, "CONTINUED")],
-                it.flags
-            ),
-            it.altstack_sp,
-            it.altstack_size,
-            it.altstack_flags,
-            it.stop_signal,
-            it.stop_status
-        ),
+        Record::Signals(it) => signals(it),
         Record::Attributes(it) => attributes(it),
         Record::Pending(it) => pending(it),
         Record::Itimers(it) => itimers(it),
@@ -801,6 +840,8 @@ fn summary(record: &Record, arch: Arch, order: ByteOrder) -> String {
         Record::Epoll(it) => epoll(it),
         Record::EpollItem(it) => epoll_item(it),
         Record::Lock(it) => lock(it),
+        Record::Lease(it) => lease(it),
+        Record::Owner(it) => owner(it),
         Record::Mount(it) => mount(it),
         Record::Node(it) => node(it),
         Record::PidNs(it) => pid_ns(it),

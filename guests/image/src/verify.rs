@@ -37,6 +37,12 @@ const TREE_NOEXEC: u32 = 0xc;
 /// `CKPT_MEMFD_NOEXEC_MAX`.
 const NOEXEC_MAX: u32 = 2;
 
+/// `CKPT_FILE_PIDFD`.
+const PIDFD: u32 = 13;
+
+/// `F_OWNER_PGRP`.
+const PROCESS_GROUP: u32 = 2;
+
 /// The first thing that is wrong with an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Defect {
@@ -186,8 +192,8 @@ enum Place {
     MoreRegsets,
     /// So many `EPOLL_ITEM`.
     EpollItem(u32),
-    /// LOCK, or the end.
-    Lock,
+    /// More of what belongs to open files, by rising type from this one on, or the end.
+    Rest(u32),
     End,
 }
 
@@ -201,8 +207,10 @@ impl Place {
             Self::Mount => "MOUNT",
             Self::Node => "NODE",
             Self::Contents => "PAGES or SHMEM_END",
-            Self::Task => "TASK, or behind the last task EPOLL, LOCK or TRAILER",
-            Self::Lock => "LOCK or TRAILER",
+            Self::Task => "TASK, or behind the last task EPOLL, LOCK, LEASE, OWNER or TRAILER",
+            Self::Rest(46) => "LOCK, LEASE, OWNER or TRAILER",
+            Self::Rest(47) => "LEASE, OWNER or TRAILER",
+            Self::Rest(_) => "OWNER or TRAILER",
             Self::EpollItem(_) => "EPOLL_ITEM",
             Self::Usage => "USAGE",
             Self::Objects => "an object or TASK_OBJS",
@@ -239,6 +247,8 @@ struct Verifier {
     tree: Vec<i32>,
     /// Who is a thread of whom.
     threads: HashMap<i32, i32>,
+    /// Their process groups.
+    groups: HashSet<i32>,
     /// Those that have exited.
     exited: HashSet<i32>,
     /// How many of them have had their section.
@@ -325,7 +335,7 @@ impl Verifier {
                 Place::Usage
             }
             (Place::Usage, Record::Usage(it)) => self.usage(it)?,
-            (Place::Task | Place::EpollItem(_) | Place::Lock, _)
+            (Place::Task | Place::EpollItem(_) | Place::Rest(_), _)
                 if self.sections == self.tree.len() =>
             {
                 self.behind_tasks(record)?
@@ -343,7 +353,7 @@ impl Verifier {
                 Place::TaskEnd
             }
             (Place::Objects, _) if Objects::has(record) => {
-                self.objects.record(record)?;
+                self.object(record)?;
                 Place::Objects
             }
             (Place::Rlimits, Record::Rlimits(_)) => Place::Attributes,
@@ -459,6 +469,7 @@ impl Verifier {
             expect(task.exit_signal <= 64, &field("exit_signal"), || {
                 format!("{} is no signal", task.exit_signal)
             })?;
+            self.groups.insert(task.pgid);
             let cgroup = task.cgroup <= it.head.nr_cgroups;
             expect(cgroup, &field("cgroup"), || {
                 format!("{} of {} cgroups", task.cgroup, it.head.nr_cgroups)
@@ -527,7 +538,51 @@ impl Verifier {
         Ok(self.after_cgroups())
     }
 
-    /// What is of no single task: epoll sets and their items, locks, then the end.
+    /// A pidfd is of a process of the tree, or of one that is gone.
+    fn object(&mut self, record: &Record) -> Result<(), Wrong> {
+        self.objects.record(record)?;
+        let Record::File(it) = record else {
+            return Ok(());
+        };
+        let leader = i32::try_from(it.head.size)
+            .is_ok_and(|pid| self.tree.contains(&pid) && !self.threads.contains_key(&pid));
+        let known = it.head.kind != PIDFD || it.head.size == 0 || leader;
+        expect(known, "size", || {
+            format!("{} is no process of the tree", it.head.size)
+        })
+    }
+
+    /// What belongs to an open file: a lock, a lease, an owner.
+    fn of_file(&mut self, record: &Record) -> Result<(), Wrong> {
+        let process = |pid: i32| {
+            let leader = self.tree.contains(&pid) && !self.threads.contains_key(&pid);
+            expect(pid == 0 || leader, "pid", || {
+                format!("{pid} is no process of the tree")
+            })
+        };
+        self.objects.no_set_left()?;
+        match record {
+            Record::Lock(it) => {
+                self.objects.lock(it)?;
+                process(it.pid)
+            }
+            Record::Lease(it) => {
+                self.objects.lease(it)?;
+                process(it.pid)
+            }
+            Record::Owner(it) => {
+                self.objects.owner(it)?;
+                let group = it.kind == PROCESS_GROUP && self.groups.contains(&it.pid);
+                let known = it.pid == 0 || group || self.tree.contains(&it.pid);
+                expect(known, "pid", || {
+                    format!("{} is neither a task nor a group of the tree", it.pid)
+                })
+            }
+            _ => wrong("h.type", "it belongs to no open file".to_owned()),
+        }
+    }
+
+    /// What is of no single task: epoll sets and their items, locks, leases, owners, then the end.
     fn behind_tasks(&mut self, record: &Record) -> Result<Place, Wrong> {
         Ok(match (self.place, record) {
             (Place::Task, Record::Epoll(it)) => {
@@ -538,19 +593,20 @@ impl Verifier {
                 self.objects.epoll_item(it)?;
                 after_items(left - 1)
             }
-            (Place::Task | Place::Lock, Record::Lock(it)) => {
-                self.objects.no_set_left()?;
-                self.objects.lock(it)?;
-                let leader = self.tree.contains(&it.pid) && !self.threads.contains_key(&it.pid);
-                expect(it.pid == 0 || leader, "pid", || {
-                    format!("{} is no process of the tree", it.pid)
-                })?;
-                Place::Lock
-            }
-            (Place::Task | Place::Lock, Record::Trailer(_)) => {
+            (Place::Task | Place::Rest(_), Record::Trailer(_)) => {
                 self.objects.no_set_left()?;
                 self.objects.all_used()?;
                 Place::End
+            }
+            (Place::Task, Record::Lock(_) | Record::Lease(_) | Record::Owner(_)) => {
+                self.of_file(record)?;
+                Place::Rest(record.type_number())
+            }
+            (Place::Rest(last), Record::Lock(_) | Record::Lease(_) | Record::Owner(_))
+                if record.type_number() >= last =>
+            {
+                self.of_file(record)?;
+                Place::Rest(record.type_number())
             }
             (place, _) => {
                 return wrong("h.type", format!("{} is expected here", place.expects()));
@@ -913,6 +969,8 @@ impl Record {
             Self::Epoll(it) => it.visit(id, to),
             Self::EpollItem(it) => it.visit(id, to),
             Self::Lock(it) => it.visit(id, to),
+            Self::Lease(it) => it.visit(id, to),
+            Self::Owner(it) => it.visit(id, to),
             Self::Usage(it) => it.visit(id, to),
             Self::Cgroup(it) => it.visit(id, to),
             Self::PidNs(it) => {

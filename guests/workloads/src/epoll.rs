@@ -20,7 +20,7 @@ const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE.cast_unsigned();
 const WAKEUP: u32 = libc::EPOLLWAKEUP.cast_unsigned();
 
 /// What a set tells: the data of an item, and its events.
-type Told = Vec<(u64, u32)>;
+pub(crate) type Told = Vec<(u64, u32)>;
 
 pub(crate) fn create() -> Result<RawFd> {
     // SAFETY: plain numbers.
@@ -63,7 +63,7 @@ fn wait(set: RawFd, timeout: c_int, mask: Option<&libc::sigset_t>) -> Result<Tol
 }
 
 /// What is to be told now.
-fn told(set: RawFd) -> Result<Told> {
+pub(crate) fn told(set: RawFd) -> Result<Told> {
     wait(set, 0, None)
 }
 

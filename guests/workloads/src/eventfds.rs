@@ -32,6 +32,10 @@ pub(crate) fn numbers(stage: &mut Stage, _args: &Args) -> Result<()> {
     let full = create(FULL, libc::EFD_NONBLOCK)?;
     let semaphore = create(3, libc::EFD_NONBLOCK | libc::EFD_SEMAPHORE)?;
     let large = create(1 << 40, 0)?;
+    // SAFETY: plain numbers; eventfd(2) cannot set that flag.
+    sys::check("F_SETFL", unsafe {
+        libc::fcntl(large, libc::F_SETFL, libc::O_APPEND)
+    })?;
     // SAFETY: plain numbers.
     let copy = sys::check("dup", unsafe { libc::dup(some) })?;
     let all = [none, some, full, semaphore, large, copy];

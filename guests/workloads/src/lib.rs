@@ -24,14 +24,17 @@ mod futexes;
 mod hold;
 mod images;
 mod iterated;
+mod leases;
 mod locks;
 mod memfd;
 mod memory;
 mod mounts;
 mod namespaces;
 mod new_pids;
+mod owners;
 mod pattern;
 mod pid_namespaces;
+mod pidfds;
 mod pipes;
 mod posix_timers;
 mod process_tree;
@@ -90,6 +93,7 @@ registry! {
     futexes: barrier bitset condition mutex(kind) processes(protocol) requeue robust(protocol) waitv;
     images: rich;
     iterated: counter;
+    leases: breaking(how) downgraded held(kind) shared(broken);
     locks: flocked(mode) inherited left(reaped) ofd posix waiting(kind);
     memfd: busy_program contents large(mib sparse) mapped program sealed(seals);
     memory: advice(kind) cow_fork dirty(mib) file_private file_readers file_shared file_zeros grows_down heap holes(mib step) huge locked(how) mappings(count)
@@ -98,12 +102,14 @@ registry! {
     mounts: changed(what) changed_apart(what) later undone;
     namespaces: ipc ipc_in_use mixed time uts uts_root uts_threads;
     new_pids: family nested threads;
+    owners: fifo pending quiet told(who) user writer;
     pid_namespaces: entered killed nested(how deeper) noexec;
+    pidfds: family gone waiting(how) zombie;
     pipes: again blocked(how) closed(end) contents(fill) fifo fifo_sides packets ring room shared sizes spliced threads;
     posix_timers: deadline kept(clock) pending(clock times) threads ticks(clock);
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
-    refusals: aio async_owner deleted_cwd device dnotify fifo(kind)
-        hugetlb(kind) inotify io_context lease memfd message_queue
+    refusals: aio deleted_cwd device dnotify fifo(kind)
+        hugetlb(kind) inotify io_context memfd message_queue
         odd_name(kind) other_namespace(kind) outside_group(leader) outside_user(kind) pids_for_children pidfd posix_queue posix_timer
         processor(kind) proc_file
         sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader socket sysv_shm

@@ -123,9 +123,6 @@ pub(crate) fn flocked(stage: &mut Stage, args: &Args) -> Result<()> {
 pub(crate) fn posix(stage: &mut Stage, _args: &Args) -> Result<()> {
     let fd = some_file(stage)?;
     let copy = again(stage)?;
-    lock(fd, libc::F_WRLCK, 0, 10)?;
-    lock(fd, libc::F_RDLCK, 20, 10)?;
-    lock(fd, libc::F_RDLCK, 40, 0)?;
     let parent = sys::pid();
     let child = stage.spawn_ready("child", |child| {
         lock(fd, libc::F_RDLCK, 25, 10)?;
@@ -141,6 +138,10 @@ pub(crate) fn posix(stage: &mut Stage, _args: &Args) -> Result<()> {
         child.equal("its own", &who(fd, 12)?.kind, &libc::F_UNLCK);
         Ok(())
     })?;
+    // The kernel lists them behind those of the child.
+    lock(fd, libc::F_WRLCK, 0, 10)?;
+    lock(fd, libc::F_RDLCK, 20, 10)?;
+    lock(fd, libc::F_RDLCK, 40, 0)?;
     stage.hold()?;
     let pid = child.pid;
     stage.equal(

@@ -155,11 +155,11 @@ fn the_document_has_the_fields_of_the_decoder() {
         "each part of the document is a struct"
     );
     let numbers: Vec<_> = document.records.iter().map(|(_, number)| *number).collect();
-    assert_eq!(numbers, (1..=46).collect::<Vec<u32>>());
+    assert_eq!(numbers, (1..=48).collect::<Vec<u32>>());
     for (name, number) in &document.records {
         assert_eq!(record_type_name(*number), Some(name.as_str()));
     }
-    assert_eq!(record_type_name(47), None);
+    assert_eq!(record_type_name(49), None);
 }
 
 #[test]

@@ -133,6 +133,9 @@ fn sharing_is_compared_and_numbers_are_not() {
         each!(Lock, |it| if it.file == 3 {
             it.file = 33;
         })(records);
+        each!(Lease, |it| it.file = 33)(records);
+        // Its flags are none of a timer's.
+        each!(Lease, |it| it.break_left -= 1)(records);
     });
     assert_eq!(found, "");
 }
@@ -335,6 +338,7 @@ fn every_rule_names_a_field_and_has_a_reason() {
             || (of == "ckpt_rec_pipe" && field == "cred")
             || (of == "ckpt_rec_epoll_item" && matches!(field, "file" | "sighand"))
             || (of == "ckpt_rec_lock" && matches!(field, "file" | "owner"))
+            || (matches!(of, "ckpt_rec_lease" | "ckpt_rec_owner") && field == "file")
             || (of == "ckpt_rec_exit" && matches!(field, "cred" | "sighand"));
         let rule = crate::rules::rule(of, field);
         let is = rule.is_some_and(|rule| rule.how == How::Reference);

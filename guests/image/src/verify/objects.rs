@@ -6,8 +6,8 @@ use super::{HashMap, HashSet, Wrong, expect, wrong};
 use crate::fixed::{Name, Text};
 use crate::names::objref;
 use crate::records::{
-    Epoll, EpollItem, FileRecord, Files, IpcNs, Ldt, Lock, Memfd, Mm, Pages, Pipe, PipeBuf, Record,
-    Seccomp, Shmem, Timerfd, Unlinked, Vma,
+    Epoll, EpollItem, FileRecord, Files, IpcNs, Ldt, Lease, Lock, Memfd, Mm, Owner, Pages, Pipe,
+    PipeBuf, Record, Seccomp, Shmem, Timerfd, Unlinked, Vma,
 };
 
 /// An address space whose mappings are being read.
@@ -79,10 +79,17 @@ pub(super) struct Objects {
     timer: Option<i32>,
     /// Kinds of all files.
     files: HashMap<i32, u32>,
+    /// Pidfds of processes that are gone.
+    gone: HashSet<i32>,
     /// Epoll sets whose items are still to come.
     sets: VecDeque<i32>,
     /// Those of the last set that have come: files and numbers.
     items: HashSet<(i32, i32)>,
+    /// The last lock: its file, kind, owner and first byte.
+    lock: Option<(i32, u32, i32, i64)>,
+    /// Files that have a lease, and the last that has an owner.
+    leases: HashSet<i32>,
+    owned: i32,
     /// Only such as are not ready may follow.
     idle: bool,
 }
@@ -233,7 +240,7 @@ impl Objects {
     }
 
     fn file(&mut self, it: &FileRecord) -> Result<(), Wrong> {
-        expect((1..=12).contains(&it.head.kind), "kind", || {
+        expect((1..=13).contains(&it.head.kind), "kind", || {
             format!("{} is no kind of file", it.head.kind)
         })?;
         self.files.insert(it.head.objref, it.head.kind);
@@ -259,7 +266,8 @@ impl Objects {
                     format!("the PIPE {} is {path:?}", it.head.object)
                 })?;
             }
-            9..=12 => {
+            13 if it.head.object != 0 => self.gone_too(it)?,
+            9..=13 => {
                 let own = it.head.path_len == 0 && it.head.object == 0;
                 expect(own, "object", || {
                     format!(
@@ -279,6 +287,9 @@ impl Objects {
                     format!("the PIPE {} is a fifo", it.head.object)
                 })?;
             }
+        }
+        if it.head.kind == super::PIDFD && it.head.size == 0 {
+            self.gone.insert(it.head.objref);
         }
         if it.head.kind >= 7 {
             expect(it.head.pos == 0, "pos", || {
@@ -357,6 +368,19 @@ impl Objects {
         Ok(())
     }
 
+    /// A pidfd of the same process as one that has come, which is gone.
+    fn gone_too(&mut self, it: &FileRecord) -> Result<(), Wrong> {
+        let object = it.head.object;
+        expect(it.head.path_len == 0 && it.head.size == 0, "size", || {
+            format!("{} of a process that is gone", it.head.size)
+        })?;
+        self.mention("object", "FILE", object)?;
+        let gone = self.gone.contains(&object);
+        expect(gone, "object", || {
+            format!("{object} is no pidfd of a process that is gone")
+        })
+    }
+
     /// A set whose FILE was before those of the other sets that are left.
     pub(super) fn epoll(&mut self, it: &Epoll) -> Result<(), Wrong> {
         let next = self.sets.pop_front();
@@ -382,7 +406,7 @@ impl Objects {
         self.mention("file", "FILE", it.file)?;
         let kind = self.files[&it.file];
         // A directory, and what is in memory, is always ready.
-        let polled = matches!(kind, 1 | 3 | 7..=12);
+        let polled = matches!(kind, 1 | 3 | 7..=13);
         expect(polled, "file", || {
             format!("a file of kind {kind} cannot be watched")
         })?;
@@ -434,6 +458,11 @@ impl Objects {
         expect(range, "end", || {
             format!("from {} to {} is no range of such a lock", it.start, it.end)
         })?;
+        let place = (it.file, it.kind, it.owner, it.start);
+        expect(self.lock < Some(place), "file", || {
+            format!("the lock from {} on should have come before", it.start)
+        })?;
+        self.lock = Some(place);
         expect(it.kind != OFD || it.pid == 0, "pid", || {
             format!("{} of a lock of an open file", it.pid)
         })?;
@@ -442,6 +471,66 @@ impl Objects {
         }
         expect(it.owner == 0, "owner", || {
             format!("{} of a lock of an open file", it.owner)
+        })
+    }
+
+    pub(super) fn lease(&mut self, it: &Lease) -> Result<(), Wrong> {
+        const UNLOCK: u32 = 2;
+        const DOWNGRADE: u32 = 4;
+        self.mention("file", "FILE", it.file)?;
+        let new = self.leases.insert(it.file);
+        expect(new, "file", || format!("{} has two leases", it.file))?;
+        let kind = self.files[&it.file];
+        expect(matches!(kind, 1 | 6), "file", || {
+            format!("a file of kind {kind} has no lease")
+        })?;
+        expect(
+            it.flags & !7 == 0 && (it.flags & DOWNGRADE == 0 || it.flags & 1 != 0),
+            "flags",
+            || {
+                format!(
+                    "{:#x} has unknown bits, or is a shared one to be shared",
+                    it.flags
+                )
+            },
+        )?;
+        expect(it.fd >= 0, "fd", || format!("{} is no descriptor", it.fd))?;
+        for (name, left, pending) in [
+            ("break_left", it.break_left, UNLOCK),
+            ("downgrade_left", it.downgrade_left, DOWNGRADE),
+        ] {
+            let pending = it.flags & pending != 0;
+            expect(left == -1 || (left >= 0 && pending), name, || {
+                format!("{left} ns are over, or of what is not to come")
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn owner(&mut self, it: &Owner) -> Result<(), Wrong> {
+        self.mention("file", "FILE", it.file)?;
+        let next = it.file > self.owned;
+        expect(next, "file", || {
+            format!("{} has an owner, or should have come before", it.file)
+        })?;
+        self.owned = it.file;
+        expect(it.flags & !1 == 0, "flags", || {
+            format!("{:#x} has unknown bits", it.flags)
+        })?;
+        expect(it.kind <= super::PROCESS_GROUP, "kind", || {
+            format!("{} is no kind of owner", it.kind)
+        })?;
+        expect(it.signal <= 64, "signal", || {
+            format!("{} is no signal", it.signal)
+        })?;
+        let kind = self.files[&it.file];
+        let is_async = it.flags & 1 != 0;
+        expect(!is_async || matches!(kind, 3 | 7 | 8), "flags", || {
+            format!("a file of kind {kind} tells its owner nothing")
+        })?;
+        let told = is_async && matches!(kind, 7 | 8);
+        expect(if told { it.fd >= 0 } else { it.fd == -1 }, "fd", || {
+            format!("{} is told of by a file of kind {kind}", it.fd)
         })
     }
 

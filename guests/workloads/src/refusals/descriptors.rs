@@ -4,22 +4,18 @@ use std::ffi::c_int;
 use std::fs;
 use std::io;
 use std::os::fd::{IntoRawFd, RawFd};
+use std::thread;
 
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::memfd;
+use crate::pidfds;
 use crate::stage::Stage;
 use crate::sys;
+use crate::threads::{self, Gate, Seat};
 
 /// Something to send through a thing that carries bytes.
 const BYTES: &[u8] = b"0123456789abcdef";
-
-/// A file with some bytes, opened with these flags.
-fn some_file(stage: &Stage, flags: c_int) -> Result<RawFd> {
-    let path = stage.path("file");
-    fs::write(&path, BYTES).map_err(Error::from_io("write"))?;
-    sys::open(&path, flags)
-}
 
 /// Checks that the bytes come out of a descriptor.
 fn check_bytes(stage: &mut Stage, fd: RawFd) -> Result<()> {
@@ -126,60 +122,23 @@ pub(crate) fn inotify(stage: &mut Stage, _args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A descriptor of a process.
+/// A pidfd of a thread that is not the first.
 pub(crate) fn pidfd(stage: &mut Stage, _args: &Args) -> Result<()> {
-    // SAFETY: plain numbers.
-    let fd = unsafe {
-        sys::raw(
-            "pidfd_open",
-            libc::SYS_pidfd_open,
-            [usize::try_from(sys::pid()).unwrap_or(0), 0, 0, 0, 0],
-        )?
-    };
-    stage.hold()?;
-    // SAFETY: plain numbers; signal 0 only asks.
-    stage.works("pidfd_send_signal", unsafe {
-        sys::raw(
-            "pidfd_send_signal",
-            libc::SYS_pidfd_send_signal,
-            [fd, 0, 0, 0, 0],
-        )
-    });
-    Ok(())
-}
-
-/// A lease on a file.
-pub(crate) fn lease(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let fd = some_file(stage, libc::O_RDONLY)?;
-    // SAFETY: plain numbers.
-    sys::check("fcntl", unsafe {
-        libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK)
-    })?;
-    stage.hold()?;
-    // SAFETY: plain numbers.
-    stage.equal(
-        "the lease",
-        &unsafe { libc::fcntl(fd, libc::F_GETLEASE) },
-        &libc::F_RDLCK,
-    );
-    Ok(())
-}
-
-/// A file with an owner that gets its signals.
-pub(crate) fn async_owner(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let fd = some_file(stage, libc::O_RDONLY)?;
-    // SAFETY: plain numbers.
-    sys::check("fcntl", unsafe {
-        libc::fcntl(fd, libc::F_SETOWN, sys::pid())
-    })?;
-    stage.hold()?;
-    // SAFETY: plain numbers.
-    stage.equal(
-        "the owner",
-        &unsafe { libc::fcntl(fd, libc::F_GETOWN) },
-        &sys::pid(),
-    );
-    Ok(())
+    sys::one_heap();
+    let (seat, gate) = (Seat::default(), Gate::default());
+    thread::scope(|scope| {
+        let body = || {
+            seat.take();
+            gate.wait();
+            Ok(())
+        };
+        let handle = threads::spawn(scope, "other", body)?;
+        let fd = pidfds::open(seat.await_asleep()?, libc::O_EXCL)?;
+        stage.hold()?;
+        stage.works("pidfd_send_signal", pidfds::signal(fd, 0));
+        gate.open();
+        threads::join(handle)
+    })
 }
 
 /// A directory that sends a signal when it changes.

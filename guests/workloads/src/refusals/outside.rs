@@ -12,12 +12,14 @@ use crate::epoll;
 use crate::error::{Error, Result};
 use crate::eventfds;
 use crate::memfd;
+use crate::owners;
+use crate::pidfds;
 use crate::signalfds;
 use crate::simple::SYS_CHECKPOINT;
 use crate::stage::Stage;
 use crate::sys;
 
-/// What the container, or the subtree, shares: an open file, a pipe, an epoll set, what one watches, the signals that one tells of, its fs context, its table of descriptors.
+/// What the container, or the subtree, shares: an open file, a pipe, an epoll set, what one watches, the signals that one tells of, the owner of a file, a pidfd, its fs context, its table of descriptors.
 fn shared(kind: &str) -> Result<(c_int, &'static str)> {
     Ok(match kind {
         "file" => (0, "file is in use outside of the container too"),
@@ -27,6 +29,8 @@ fn shared(kind: &str) -> Result<(c_int, &'static str)> {
         "end_of_subtree" | "epoll_of_subtree" => (0, "file is in use outside of the tree too"),
         "watched" => (0, " is not open in the tree, or is where the image goes"),
         "signals" => (0, " are those of a task outside of the tree"),
+        "pidfd" => (0, "a pidfd of a process outside of the tree"),
+        "owner" => (0, "its owner for signals (F_SETOWN) is outside of the tree"),
         "image" => (0, "the image or its log goes into that pipe"),
         "fs" => (
             libc::CLONE_FS,
@@ -80,6 +84,8 @@ pub(crate) fn outside_user(stage: &mut Stage, args: &Args) -> Result<()> {
         ),
         "epoll_of_subtree" | "signals" => own_file(epoll::create()?),
         "watched" => own_file(eventfds::create(0, 0)?),
+        "owner" => own_file(owners::owned()?),
+        "pidfd" => own_file(pidfds::open(sys::pid(), 0)?),
         _ => fs::File::open("/dev/null").map_err(Error::from_io("open"))?,
     };
     // Of the parent, which has it watched, by a set that it gives to the child.

@@ -295,7 +295,7 @@ fn the_image_of_the_restored_tree_must_be_the_one_that_was_restarted() {
     let kept = std::fs::read(tried.dir().join("image-again")).unwrap();
     assert_eq!(kept, other());
     // Valid, but with a hole in its order.
-    let broken = changed(|records| records.truncate(records.len() - 3));
+    let broken = changed(|records| records.truncate(records.len() - 5));
     check(
         &case(),
         vec![rule(1, "checkpoint", Leaves(broken))],

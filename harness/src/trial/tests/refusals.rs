@@ -87,7 +87,7 @@ fn damaged(tamper: Tamper) -> Case {
 }
 
 /// Records of the fake's image.
-const RECORDS: usize = 97;
+const RECORDS: usize = 102;
 
 #[test]
 fn damaged_images_are_refused_one_by_one_and_the_whole_one_restarts() {

@@ -121,8 +121,11 @@ struct ckpt_posix_timers {
  * @own_mnt_ns: the tree has a mount namespace of its own, compared with the caller's
  * @mounts:	how its mounts differ from the caller's, see mounts.c
  * @pipes:	checkpoint: those that were saved, see pipes.c
+ * @begun:	jiffies when it was made
  * @epolls:	the epoll sets so far, see epoll.c
  * @timerfds:	restart: timers that do not run yet, see timerfds.c
+ * @leases:	restart: those whose holders cannot be told of their end yet, see leases.c
+ * @owners:	restart: open files whose owners are not set yet, see owners.c
  * @is_mute:	checkpoint: nothing may be written to @file, which a frozen task reads
  * @pipe_mnt:	restart: where the kernel has pipes; NULL before there is one
  * @own_cgroup_ns: the tree has a cgroup namespace of its own
@@ -170,8 +173,11 @@ struct ckpt_ctx {
 	bool own_mnt_ns;
 	struct list_head mounts;
 	struct list_head pipes;
+	unsigned long begun;
 	struct list_head epolls;
 	struct list_head timerfds;
+	struct list_head leases;
+	struct list_head owners;
 	bool is_mute;
 	struct vfsmount *pipe_mnt;
 	bool own_cgroup_ns;
@@ -248,6 +254,7 @@ int ckpt_check_trailer(struct ckpt_ctx *ctx);
  * @restore:	bring the record's state into the calling member; NULL for records
  *		that the coordinator reads.  The record is ctx->rec.  Everything
  *		is validated before it is used.
+ * @restore_rest: the same in the coordinator, for what comes behind the last task
  */
 struct ckpt_record_ops {
 	const char *name;
@@ -255,6 +262,7 @@ struct ckpt_record_ops {
 	bool variable;
 	bool payload;
 	int (*restore)(struct ckpt_ctx *ctx);
+	int (*restore_rest)(struct ckpt_ctx *ctx);
 };
 
 extern const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1];
@@ -422,6 +430,21 @@ unsigned int epoll_get(struct file *file, struct epoll_params *params, struct ep
 int epoll_set_params(struct file *file, const struct epoll_params *params);
 int epoll_add(struct file *file, const struct epoll_item *item);
 #endif
+
+/* fs/locks.c: a lease that an open file has; times are what is left in jiffies, -1 is for ever */
+struct lease_state {
+	int type;		/* F_RDLCK or F_WRLCK */
+	unsigned int pending;	/* FL_UNLOCK_PENDING, FL_DOWNGRADE_PENDING */
+	pid_t pid;		/* who has asked for it, as the first namespace has it */
+	int fd;			/* what a signal tells of */
+	s64 break_left, downgrade_left;
+	s64 ago;		/* when the holder was told; -1 is not known */
+};
+
+int lease_get(struct file *filp, struct lease_state *lease);
+int lease_set_again(struct file *filp, const struct lease_state *lease);
+/* ... whoever is told of its end is set */
+void lease_tell(struct file *filp, const struct lease_state *lease);
 
 /* kernel/nsproxy.c: the namespaces of current once more, to be changed before anybody uses them; ERR_PTR */
 struct nsproxy *nsproxy_copy(void);

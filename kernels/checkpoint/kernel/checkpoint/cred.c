@@ -102,6 +102,12 @@ static bool have_uid(const struct cred *old, kuid_t uid)
 	return uid_eq(uid, old->uid) || uid_eq(uid, old->euid) || uid_eq(uid, old->suid);
 }
 
+bool ckpt_may_be_user(struct ckpt_ctx *ctx, kuid_t uid)
+{
+	return uid_valid(uid) &&
+	       (have_uid(current_cred(), uid) || ns_capable(ctx->user_ns, CAP_SETUID));
+}
+
 static bool have_gid(const struct cred *old, kgid_t gid)
 {
 	return gid_eq(gid, old->gid) || gid_eq(gid, old->egid) || gid_eq(gid, old->sgid);

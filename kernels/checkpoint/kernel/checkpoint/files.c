@@ -5,12 +5,12 @@
  * A file is written as the name that opens it again, with its flags and its
  * offset; contents are not part of an image.  A file of memory has no name, and
  * refers to a record of what it holds, see memfd.c, as does one whose name was
- * deleted, see unlinked.c, and an end of a pipe, see pipes.c.  Of an eventfd or a
- * signalfd the record of the file says it all; that of a timerfd follows its
- * timer; what an epoll set watches, and locks, come last of all, see epoll.c and
- * locks.c.  What cannot be opened again, or holds more than flags and an offset,
- * is refused by name: only file systems and devices that are known to serve are
- * accepted.
+ * deleted, see unlinked.c, and an end of a pipe, see pipes.c.  Of an eventfd, a
+ * signalfd or a pidfd the record of the file says it all; that of a timerfd follows its
+ * timer; what an epoll set watches, locks, leases and owners for signals come last of
+ * all, see epoll.c, locks.c, leases.c and owners.c.  What cannot be opened again,
+ * or holds more than flags and an offset, is refused by name: only file systems and
+ * devices that are known to serve are accepted.
  *
  * The table is only read while its task is frozen.  On restart a task opens
  * its files itself, under the credentials they were opened with, and only if
@@ -20,20 +20,21 @@
 #include <linux/cred.h>
 #include <linux/fdtable.h>
 #include <linux/file.h>
-#include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/major.h>
 #include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/pid.h>
 #include <linux/sched/task.h>
 #include <linux/slab.h>
+#include <uapi/linux/pidfd.h>
 
 #include "internal.h"
 
 /* F_GETFL's flags that open(2) takes again */
 #define FILE_FLAGS	(O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_LARGEFILE | \
-			 O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC)
+			 O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | FASYNC)
 /* What the kernel keeps among them for itself */
 #define INNER_FLAGS	((__force unsigned int)(FMODE_EXEC | FMODE_NONOTIFY))
 /* What is added to open a name that may lead to anything today */
@@ -123,6 +124,8 @@ static u32 file_kind(struct file *file)
 	case S_IFREG:
 		if (ckpt_is_memfd(file))
 			return ckpt_memfd_kind(file);
+		if (ckpt_is_pidfd(file))
+			return CKPT_FILE_PIDFD;
 		if (!is_named_fs(file))
 			return 0;
 		return ckpt_is_unlinked(file) ? CKPT_FILE_UNLINKED : CKPT_FILE_REG;
@@ -149,7 +152,13 @@ static u32 file_kind(struct file *file)
 /* The flags that a file of this kind can have; that of O_TMPFILE stays with it. */
 static unsigned int flags_of(u32 kind)
 {
-	return kind == CKPT_FILE_UNLINKED ? FILE_FLAGS | __O_TMPFILE : FILE_FLAGS;
+	switch (kind) {
+	case CKPT_FILE_UNLINKED:
+		return FILE_FLAGS | __O_TMPFILE;
+	case CKPT_FILE_PIDFD:
+		return FILE_FLAGS | PIDFD_THREAD;
+	}
+	return FILE_FLAGS;
 }
 
 /* Is it a file that only a record of its own describes, and no name? */
@@ -163,6 +172,7 @@ static bool is_nameless(u32 kind)
 	case CKPT_FILE_SIGNALFD:
 	case CKPT_FILE_TIMERFD:
 	case CKPT_FILE_EPOLL:
+	case CKPT_FILE_PIDFD:
 		return true;
 	}
 	return false;
@@ -172,7 +182,8 @@ static bool is_nameless(u32 kind)
 static bool is_anonymous(u32 kind)
 {
 	return kind == CKPT_FILE_EVENTFD || kind == CKPT_FILE_SIGNALFD ||
-	       kind == CKPT_FILE_TIMERFD || kind == CKPT_FILE_EPOLL;
+	       kind == CKPT_FILE_TIMERFD || kind == CKPT_FILE_EPOLL ||
+	       kind == CKPT_FILE_PIDFD;
 }
 
 static bool is_pipe(u32 kind)
@@ -184,7 +195,7 @@ static bool is_pipe(u32 kind)
 static bool has_object(u32 kind)
 {
 	return (is_nameless(kind) && !is_anonymous(kind)) || is_pipe(kind) ||
-	       kind == CKPT_FILE_UNLINKED;
+	       kind == CKPT_FILE_UNLINKED || kind == CKPT_FILE_PIDFD;
 }
 
 /* Say what it is instead, by the name that /proc/PID/fd shows. */
@@ -209,18 +220,14 @@ static int refuse_file(struct ckpt_ctx *ctx, struct file *file, const struct ckp
 			name, inode->i_sb->s_type->name);
 }
 
-static bool has_lease(struct file *file)
+/* What fcntl(F_GETFL) shows, but for what is in the file's LEASE or OWNER */
+static unsigned int shown_flags(struct file *file)
 {
-	struct file_lock_context *flctx = locks_inode_context(file_inode(file));
-	struct file_lock_core *flc;
+	struct lease_state lease;
 
-	if (!flctx)
-		return false;
-	guard(spinlock)(&flctx->flc_lock);
-	list_for_each_entry(flc, &flctx->flc_lease, flc_list)
-		if (flc->flc_file == file)
-			return true;
-	return false;
+	if (ckpt_tells_owner(file) || lease_get(file, &lease) != -ENOENT)
+		return file->f_flags & ~FASYNC;
+	return file->f_flags;
 }
 
 /* What an open file may hold beside flags and an offset. */
@@ -229,8 +236,6 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, u32 kind, const c
 	struct fown_struct *owner = READ_ONCE(file->f_owner);
 	unsigned int odd = file->f_flags & ~(flags_of(kind) | INNER_FLAGS);
 
-	if (has_lease(file))
-		return ckpt_err(ctx, -EBUSY, "%s: a lease is held", what);
 	/* On a directory it also stands for dnotify, which may have lost its owner. */
 	if (owner && S_ISDIR(file_inode(file)->i_mode))
 		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, dnotify)",
@@ -239,13 +244,8 @@ static int check_file(struct ckpt_ctx *ctx, struct file *file, u32 kind, const c
 		return ckpt_err(ctx, -EBUSY,
 				"%s: it is being read, and names in it were removed or exchanged",
 				what);
-	if (owner && (READ_ONCE(owner->pid) || READ_ONCE(owner->signum)))
-		return ckpt_err(ctx, -EBUSY, "%s: it has an owner for signals (F_SETOWN, F_SETSIG)",
-				what);
 	if (kind == CKPT_FILE_EVENTFD && eventfd_is_held(file))
 		return ckpt_err(ctx, -EBUSY, "%s: the kernel writes to it, too", what);
-	if (file->f_flags & FASYNC)
-		return ckpt_err(ctx, -EBUSY, "%s: O_ASYNC is set", what);
 	if ((file->f_flags & O_ACCMODE) == O_ACCMODE)
 		return ckpt_err(ctx, -EBUSY, "%s: it is open for ioctl(2) only", what);
 	if (odd)
@@ -271,6 +271,7 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	int objref, cred, err, object = 0;
 	char *name = NULL;
 	size_t name_len = 0, len;
+	u64 size = 0;
 	bool first;
 	u32 kind;
 
@@ -304,6 +305,8 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 		object = ckpt_unlinked_save(ctx, file, name, holder);
 	else if (kind == CKPT_FILE_TIMERFD)
 		object = ckpt_timerfd_save(ctx, file, objref);
+	else if (kind == CKPT_FILE_PIDFD)
+		object = ckpt_pidfd_save(ctx, file, holder, &size);
 	else if (has_object(kind))
 		object = ckpt_memfd_save(ctx, file, holder);
 	if (object < 0)
@@ -315,7 +318,7 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 		return ckpt_nomem(ctx, "a record");
 	rec->objref = objref;
 	rec->kind = kind;
-	rec->flags = file->f_flags & flags_of(kind);
+	rec->flags = shown_flags(file) & flags_of(kind);
 	if (kind == CKPT_FILE_CHR) {
 		rec->rdev_major = MAJOR(inode->i_rdev);
 		rec->rdev_minor = MINOR(inode->i_rdev);
@@ -324,7 +327,7 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	rec->mode = inode->i_mode;
 	rec->path_len = name_len;
 	rec->pos = file->f_pos;
-	rec->size = kind == CKPT_FILE_REG ? i_size_read(inode) : 0;
+	rec->size = kind == CKPT_FILE_REG ? i_size_read(inode) : size;
 	rec->object = object;
 	if (is_pipe(kind))
 		rec->state = ckpt_pipe_state(file);
@@ -338,6 +341,25 @@ int ckpt_file_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_ho
 	if (!err && kind == CKPT_FILE_EPOLL)
 		err = ckpt_epoll_note(ctx, file, objref);
 	return err ?: objref;
+}
+
+int ckpt_for_each_file(struct ckpt_ctx *ctx,
+		       int (*save)(struct ckpt_ctx *ctx, struct file *file, int objref))
+{
+	struct file *file;
+	int objref = 0, err;
+
+	while ((file = ckpt_obj_next(ctx, &objref, CKPT_OBJ_FILE))) {
+		ctx->current_objref = objref;
+		err = save(ctx, file, objref);
+		if (!err && fatal_signal_pending(current))
+			err = ckpt_err(ctx, -EINTR, "a signal came");
+		if (err)
+			return err;
+		cond_resched();
+	}
+	ctx->current_objref = 0;
+	return 0;
 }
 
 /* Is this a path, absolute and terminated, with nothing behind it? */
@@ -390,6 +412,7 @@ static int check_file_record(struct ckpt_ctx *ctx, const struct ckpt_rec_file *r
 		[CKPT_FILE_SIGNALFD] = 0,
 		[CKPT_FILE_TIMERFD] = 0,
 		[CKPT_FILE_EPOLL] = 0,
+		[CKPT_FILE_PIDFD] = S_IFREG,
 	};
 	const char *name = rec->path;
 	int err;
@@ -460,6 +483,8 @@ static struct file *open_file(struct ckpt_ctx *ctx, const struct ckpt_rec_file *
 		return ERR_PTR(err);
 	if (is_pipe(rec->kind))
 		return ckpt_pipe_open(ctx, rec, cred);
+	if (rec->kind == CKPT_FILE_PIDFD)
+		return ckpt_pidfd_open(ctx, rec, cred);
 	if (is_anonymous(rec->kind))
 		return make_file(ctx, rec, cred);
 	if (is_nameless(rec->kind))

@@ -105,6 +105,7 @@ void ckpt_memfd_seal(struct file *file);
 /* pipes.c: is it an end of one; what it has beside flags; what is in the pipe, its objref */
 u32 ckpt_pipe_kind(struct file *file);
 u32 ckpt_pipe_state(struct file *file);
+int ckpt_pipe_async_fd(struct file *file);
 int ckpt_pipe_save(struct ckpt_ctx *ctx, struct file *file, const char *path, int cred,
 		   const struct ckpt_holder *holder);
 struct file *ckpt_pipe_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec,
@@ -151,6 +152,13 @@ static inline struct file *ckpt_signalfd_open(const struct ckpt_rec_file *rec)
 	return ERR_PTR(-EOPNOTSUPP);
 }
 #endif
+
+/* pidfds.c: is the file one; whose, by number, or the objref of another one of who is gone */
+bool ckpt_is_pidfd(const struct file *file);
+int ckpt_pidfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_holder *holder,
+		    u64 *size);
+struct file *ckpt_pidfd_open(struct ckpt_ctx *ctx, const struct ckpt_rec_file *rec,
+			     const struct cred *cred);
 
 /* timerfds.c: the record before that of the file, and the file by both */
 #ifdef CONFIG_TIMERFD
@@ -227,9 +235,33 @@ static inline void ckpt_epolls_free(struct ckpt_ctx *ctx)
 }
 #endif
 
+/* files.c: what belongs to an open file and is saved when all of them are known */
+int ckpt_for_each_file(struct ckpt_ctx *ctx, int (*save)(struct ckpt_ctx *ctx, struct file *file,
+							 int objref));
+
 /* locks.c: those on files, when all tables of descriptors are there */
 int ckpt_locks_save(struct ckpt_ctx *ctx);
 int ckpt_lock_restore(struct ckpt_ctx *ctx);
+/* ... the process that has asked for a lock, as the root knows it; 0 if it is not in the tree */
+int ckpt_lock_pid(struct ckpt_ctx *ctx, int outer);
+/* ... who has asked for one and is gone: nobody has this number, and the lock is listed */
+#define CKPT_LOCK_GONE	PID_MAX_LIMIT
+
+/* leases.c: those on files, when all open files are there */
+int ckpt_leases_save(struct ckpt_ctx *ctx);
+int ckpt_lease_restore(struct ckpt_ctx *ctx);
+void ckpt_leases_apply(struct ckpt_ctx *ctx);
+void ckpt_leases_free(struct ckpt_ctx *ctx);
+
+/* owners.c: who gets the signals of an open file, if it sends any; nobody does before the end of a restart */
+bool ckpt_tells_owner(struct file *file);
+int ckpt_owners_save(struct ckpt_ctx *ctx);
+int ckpt_owner_restore(struct ckpt_ctx *ctx);
+void ckpt_owners_apply(struct ckpt_ctx *ctx);
+void ckpt_owners_free(struct ckpt_ctx *ctx);
+
+/* cred.c: could the caller become that user in the namespace of the tree? */
+bool ckpt_may_be_user(struct ckpt_ctx *ctx, kuid_t uid);
 
 /* signals.c: a queued signal as it was */
 void ckpt_siginfo_from_image(const struct ckpt_siginfo *in, kernel_siginfo_t *info);

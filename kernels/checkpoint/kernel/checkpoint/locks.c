@@ -20,7 +20,6 @@
 #include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
-#include <linux/threads.h>
 
 #include "internal.h"
 
@@ -33,8 +32,8 @@ struct found_locks {
 	const char *odd;	/* what cannot be saved, or NULL */
 };
 
-/* The process that has asked for it, as the root knows it; 0 if it is not in the tree. */
-static int pid_of(struct ckpt_ctx *ctx, int outer)
+/* As the root knows it; 0 if it is not in the tree. */
+int ckpt_lock_pid(struct ckpt_ctx *ctx, int outer)
 {
 	const struct ckpt_task *t;
 	struct pid *pid;
@@ -135,7 +134,7 @@ static int save_locks(struct ckpt_ctx *ctx, struct file *file, int objref)
 	for (unsigned int i = 0; !err && i < l.nr; i++) {
 		if (recs[i].pid != outer) {
 			outer = recs[i].pid;
-			pid = pid_of(ctx, outer);
+			pid = ckpt_lock_pid(ctx, outer);
 		}
 		recs[i].pid = outer ? pid : 0;
 		err = ckpt_write_record(ctx, CKPT_REC_LOCK, &recs[i], sizeof(recs[i]));
@@ -149,26 +148,10 @@ static int save_locks(struct ckpt_ctx *ctx, struct file *file, int objref)
 /* When all tables have been saved. */
 int ckpt_locks_save(struct ckpt_ctx *ctx)
 {
-	struct file *file;
-	int objref = 0, err;
-
-	while ((file = ckpt_obj_next(ctx, &objref, CKPT_OBJ_FILE))) {
-		ctx->current_objref = objref;
-		err = save_locks(ctx, file, objref);
-		if (!err && fatal_signal_pending(current))
-			err = ckpt_err(ctx, -EINTR, "a signal came");
-		if (err)
-			return err;
-		cond_resched();
-	}
-	ctx->current_objref = 0;
-	return 0;
+	return ckpt_for_each_file(ctx, save_locks);
 }
 
 /* --- restart --- */
-
-/* Who had asked for a lock and is gone: nobody has this number, and the lock is listed. */
-#define GONE	PID_MAX_LIMIT
 
 static int is_file(const void *file, struct file *other, unsigned int fd)
 {
@@ -262,7 +245,7 @@ int ckpt_lock_restore(struct ckpt_ctx *ctx)
 	memcg = ckpt_memcg_of(task);
 	old_memcg = set_active_memcg(memcg);
 	old = override_creds(file->f_cred);
-	err = set_lock(rec, file, owner, rec->pid ? task_tgid_nr(task) : GONE);
+	err = set_lock(rec, file, owner, rec->pid ? task_tgid_nr(task) : CKPT_LOCK_GONE);
 	revert_creds(old);
 	set_active_memcg(old_memcg);
 	mem_cgroup_put(memcg);

@@ -59,9 +59,11 @@ const struct ckpt_record_ops ckpt_record_ops[CKPT_REC_MAX + 1] = {
 	RECORD(PIPE, ckpt_rec_pipe, .variable = true, .restore = ckpt_pipe_restore),
 	RECORD(PIPE_BUF, ckpt_rec_pipe_buf, .variable = true, .restore = ckpt_pipe_buf_restore),
 	RECORD(TIMERFD, ckpt_rec_timerfd, .restore = ckpt_timerfd_restore),
-	RECORD(EPOLL, ckpt_rec_epoll),
+	RECORD(EPOLL, ckpt_rec_epoll, .restore_rest = ckpt_epoll_restore),
 	RECORD(EPOLL_ITEM, ckpt_rec_epoll_item),
-	RECORD(LOCK, ckpt_rec_lock),
+	RECORD(LOCK, ckpt_rec_lock, .restore_rest = ckpt_lock_restore),
+	RECORD(OWNER, ckpt_rec_owner, .restore_rest = ckpt_owner_restore),
+	RECORD(LEASE, ckpt_rec_lease, .restore_rest = ckpt_lease_restore),
 	RECORD(UNLINKED, ckpt_rec_unlinked, .variable = true, .restore = ckpt_unlinked_restore),
 };
 

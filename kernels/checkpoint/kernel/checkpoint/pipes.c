@@ -85,6 +85,22 @@ u32 ckpt_pipe_kind(struct file *file)
 	return is_pipefs(file->f_path.dentry) ? CKPT_FILE_PIPE : CKPT_FILE_FIFO;
 }
 
+/* The descriptor that a signal tells of (O_ASYNC). */
+int ckpt_pipe_async_fd(struct file *file)
+{
+	const struct pipe_inode_info *pipe = get_pipe_info(file, false);
+	const struct fasync_struct *lists[2], *fa;
+
+	guard(rcu)();
+	lists[0] = READ_ONCE(pipe->fasync_readers);
+	lists[1] = READ_ONCE(pipe->fasync_writers);
+	for (int i = 0; i < ARRAY_SIZE(lists); i++)
+		for (fa = lists[i]; fa; fa = READ_ONCE(fa->fa_next))
+			if (fa->fa_file == file)
+				return fa->fa_fd;
+	return -1;
+}
+
 /* What an end has beside its flags. */
 u32 ckpt_pipe_state(struct file *file)
 {

@@ -819,6 +819,8 @@ struct mem_cgroup *ckpt_memcg_of(struct task_struct *task)
 /* All members have become their tasks: what may be of any of them, and the trailer. */
 static int read_rest(struct ckpt_ctx *ctx)
 {
+	const struct ckpt_record_ops *ops;
+	u32 last = 0;
 	int err;
 
 	for (;;) {
@@ -827,19 +829,16 @@ static int read_rest(struct ckpt_ctx *ctx)
 			return err;
 		if (fatal_signal_pending(current))
 			return ckpt_err(ctx, -EINTR, "a signal came");
-		if (ctx->rec->type == CKPT_REC_EPOLL) {
-			err = ckpt_epoll_restore(ctx);
-			if (err)
-				return err;
-			continue;
-		}
-		if (!list_empty(&ctx->epolls))
+		if (ctx->rec->type != CKPT_REC_EPOLL && !list_empty(&ctx->epolls))
 			return ckpt_err(ctx, -EINVAL, "the EPOLL record of an epoll set is expected here");
 		if (ctx->rec->type == CKPT_REC_TRAILER)
 			return ckpt_check_trailer(ctx);
-		if (ctx->rec->type != CKPT_REC_LOCK)
-			return ckpt_err(ctx, -EINVAL, "a LOCK or TRAILER record is expected here");
-		err = ckpt_lock_restore(ctx);
+		ops = &ckpt_record_ops[ctx->rec->type];
+		if (!ops->restore_rest || ctx->rec->type < last)
+			return ckpt_err(ctx, -EINVAL,
+					"a LOCK, LEASE, OWNER or TRAILER record is expected here");
+		last = ctx->rec->type;
+		err = ops->restore_rest(ctx);
 		if (err)
 			return err;
 		cond_resched();
@@ -912,6 +911,9 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid)
 		/* What a task gives up is gone at once, and readers see that their writers are. */
 		ckpt_objhash_free(ctx->objs);
 		ctx->objs = NULL;
+		/* What all that did to a file is none of its owner's business. */
+		ckpt_owners_apply(ctx);
+		ckpt_leases_apply(ctx);
 		release(ctx);
 	}
 	put_members(ctx);

@@ -71,6 +71,9 @@ struct ckpt_ctx *ckpt_ctx_alloc(int fd, unsigned long flags, int logfd, bool res
 	INIT_LIST_HEAD(&ctx->pipes);
 	INIT_LIST_HEAD(&ctx->epolls);
 	INIT_LIST_HEAD(&ctx->timerfds);
+	INIT_LIST_HEAD(&ctx->leases);
+	INIT_LIST_HEAD(&ctx->owners);
+	ctx->begun = jiffies;
 	ctx->flags = flags;
 	ctx->restart = restart;
 	xxh64_reset(&ctx->checksum, 0);
@@ -103,6 +106,8 @@ void ckpt_ctx_put(struct ckpt_ctx *ctx)
 	ckpt_pipes_free(ctx);
 	ckpt_epolls_free(ctx);
 	ckpt_timerfds_free(ctx);
+	ckpt_leases_free(ctx);
+	ckpt_owners_free(ctx);
 	ckpt_objhash_free(ctx->objs);
 	ckpt_posix_timers_free(ctx);
 	if (ctx->root)
@@ -171,7 +176,9 @@ static int save_tree(struct ckpt_ctx *ctx, struct task_struct *root)
 		err = ckpt_task_save(ctx, &ctx->tasks[i]);
 	ctx->current_task = NULL;
 	if (!err)
-		err = ckpt_epolls_save(ctx) ?: ckpt_locks_save(ctx);
+		err = ckpt_epolls_save(ctx) ?: ckpt_locks_save(ctx) ?: ckpt_leases_save(ctx);
+	if (!err)
+		err = ckpt_owners_save(ctx);
 	if (!err)
 		err = ckpt_tree_recheck(ctx);
 	if (!err)

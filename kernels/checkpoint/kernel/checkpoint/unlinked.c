@@ -266,7 +266,8 @@ int ckpt_unlinked_restore(struct ckpt_ctx *ctx)
 		dentry = name_file(dir.dentry, name, file_inode(file));
 		err = fill_in(ctx, rec, file_inode(file), dentry);
 		dput(dentry);
-		fput(file);
+		/* At once: whoever has a lease is the only one who has it open. */
+		__fput_sync(file);
 	}
 	path_put(&dir);
 	return err;

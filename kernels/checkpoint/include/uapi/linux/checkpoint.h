@@ -9,7 +9,7 @@
  *
  *	HEADER TREE PID_NS... CGROUP... MOUNT... { TASK USAGE objects... TASK_OBJS RLIMITS
  *	ATTRIBUTES SIGNALS PENDING... ITIMERS POSIX_TIMERS RESTART_BLOCK CPU REGSET...
- *	TASK_END }... { EPOLL EPOLL_ITEM... }... LOCK... TRAILER
+ *	TASK_END }... { EPOLL EPOLL_ITEM... }... LOCK... LEASE... OWNER... TRAILER
  *
  * A thread's section has no RLIMITS: they are its process's.  The section of a
  * task that has exited is TASK USAGE CRED SIGHAND EXIT TASK_END, and if it led threads
@@ -97,7 +97,9 @@ enum ckpt_record {
 	CKPT_REC_EPOLL		= 44,
 	CKPT_REC_EPOLL_ITEM	= 45,
 	CKPT_REC_LOCK		= 46,
-	CKPT_REC_MAX		= CKPT_REC_LOCK,
+	CKPT_REC_LEASE		= 47,
+	CKPT_REC_OWNER		= 48,
+	CKPT_REC_MAX		= CKPT_REC_OWNER,
 };
 
 /**
@@ -682,6 +684,7 @@ enum ckpt_file_kind {
 	CKPT_FILE_SIGNALFD = 10,
 	CKPT_FILE_TIMERFD = 11,
 	CKPT_FILE_EPOLL = 12,
+	CKPT_FILE_PIDFD = 13,
 };
 
 /**
@@ -694,8 +697,9 @@ enum ckpt_file_kind {
  * @mode:	type and permissions of the inode
  * @pos:	offset in bytes
  * @size:	size of a regular file in bytes, for information; of an eventfd its number, of a
- *		signalfd the signals that it takes
- * @object:	objref of the MEMFD, UNLINKED or PIPE that it is of, or 0
+ *		signalfd the signals that it takes, of a pidfd the process, 0 if it is gone
+ * @object:	objref of the MEMFD, UNLINKED or PIPE that it is of, of another pidfd of a
+ *		process that is gone the first FILE of the same one, or 0
  * @state:	CKPT_FILE_CREATED, CKPT_FILE_NO_WRITER_YET, CKPT_FILE_SEMAPHORE
  * @path_len:	bytes of @path with its terminating zero; 0 of what has no name
  * @path:	absolute path below the root task's root, padded with zeros
@@ -1030,6 +1034,52 @@ struct ckpt_rec_lock {
 };
 
 #define CKPT_LOCK_EXCLUSIVE	0x1	/* it keeps out others who would share it */
+
+/**
+ * struct ckpt_rec_lease - a lease on a file
+ * @file:	objref of the FILE
+ * @pid:	the process that has asked for it, 0 if it is gone
+ * @flags:	CKPT_LEASE_*
+ * @fd:		what the signal tells of
+ * @break_left, @downgrade_left: ns until the lease is taken away, or shared with readers; -1 is never
+ */
+struct ckpt_rec_lease {
+	struct ckpt_hdr h;
+	__s32 file;
+	__s32 pid;
+	__u32 flags;
+	__s32 fd;
+	__s64 break_left;
+	__s64 downgrade_left;
+};
+
+#define CKPT_LEASE_EXCLUSIVE	0x1	/* F_WRLCK: also who opens it for reading is told of */
+#define CKPT_LEASE_UNLOCK	0x2	/* the holder was told to give it up */
+#define CKPT_LEASE_DOWNGRADE	0x4	/* the holder was told to let others read */
+
+/**
+ * struct ckpt_rec_owner - who gets a signal when an open file is ready
+ * @file:	objref of the FILE
+ * @flags:	CKPT_OWNER_*
+ * @kind:	F_OWNER_*
+ * @pid:	the task, process or process group, 0 if there is none or it is gone
+ * @uid, @euid:	who has set it, as F_GETOWNER_UIDS shows them
+ * @signal:	the signal, 0 is SIGIO without details
+ * @fd:		what the signal tells of: of a pipe or a fifo with CKPT_OWNER_ASYNC, otherwise -1
+ */
+struct ckpt_rec_owner {
+	struct ckpt_hdr h;
+	__s32 file;
+	__u32 flags;
+	__u32 kind;
+	__s32 pid;
+	__u32 uid;
+	__u32 euid;
+	__u32 signal;
+	__s32 fd;
+};
+
+#define CKPT_OWNER_ASYNC	0x1	/* O_ASYNC: signals are sent */
 
 /**
  * struct ckpt_rec_unlinked - a file on tmpfs that has no name any more
