@@ -26,6 +26,17 @@ fn nsexec(arguments: &[&str]) -> Command {
     command
 }
 
+/// Ctrl-C ends it, also where a shell has started the tests in the background, which ignore that signal then.
+fn interruptible(command: &mut Command) -> &mut Command {
+    // SAFETY: a system call on numbers, which allocates nothing.
+    unsafe {
+        command.pre_exec(|| match libc::signal(libc::SIGINT, libc::SIG_DFL) {
+            libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        })
+    }
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end().to_owned()
 }
@@ -320,7 +331,10 @@ fn check_signal(options: &[&str], script: &str, signal: Signal, expected: i32) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pid");
     let options = [options, &["-P", file.to_str().unwrap(), "sh", "-c", script]].concat();
-    let mut tool = nsexec(&options).stdout(Stdio::piped()).spawn().unwrap();
+    let mut tool = interruptible(&mut nsexec(&options))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
     let mut from = BufReader::new(tool.stdout.take().unwrap());
     from.read_line(&mut line).unwrap();
@@ -381,7 +395,7 @@ fn a_terminals_signal_comes_once() {
             Ok(())
         });
     }
-    let mut tool = command.spawn().unwrap();
+    let mut tool = interruptible(&mut command).spawn().unwrap();
     drop(command);
     let mut line = String::new();
     let mut from = BufReader::new(tool.stderr.take().unwrap());
