@@ -110,7 +110,7 @@ registry! {
     process_tree: dead_leaders deep(count) exit_signals idle orphan stopped stopped_threads three_levels wide(count);
     refusals: aio deleted_cwd device dnotify fifo(kind)
         hugetlb(kind) inotify io_context memfd message_queue
-        odd_name(kind) other_namespace(kind) outside_group(leader) outside_user(kind) pids_for_children pidfd posix_queue posix_timer
+        odd_name(kind) other_namespace(kind) outside_group(leader) outside_user(kind) pids_for_children pidfd pidfd_group posix_queue posix_timer
         processor(kind) proc_file
         sealed_vdso seccomp_listener semaphore_undo semaphores shared_mm_leader socket sysv_shm
         traced unlinked_mapping userfaultfd vfork;

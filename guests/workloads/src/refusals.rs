@@ -12,7 +12,7 @@ mod tasks;
 
 pub(crate) use attributes::{other_namespace, pids_for_children};
 pub(crate) use descriptors::{
-    device, dnotify, fifo, inotify, memfd, pidfd, proc_file, socket, userfaultfd,
+    device, dnotify, fifo, inotify, memfd, pidfd, pidfd_group, proc_file, socket, userfaultfd,
 };
 pub(crate) use ipc::{aio, message_queue, posix_queue, semaphore_undo, semaphores};
 pub(crate) use memory::{hugetlb, odd_name, sealed_vdso, sysv_shm, unlinked_mapping};

@@ -26,6 +26,7 @@ const NEED_ROOT: &[&str] = &[
     "credentials::ids",
     "files::cwd_root_umask",
     "files::devices",
+    "owners::user",
     "refusals::device",
     "signals::pending",
     "threads::unshared",

@@ -481,7 +481,7 @@ impl Objects {
         let new = self.leases.insert(it.file);
         expect(new, "file", || format!("{} has two leases", it.file))?;
         let kind = self.files[&it.file];
-        expect(matches!(kind, 1 | 6), "file", || {
+        expect(matches!(kind, 1 | 4..=6), "file", || {
             format!("a file of kind {kind} has no lease")
         })?;
         expect(

@@ -141,6 +141,33 @@ pub(crate) fn pidfd(stage: &mut Stage, _args: &Args) -> Result<()> {
     })
 }
 
+/// A pidfd of the first process of a group, which is gone, and the group is not.
+pub(crate) fn pidfd_group(stage: &mut Stage, _args: &Args) -> Result<()> {
+    let leader = stage.spawn_ready("leader", |child| {
+        // SAFETY: plain numbers.
+        sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
+        child.ready()?;
+        child.wait_resume()?;
+        child.check("it has led", true, "");
+        Ok(())
+    })?;
+    let fd = pidfds::open(leader.pid, 0)?;
+    let member = stage.spawn_ready("member", |child| {
+        // SAFETY: plain numbers.
+        sys::check("setpgid", unsafe { libc::setpgid(0, leader.pid) })?;
+        child.hold()?;
+        child.check("resumed", true, "");
+        Ok(())
+    })?;
+    leader.resume()?;
+    stage.join(&leader)?;
+    stage.hold()?;
+    let gone = sys::outcome(pidfds::signal(fd, 0));
+    stage.equal("the process", &gone, &Err(libc::ESRCH));
+    member.resume()?;
+    stage.join(&member)
+}
+
 /// A directory that sends a signal when it changes.
 pub(crate) fn dnotify(stage: &mut Stage, _args: &Args) -> Result<()> {
     const DN_CREATE: c_int = 4;

@@ -116,14 +116,19 @@ static bool may_lease(struct file *file)
 	return vfsuid_eq_kuid(owner, current_fsuid()) || capable(CAP_LEASE);
 }
 
-/* If whoever has opened the file could, or the caller can. */
-static int set_lease(struct file *file, const struct lease_state *lease)
+/* If the holder can, or who has opened the file could: the caller may be more than the tree. */
+static int set_lease(struct file *file, const struct lease_state *lease,
+		     struct task_struct *holder)
 {
+	const struct cred *cred = get_task_cred(holder);
+	const struct cred *old = override_creds(cred);
 	bool may = may_lease(file);
-	const struct cred *old = override_creds(file->f_cred);
-	int err = may || may_lease(file) ? lease_set_again(file, lease) : -EACCES;
+	int err;
 
+	override_creds(file->f_cred);
+	err = may || may_lease(file) ? lease_set_again(file, lease) : -EACCES;
 	revert_creds(old);
+	put_cred(cred);
 	return err;
 }
 
@@ -133,6 +138,7 @@ int ckpt_lease_restore(struct ckpt_ctx *ctx)
 	struct file *file = ckpt_obj_get(ctx, rec->file, CKPT_OBJ_FILE);
 	struct ckpt_lease *l __free(kfree) = NULL;
 	struct mem_cgroup *memcg, *old;
+	struct task_struct *holder;
 	int err;
 
 	if (IS_ERR(file))
@@ -144,9 +150,10 @@ int ckpt_lease_restore(struct ckpt_ctx *ctx)
 	err = check_lease(ctx, rec, &l->lease);
 	if (err)
 		return err;
-	memcg = ckpt_memcg_of(rec->pid ? ckpt_tree_task(ctx, rec->pid)->task : ctx->root);
+	holder = rec->pid ? ckpt_tree_task(ctx, rec->pid)->task : ctx->root;
+	memcg = ckpt_memcg_of(holder);
 	old = set_active_memcg(memcg);
-	err = set_lease(file, &l->lease);
+	err = set_lease(file, &l->lease, holder);
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
 	if (err == -EAGAIN)
@@ -177,6 +184,7 @@ void ckpt_leases_free(struct ckpt_ctx *ctx)
 	struct ckpt_lease *l, *next;
 
 	list_for_each_entry_safe(l, next, &ctx->leases, list) {
+		list_del(&l->list);
 		fput(l->file);
 		kfree(l);
 	}

@@ -257,6 +257,7 @@ void ckpt_owners_free(struct ckpt_ctx *ctx)
 	struct ckpt_owner *o, *next;
 
 	list_for_each_entry_safe(o, next, &ctx->owners, list) {
+		list_del(&o->list);
 		fput(o->file);
 		kfree(o);
 	}

@@ -32,6 +32,13 @@ static bool has_task(struct pid *pid)
 	return pid_task(pid, PIDTYPE_PID);
 }
 
+/* A signal still reaches it by the descriptor of its first process. */
+static bool has_group(struct pid *pid)
+{
+	guard(rcu)();
+	return pid_task(pid, PIDTYPE_PGID);
+}
+
 /* The first that is a descriptor of the same process; 0 if this is. */
 static int first_of(struct ckpt_ctx *ctx, const struct file *file)
 {
@@ -54,6 +61,10 @@ int ckpt_pidfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_h
 
 	*size = 0;
 	if (!has_task(pid)) {
+		if (has_group(pid))
+			return ckpt_err(ctx, holder->err,
+					"%s: a pidfd of a process that is gone, and its process group is not",
+					holder->name);
 		if (ns_of_pid(pid) == ctx->pid_ns)
 			return first_of(ctx, file);
 		return ckpt_err(ctx, holder->err,
@@ -70,16 +81,19 @@ int ckpt_pidfd_save(struct ckpt_ctx *ctx, struct file *file, const struct ckpt_h
 	return 0;
 }
 
-/* Held; the next process gets the number that it would have got anyway. */
-static struct pid *gone_pid(struct pid_namespace *ns)
+/* Held; with the pids of before, the next process gets the one that it would have got. */
+static struct pid *gone_pid(struct ckpt_ctx *ctx)
 {
 	pid_t nr = READ_ONCE(pid_max);
 	struct pid *pid;
 
-	do {
-		nr--;
-		pid = alloc_pid(ns, &nr, 1);
-	} while (pid == ERR_PTR(-EEXIST) && nr > RESERVED_PIDS);
+	if (ctx->flags & RESTART_NEW_PIDS)
+		pid = alloc_pid(ctx->pid_ns, NULL, 0);
+	else
+		do {
+			nr--;
+			pid = alloc_pid(ctx->pid_ns, &nr, 1);
+		} while (pid == ERR_PTR(-EEXIST) && nr > RESERVED_PIDS);
 	if (IS_ERR(pid))
 		return pid;
 	get_pid(pid);
@@ -119,7 +133,7 @@ static struct pid *find_pid(struct ckpt_ctx *ctx, const struct ckpt_rec_file *re
 		ckpt_err(ctx, -ESRCH, "a pidfd of %lld, which was killed", rec->size);
 		return ERR_PTR(-ESRCH);
 	}
-	pid = gone_pid(ctx->pid_ns);
+	pid = gone_pid(ctx);
 	if (IS_ERR(pid))
 		ckpt_err(ctx, PTR_ERR(pid), "a pidfd of a process that is gone");
 	return pid;

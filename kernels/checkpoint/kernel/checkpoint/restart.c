@@ -914,6 +914,9 @@ long ckpt_restart_tree(struct ckpt_ctx *ctx, pid_t pid)
 		/* What all that did to a file is none of its owner's business. */
 		ckpt_owners_apply(ctx);
 		ckpt_leases_apply(ctx);
+		/* The context may live as long as the tree holds still: no file is to stay open for that. */
+		ckpt_owners_free(ctx);
+		ckpt_leases_free(ctx);
 		release(ctx);
 	}
 	put_members(ctx);
