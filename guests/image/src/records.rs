@@ -435,6 +435,9 @@ impl Unlinked {
 }
 
 impl FileRecord {
+    /// `CKPT_FILE_PIDFD`.
+    pub(crate) const PIDFD: u32 = 13;
+
     fn decode(from: &mut Cursor<'_>) -> Result<Self, Shape> {
         let head = FileHead::decode(from)?;
         let path = from.text(head.path_len).of("path")?;

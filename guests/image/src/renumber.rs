@@ -11,8 +11,6 @@ const SI_KERNEL: i32 = 0x80;
 const SI_TIMER: i32 = -2;
 const SI_SIGIO: i32 = -5;
 const SIGCHLD: i32 = 17;
-/// `CKPT_FILE_PIDFD`.
-const PIDFD: u32 = 13;
 /// The largest code of SIGPOLL, and what others have up to there: something else than a pid.
 const NSIGPOLL: i32 = 6;
 /// Signals with more codes of their own, and the largest: SIGILL, SIGFPE, SIGSEGV.
@@ -20,7 +18,7 @@ const LONGER: [(i32, i32); 3] = [(4, 11), (8, 15), (11, 10)];
 
 /// The process that a pidfd is of; another file is of none.
 fn renew_process(file: &mut FileRecord, renew: impl FnOnce(&mut i32)) {
-    if file.head.kind != PIDFD {
+    if file.head.kind != FileRecord::PIDFD {
         return;
     }
     if let Ok(mut pid) = i32::try_from(file.head.size) {

@@ -390,7 +390,7 @@ fn pidfds(objref: i32) -> [Record; 3] {
         let Record::File(mut it) = epoll_file(objref + more) else {
             unreachable!("a FILE");
         };
-        it.head.kind = 13;
+        it.head.kind = FileRecord::PIDFD;
         it.head.mode = 0o100_700;
         it.head.size = pid;
         it.head.object = if more == 2 { objref + 1 } else { 0 };

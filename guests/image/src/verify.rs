@@ -14,8 +14,8 @@ use serde::Serialize;
 use crate::fixed::{FieldId, Fixed, Value};
 use crate::reader::{Image, ImageError, Located, Reader};
 use crate::records::{
-    Arch, Attributes, Cgroup, Exit, Header, Pending, PidNs, PosixTimers, Record, TaskObjs, Tree,
-    TreeTask, UsageRecord, type_name,
+    Arch, Attributes, Cgroup, Exit, FileRecord, Header, Pending, PidNs, PosixTimers, Record,
+    TaskObjs, Tree, TreeTask, UsageRecord, type_name,
 };
 use crate::regs;
 use mounts::Mounts;
@@ -36,9 +36,6 @@ const TREE_NOEXEC: u32 = 0xc;
 
 /// `CKPT_MEMFD_NOEXEC_MAX`.
 const NOEXEC_MAX: u32 = 2;
-
-/// `CKPT_FILE_PIDFD`.
-const PIDFD: u32 = 13;
 
 /// `F_OWNER_PGRP`.
 const PROCESS_GROUP: u32 = 2;
@@ -546,7 +543,7 @@ impl Verifier {
         };
         let leader = i32::try_from(it.head.size)
             .is_ok_and(|pid| self.tree.contains(&pid) && !self.threads.contains_key(&pid));
-        let known = it.head.kind != PIDFD || it.head.size == 0 || leader;
+        let known = it.head.kind != FileRecord::PIDFD || it.head.size == 0 || leader;
         expect(known, "size", || {
             format!("{} is no process of the tree", it.head.size)
         })

@@ -102,8 +102,7 @@ pub(crate) fn family(stage: &mut Stage, _args: &Args) -> Result<()> {
     sys::block(&[libc::SIGCHLD, libc::SIGUSR2, queued_signal()])?;
     let root = stage.adopt_orphans()?;
     stage.spawn_ready("group", |group| {
-        // SAFETY: plain numbers.
-        sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
+        sys::set_group(0, 0)?;
         group.spawn_ready("member", held)?;
         held(group)?;
         resume_all(group, &["member"])

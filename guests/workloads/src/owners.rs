@@ -9,7 +9,7 @@ use std::thread;
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::memfd;
-use crate::stage::Stage;
+use crate::stage::{Child, Stage};
 use crate::sys::{self, Pid};
 use crate::threads::{self, Gate, Seat};
 
@@ -247,27 +247,26 @@ fn to_thread(stage: &mut Stage, out: RawFd, into: RawFd) -> Result<()> {
     })
 }
 
+/// A child that leads a process group, until it is resumed.
+pub(crate) fn leader(stage: &Stage) -> Result<Child> {
+    stage.spawn_ready("leader", |child| {
+        sys::set_group(0, 0)?;
+        child.hold()?;
+        child.check("it has led", true, "");
+        Ok(())
+    })
+}
+
 /// A child, by its own number or by that of its group, whose leader has ended.
 fn to_child(stage: &mut Stage, out: RawFd, into: RawFd, kind: c_int) -> Result<()> {
     let group = match kind {
-        GROUP => {
-            let leader = stage.spawn_ready("leader", |child| {
-                // SAFETY: plain numbers.
-                sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
-                child.ready()?;
-                child.wait_resume()?;
-                child.check("it has led", true, "");
-                Ok(())
-            })?;
-            Some(leader)
-        }
+        GROUP => Some(leader(stage)?),
         _ => None,
     };
     let id = group.as_ref().map(|leader| leader.pid);
     let child = stage.spawn_ready("child", |child| {
         if let Some(id) = id {
-            // SAFETY: plain numbers.
-            sys::check("setpgid", unsafe { libc::setpgid(0, id) })?;
+            sys::set_group(0, id)?;
         }
         sys::close(out)?;
         child.hold()?;

@@ -22,8 +22,7 @@ fn held(stage: &mut Stage) -> Result<()> {
 
 /// A process with a thread, in a group of its own.
 pub(crate) fn with_thread(stage: &mut Stage) -> Result<()> {
-    // SAFETY: plain numbers.
-    sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
+    sys::set_group(0, 0)?;
     let (say, said) = mpsc::channel();
     let (resume, resumed) = mpsc::channel::<()>();
     let thread = thread::spawn(move || {

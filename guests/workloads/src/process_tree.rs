@@ -117,8 +117,7 @@ fn check_leader(stage: &mut Stage) {
         ..
     } = Relations::now();
     if group == pid {
-        // SAFETY: plain numbers.
-        let refused = sys::check("setpgid", unsafe { libc::setpgid(0, 0) }).is_err();
+        let refused = sys::set_group(0, 0).is_err();
         stage.equal("leads a session", &refused, &(session == pid));
     }
 }
@@ -163,8 +162,7 @@ fn take(place: Place) -> Result<()> {
     match place {
         Place::Inherit => {}
         Place::Group => {
-            // SAFETY: plain numbers.
-            sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
+            sys::set_group(0, 0)?;
         }
         Place::Session | Place::SessionAfterChildren => {
             // SAFETY: plain numbers.
@@ -410,8 +408,7 @@ pub(crate) fn stopped_threads(stage: &mut Stage, _args: &Args) -> Result<()> {
 pub(crate) fn dead_leaders(stage: &mut Stage, _args: &Args) -> Result<()> {
     let root = stage.adopt_orphans()?;
     let leader = stage.spawn_ready("leader", |leader| {
-        // SAFETY: plain numbers.
-        sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
+        sys::set_group(0, 0)?;
         leader.ready()?;
         leader.wait_resume()?;
         leader.check("ends", true, "");
@@ -420,8 +417,7 @@ pub(crate) fn dead_leaders(stage: &mut Stage, _args: &Args) -> Result<()> {
     let mut members = Vec::new();
     for name in ["first", "second"] {
         members.push(stage.spawn_ready(name, |member| {
-            // SAFETY: plain numbers.
-            sys::check("setpgid", unsafe { libc::setpgid(0, leader.pid) })?;
+            sys::set_group(0, leader.pid)?;
             let before = Relations::now();
             member.hold()?;
             member.equal("pid, parent, group and session", &Relations::now(), &before);

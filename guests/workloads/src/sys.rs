@@ -207,6 +207,12 @@ pub(crate) fn kill_thread(tid: Pid, signal: c_int) -> Result<()> {
     }
 }
 
+/// `setpgid(2)`: puts a process into a group; 0 is the calling one, and the group that it leads.
+pub(crate) fn set_group(pid: Pid, group: Pid) -> Result<()> {
+    // SAFETY: plain numbers.
+    check("setpgid", unsafe { libc::setpgid(pid, group) }).map(drop)
+}
+
 /// Sends a signal with a value to a process.
 pub(crate) fn queue(pid: Pid, signal: c_int, value: usize) -> Result<()> {
     let value = libc::sigval {

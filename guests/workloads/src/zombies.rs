@@ -130,16 +130,14 @@ fn relations(pid: Pid) -> (Pid, Pid) {
 pub(crate) fn leaders(stage: &mut Stage, _args: &Args) -> Result<()> {
     let root = stage.adopt_orphans()?;
     let group = stage.spawn_ready("group-leader", |leader| {
-        // SAFETY: plain numbers.
-        sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
+        sys::set_group(0, 0)?;
         leader.ready()?;
         leader.wait_resume()?;
         leader.check("ends", true, "");
         Ok(())
     })?;
     let member = stage.spawn_ready("group-member", |member| {
-        // SAFETY: plain numbers.
-        sys::check("setpgid", unsafe { libc::setpgid(0, group.pid) })?;
+        sys::set_group(0, group.pid)?;
         let before = relations(0);
         member.hold()?;
         member.equal("group and session", &relations(0), &before);

@@ -288,7 +288,7 @@ impl Objects {
                 })?;
             }
         }
-        if it.head.kind == super::PIDFD && it.head.size == 0 {
+        if it.head.kind == FileRecord::PIDFD && it.head.size == 0 {
             self.gone.insert(it.head.objref);
         }
         if it.head.kind >= 7 {

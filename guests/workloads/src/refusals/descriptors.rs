@@ -9,6 +9,7 @@ use std::thread;
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::memfd;
+use crate::owners;
 use crate::pidfds;
 use crate::stage::Stage;
 use crate::sys;
@@ -143,18 +144,10 @@ pub(crate) fn pidfd(stage: &mut Stage, _args: &Args) -> Result<()> {
 
 /// A pidfd of the first process of a group, which is gone, and the group is not.
 pub(crate) fn pidfd_group(stage: &mut Stage, _args: &Args) -> Result<()> {
-    let leader = stage.spawn_ready("leader", |child| {
-        // SAFETY: plain numbers.
-        sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
-        child.ready()?;
-        child.wait_resume()?;
-        child.check("it has led", true, "");
-        Ok(())
-    })?;
+    let leader = owners::leader(stage)?;
     let fd = pidfds::open(leader.pid, 0)?;
     let member = stage.spawn_ready("member", |child| {
-        // SAFETY: plain numbers.
-        sys::check("setpgid", unsafe { libc::setpgid(0, leader.pid) })?;
+        sys::set_group(0, leader.pid)?;
         child.hold()?;
         child.check("resumed", true, "");
         Ok(())

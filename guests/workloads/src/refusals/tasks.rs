@@ -128,8 +128,7 @@ pub(crate) fn outside_group(stage: &mut Stage, args: &Args) -> Result<()> {
     };
     let middle = stage.spawn("middle", |middle| {
         let leader = middle.spawn("leader", |leader| {
-            // SAFETY: plain numbers.
-            sys::check("setpgid", unsafe { libc::setpgid(0, 0) })?;
+            sys::set_group(0, 0)?;
             leader.note_pid("leader")?;
             if !gone {
                 return outside(leader);
@@ -150,8 +149,7 @@ pub(crate) fn outside_group(stage: &mut Stage, args: &Args) -> Result<()> {
     let leader = stage.noted_pid("leader")?;
     let outside = stage.noted_pid("outside")?;
     let member = waiting(stage)?;
-    // SAFETY: plain numbers.
-    sys::check("setpgid", unsafe { libc::setpgid(member.pid, leader) })?;
+    sys::set_group(member.pid, leader)?;
     stage.hold()?;
     // SAFETY: plain numbers.
     stage.equal("group", &unsafe { libc::getpgid(member.pid) }, &leader);
